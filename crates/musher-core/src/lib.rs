@@ -1,0 +1,11 @@
+//! What musher decides, without doing any of it.
+//!
+//! Everything here is a pure function of its arguments: no I/O, no clock, no randomness, no async. Time comes in as
+//! [`Time`], chance as a number. The supervisor turns the world into inputs and carries out the effects that come back.
+//!
+//! - [`spec`]: the validated description of an app, the one type that files, flags, the API and the state share.
+
+pub mod spec;
+mod time;
+
+pub use time::Time;
