@@ -4,8 +4,11 @@
 //! [`Time`], chance as a number. The supervisor turns the world into inputs and carries out the effects that come back.
 //!
 //! - [`spec`]: the validated description of an app, the one type that files, flags, the API and the state share.
+//! - [`ids`]: names of apps, slots, runs, operations and generations.
 
+pub mod ids;
 pub mod spec;
 mod time;
 
+pub use ids::{AppId, Generation, OpId, RunId, SlotId};
 pub use time::Time;
