@@ -1,1 +1,33 @@
-//! musher-process
+//! Child processes of Linux, without races: spawn, signal, reap, find the whole tree, pass file descriptors.
+//!
+//! - [`spawn`]: start a program with an explicit environment, file descriptors, limits and credentials; a pidfd from the
+//!   first instant.
+//! - [`exit`]: how a process ended, as a typed value; signals by pidfd and their names.
+//! - [`tree`] and [`cgroup`]: every process of a run, also those that left its process group.
+//! - [`stat`]: memory, CPU time and listening sockets of a process.
+//! - [`lookup`]: programs on `PATH`, users and groups.
+//! - [`fdpass`], [`memfd`], [`notify`]: file descriptors over sockets, sealed memory files, the sd_notify(3) socket.
+//! - [`own`]: what musher sets for its own processes (subreaper, open files).
+//!
+//! This crate decides nothing: when to start, stop or restart is `musher-core`'s. It is the only crate with `unsafe`
+//! code, all of it in `sys`.
+
+pub mod cgroup;
+pub mod exit;
+pub mod fdpass;
+pub mod lookup;
+pub mod memfd;
+pub mod notify;
+pub mod own;
+mod pid;
+pub mod spawn;
+pub mod stat;
+#[expect(unsafe_code, reason = "system calls that no safe crate offers; every block says why it is sound")]
+mod sys;
+pub mod tree;
+
+pub use exit::{ExitStatus, pidfd_open, reap, signal};
+pub use pid::Pid;
+pub use rustix::process::{Resource, Rlimit};
+pub use spawn::{Child, Credentials, Spawn, SpawnError};
+pub use tree::Tree;
