@@ -1,1 +1,51 @@
-//! musher-api
+//! The control API of musher: HTTP/1.1 and JSON on a unix socket.
+//!
+//! This crate owns the words on the wire and nothing else: the types of requests and answers, the table of [`ROUTES`],
+//! the OpenAPI description made from both, and a [`client`]. It decides nothing and touches no process. Every face of
+//! musher (command line, dashboard, Node module) speaks to the supervisor only in these types.
+//!
+//! Compatibility: within one [`API_VERSION`] fields are only added. A reader ignores fields it does not know; a
+//! request with an unknown field is refused, so that a misspelt one is not silently without effect.
+
+pub mod client;
+
+mod action;
+mod app;
+mod error;
+mod event;
+mod log;
+mod openapi;
+mod routes;
+mod status;
+mod timestamp;
+
+pub use action::{
+    Action, ActionRequest, ActionResponse, Operation, OperationKind, OperationQuery, OperationRef, PlanAction,
+    PlanStep, Progress, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
+};
+pub use app::{
+    AppDetail, AppQuery, AppSummary, Death, Listener, LogFiles, Mode, REDACTED, RunDetail, RunState, SlotDetail,
+    SlotRow, SlotStatus, SlotsQuery,
+};
+pub use error::{ApiError, ErrorCode};
+pub use event::{Event, EventKind};
+pub use log::{Cursor, LogLine, LogQuery, LogStream};
+pub use openapi::openapi;
+pub use routes::{Body, Method, Param, ParamPlace, ROUTES, Route};
+pub use status::{ProcessStatus, Status};
+pub use timestamp::rfc3339;
+
+/// Version of the API: the `v1` of the paths.
+pub const API_VERSION: u32 = 1;
+/// The largest body of a request, in bytes.
+pub const MAX_BODY: usize = 8 << 20;
+/// The most specs in one start request.
+pub const MAX_SPECS: usize = 1000;
+/// The most targets in one request.
+pub const MAX_TARGETS: usize = 1000;
+/// The longest target or request id, in bytes.
+pub const MAX_WORD: usize = 256;
+/// The longest time that a poll of an operation is held open, in milliseconds.
+pub const MAX_POLL_MS: u64 = 30_000;
+/// The most lines from the past that one log request gives.
+pub const MAX_LOG_LINES: u32 = 100_000;

@@ -1,1 +1,3 @@
-//! musher-supervisor
+//! The daemon of musher.
+
+pub mod control;

@@ -1,0 +1,304 @@
+//! Apps, slots and runs as they are shown.
+
+use musher_core::spec::{AppSpec, Balance, Runtime};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Operation;
+
+/// What stands in place of the value of an environment variable that is not shown.
+pub const REDACTED: &str = "[redacted]";
+
+/// One slot of an app: a row of `musher list`.
+///
+/// While a slot has two runs (in a reload), the row tells of the one that serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SlotRow {
+    /// Name of the app.
+    pub app: String,
+    /// Id of the app.
+    pub id: u32,
+    /// Number of the slot, from 0.
+    pub slot: u32,
+    /// Process id of the worker; null when none runs.
+    pub pid: Option<u32>,
+    /// State of the slot.
+    pub status: SlotStatus,
+    /// How many times a worker of this slot was started again, for whatever reason, since the app was added.
+    pub restarts: u32,
+    /// Time since the worker was spawned, in milliseconds; 0 when none runs.
+    pub uptime_ms: u64,
+    /// Resident memory of the worker and its descendants, in bytes; 0 when none runs.
+    pub memory_bytes: u64,
+    /// CPU time of the worker and its descendants since the last sample, in percent of one core.
+    pub cpu_percent: f64,
+    /// How the workers share ports.
+    pub mode: Mode,
+    /// Which reload the worker comes from: grows by one at each.
+    pub generation: u64,
+    /// Process id of the worker that is to replace this one, during a reload or a replacement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor_pid: Option<u32>,
+    /// Time until the next start, in milliseconds, when the status is `backoff`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
+}
+
+/// State of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotStatus {
+    /// A worker runs and has not proved ready yet.
+    Starting,
+    /// A worker serves.
+    Online,
+    /// The worker takes nothing new and is about to end.
+    Draining,
+    /// No worker: the app was stopped.
+    Stopped,
+    /// No worker: it ended, and its restart policy leaves it so.
+    Exited,
+    /// No worker: it ended and waits to be started again.
+    Backoff,
+    /// No worker: it was restarted too often.
+    GaveUp,
+    /// A state that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// State of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Spawned, not ready yet.
+    Starting,
+    /// Serving.
+    Online,
+    /// Finishing what it has.
+    Draining,
+    /// Ended.
+    Exited,
+    /// A state that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How the workers of an app share ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Workers of a Node cluster: musher answers their `listen` calls.
+    Cluster,
+    /// Programs on their own: each opens its ports or inherits those of the file's `listen`.
+    Fork,
+}
+
+/// One app in short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AppSummary {
+    /// Name.
+    pub app: String,
+    /// Id.
+    pub id: u32,
+    /// How its workers share ports.
+    pub mode: Mode,
+    /// Whether it is wanted to run (`false` after a stop).
+    pub running: bool,
+    /// Number of slots.
+    pub instances: u32,
+    /// Number of slots with a worker that is ready.
+    pub online: u32,
+    /// Restarts of all slots together.
+    pub restarts: u32,
+    /// Resident memory of all workers, in bytes.
+    pub memory_bytes: u64,
+    /// CPU of all workers, in percent of one core.
+    pub cpu_percent: f64,
+    /// Grows by one at each reload.
+    pub generation: u64,
+    /// What people call the program: its script, or its executable.
+    pub program: String,
+}
+
+/// One app in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AppDetail {
+    /// Name.
+    pub app: String,
+    /// Id.
+    pub id: u32,
+    /// The validated spec. Values of `env` and `base_env` are `[redacted]` unless asked for.
+    pub spec: AppSpec,
+    /// How its workers share ports.
+    pub mode: Mode,
+    /// The policy in effect.
+    pub balance: Balance,
+    /// Whether it is wanted to run (`false` after a stop).
+    pub running: bool,
+    /// Grows by one at each reload.
+    pub generation: u64,
+    /// When it was added, in milliseconds since 1970.
+    pub added_ms: u64,
+    /// Its slots, by number.
+    pub slots: Vec<SlotDetail>,
+    /// Its listening sockets.
+    pub listeners: Vec<Listener>,
+    /// Its log files.
+    pub log_files: LogFiles,
+    /// The operation that runs now, or the last one.
+    #[serde(default)]
+    pub operation: Option<Operation>,
+}
+
+/// One slot in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SlotDetail {
+    /// What the list shows.
+    #[serde(flatten)]
+    pub row: SlotRow,
+    /// Its runs that have not ended, oldest first: at most the one that drains, the one online and the one starting.
+    pub runs: Vec<RunDetail>,
+    /// How the last run that ended did so.
+    #[serde(default)]
+    pub last_death: Option<Death>,
+}
+
+/// One process that fills a slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunDetail {
+    /// Id of the run, unique in this home for ever.
+    pub run: u64,
+    /// Process id.
+    pub pid: u32,
+    /// State.
+    pub state: RunState,
+    /// When it was spawned, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// Time since then, in milliseconds.
+    pub uptime_ms: u64,
+    /// Resident memory of it and its descendants, in bytes.
+    pub memory_bytes: u64,
+    /// CPU of it and its descendants, in percent of one core.
+    pub cpu_percent: f64,
+    /// Which reload it comes from.
+    pub generation: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Death {
+    /// The run.
+    pub run: u64,
+    /// Its slot.
+    pub slot: u32,
+    /// Its process id; null when it could not even be executed.
+    pub pid: Option<u32>,
+    /// In words: `exit code 1`, `signal 9 (SIGKILL)`, `could not be executed: ...`.
+    pub status: String,
+    /// The exit code, when it ended by itself.
+    #[serde(default)]
+    pub code: Option<i32>,
+    /// The signal's number, when one ended it.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// Whether musher had asked it to end.
+    pub asked: bool,
+    /// Whether it had proved ready.
+    pub was_ready: bool,
+    /// When it ended, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// How long it lived, in milliseconds.
+    pub uptime_ms: u64,
+    /// Its resident memory when last looked at, in bytes; 0 when it never was.
+    pub memory_bytes: u64,
+    /// The last lines of its standard error, as it wrote them: control characters included.
+    #[serde(default)]
+    pub stderr: Vec<String>,
+}
+
+/// A listening socket of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listener {
+    /// `tcp://127.0.0.1:8080`, `udp://...`, `unix:///path`.
+    pub address: String,
+    /// The policy by which its connections reach the workers.
+    pub balance: Balance,
+    /// The slot that owns it; null when all share it.
+    #[serde(default)]
+    pub slot: Option<u32>,
+    /// Connections that wait to be accepted, where it is known.
+    #[serde(default)]
+    pub queue: Option<u32>,
+}
+
+/// The log files of an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogFiles {
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// What `GET /v1/slots` can be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SlotsQuery {
+    /// Only the slots of this app: name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+/// What `GET /v1/apps/{target}` can be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppQuery {
+    /// Whether to show the values of environment variables.
+    #[serde(default)]
+    pub env: bool,
+}
+
+impl SlotStatus {
+    /// The word for it in tables, events and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            SlotStatus::Starting => "starting",
+            SlotStatus::Online => "online",
+            SlotStatus::Draining => "draining",
+            SlotStatus::Stopped => "stopped",
+            SlotStatus::Exited => "exited",
+            SlotStatus::Backoff => "backoff",
+            SlotStatus::GaveUp => "gave_up",
+            SlotStatus::Unknown => "unknown",
+        }
+    }
+}
+
+impl Mode {
+    /// The word for it in tables and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Cluster => "cluster",
+            Mode::Fork => "fork",
+        }
+    }
+}
+
+impl From<Runtime> for Mode {
+    fn from(runtime: Runtime) -> Mode {
+        match runtime {
+            Runtime::NodeCluster => Mode::Cluster,
+            Runtime::NodeFork | Runtime::Plain => Mode::Fork,
+        }
+    }
+}
+
+impl AppDetail {
+    /// Hides the value of every environment variable.
+    pub fn redact(&mut self) {
+        for value in self.spec.env.values_mut().chain(self.spec.base_env.values_mut()) {
+            REDACTED.clone_into(value);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The table of routes: the one list from which the server's router, the client and the OpenAPI description are made.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::action::{
+    ActionRequest, ActionResponse, Operation, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse,
+    StartRequest, StartResponse,
+};
+use crate::app::{AppDetail, AppSummary, SlotRow};
+use crate::event::Event;
+use crate::log::LogLine;
+use crate::status::Status;
+
+/// One operation of the API.
+#[derive(Debug)]
+pub struct Route {
+    /// Method.
+    pub method: Method,
+    /// Path with parameters in braces.
+    pub path: &'static str,
+    /// Name of the operation in the OpenAPI description.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Parameters in path and query.
+    pub params: &'static [Param],
+    /// Schema of the request's body.
+    pub request: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// The answer.
+    pub response: Body,
+}
+
+/// HTTP methods that the API uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Changes something, once for each request id.
+    Post,
+}
+
+/// A parameter.
+#[derive(Debug)]
+pub struct Param {
+    /// Name.
+    pub name: &'static str,
+    /// Where it stands.
+    pub place: ParamPlace,
+    /// Type in the words of JSON Schema.
+    pub kind: &'static str,
+    /// What it means.
+    pub summary: &'static str,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamPlace {
+    /// In the path; always there.
+    Path,
+    /// In the query; may be left out.
+    Query,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Body {
+    /// One JSON document.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Server-sent events, each with one JSON document.
+    EventStream(fn(&mut SchemaGenerator) -> Schema),
+    /// JSON documents, one on each line.
+    Lines(fn(&mut SchemaGenerator) -> Schema),
+    /// A JSON document without a schema of its own.
+    AnyJson,
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+const fn query(name: &'static str, kind: &'static str, summary: &'static str) -> Param {
+    Param { name, place: ParamPlace::Query, kind, summary }
+}
+
+const fn path(name: &'static str, kind: &'static str, summary: &'static str) -> Param {
+    Param { name, place: ParamPlace::Path, kind, summary }
+}
+
+/// Every route that the supervisor serves.
+pub const ROUTES: &[Route] = &[
+    Route {
+        method: Method::Get,
+        path: "/v1/status",
+        name: "status",
+        summary: "The state of musher itself.",
+        params: &[],
+        request: None,
+        response: Body::Json(schema::<Status>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/slots",
+        name: "slots",
+        summary: "Every slot of every app: the rows of `musher list`.",
+        params: &[query("target", "string", "Only the slots of this app: name or id.")],
+        request: None,
+        response: Body::Json(schema::<Vec<SlotRow>>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/apps",
+        name: "apps",
+        summary: "Every app in short.",
+        params: &[],
+        request: None,
+        response: Body::Json(schema::<Vec<AppSummary>>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/apps",
+        name: "start",
+        summary: "Make apps run as described; only differences are acted on.",
+        params: &[],
+        request: Some(schema::<StartRequest>),
+        response: Body::Json(schema::<StartResponse>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/apps/{target}",
+        name: "app",
+        summary: "One app in full.",
+        params: &[
+            path("target", "string", "Name or id of the app."),
+            query("env", "boolean", "Whether to show the values of environment variables."),
+        ],
+        request: None,
+        response: Body::Json(schema::<AppDetail>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/actions",
+        name: "act",
+        summary: "Start, stop, restart, reload, delete, scale or signal apps that exist.",
+        params: &[],
+        request: Some(schema::<ActionRequest>),
+        response: Body::Json(schema::<ActionResponse>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/operations/{id}",
+        name: "operation",
+        summary: "How far an operation is; can wait for a change.",
+        params: &[
+            path("id", "integer", "Id of the operation."),
+            query("after", "integer", "Answer when the revision is greater than this, or the operation is done."),
+            query("timeout_ms", "integer", "Answer after this time in any case, in milliseconds; at most 30000."),
+        ],
+        request: None,
+        response: Body::Json(schema::<Operation>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/messages",
+        name: "send",
+        summary: "Send a message to Node workers.",
+        params: &[],
+        request: Some(schema::<SendRequest>),
+        response: Body::Json(schema::<SendResponse>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/events",
+        name: "events",
+        summary: "What happens, as it happens. `Last-Event-ID` or `since` gives what is remembered after that event.",
+        params: &[query("since", "integer", "Begin with the remembered events after this one.")],
+        request: None,
+        response: Body::EventStream(schema::<Event>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/logs",
+        name: "logs",
+        summary: "What workers wrote, in the order of time.",
+        params: &[
+            query("target", "string", "Names or ids of apps with commas between them, or `all`."),
+            query("lines", "integer", "How many lines from the past; at most 100000."),
+            query("follow", "boolean", "Whether to go on with new lines as they come."),
+            query("stream", "string", "`out` or `err`."),
+            query("text", "string", "Only lines that contain this."),
+            query("since", "string", "Only lines behind this cursor."),
+        ],
+        request: None,
+        response: Body::Lines(schema::<LogLine>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/shutdown",
+        name: "shutdown",
+        summary: "Stop all apps, then end supervisor and keeper.",
+        params: &[],
+        request: Some(schema::<ShutdownRequest>),
+        response: Body::Json(schema::<ShutdownResponse>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/openapi.json",
+        name: "openapi",
+        summary: "This description.",
+        params: &[],
+        request: None,
+        response: Body::AnyJson,
+    },
+];

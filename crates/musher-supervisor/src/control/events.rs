@@ -1,0 +1,237 @@
+//! The events: what the driver publishes and subscribers read.
+//!
+//! A ring of the newest events is kept, so that a subscriber that was cut off (its own network, or a new supervisor)
+//! can go on behind the last one it saw. Publishing never waits: a subscriber that is too slow loses the oldest events
+//! and is told so by a `lagged` event.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use musher_api::{Event, EventKind, rfc3339};
+use tokio::sync::watch;
+
+/// How many events are remembered.
+const REMEMBERED: usize = 1024;
+
+/// What happened, as the driver tells it. Time and sequence are added by [`Events::publish`].
+#[derive(Clone, Debug)]
+pub struct News {
+    /// What kind of thing.
+    pub kind: EventKind,
+    /// Name and id of the app.
+    pub app: Option<(String, u32)>,
+    /// Slot of the app.
+    pub slot: Option<u32>,
+    /// Run of the slot.
+    pub run: Option<u64>,
+    /// Process id of the run.
+    pub pid: Option<u32>,
+    /// In words.
+    pub detail: String,
+}
+
+/// The events of one supervisor; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Events {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ring: Mutex<VecDeque<Arc<Event>>>,
+    newest: watch::Sender<u64>,
+}
+
+/// A reader of the events.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<Shared>,
+    newest: watch::Receiver<u64>,
+    seen: u64,
+}
+
+impl News {
+    /// News of musher itself.
+    pub fn new(kind: EventKind, detail: impl Into<String>) -> News {
+        News { kind, app: None, slot: None, run: None, pid: None, detail: detail.into() }
+    }
+
+    /// The same, of an app.
+    #[must_use]
+    pub fn of_app(mut self, name: impl Into<String>, id: u32) -> News {
+        self.app = Some((name.into(), id));
+        self
+    }
+
+    /// The same, of a slot.
+    #[must_use]
+    pub fn of_slot(mut self, slot: u32) -> News {
+        self.slot = Some(slot);
+        self
+    }
+
+    /// The same, of a run.
+    #[must_use]
+    pub fn of_run(mut self, run: u64, pid: Option<u32>) -> News {
+        self.run = Some(run);
+        self.pid = pid;
+        self
+    }
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events::new()
+    }
+}
+
+impl Events {
+    /// No events yet.
+    pub fn new() -> Events {
+        // Sequence numbers start at the time in microseconds, so that a later supervisor's are larger. They stay below
+        // 2^53, the largest whole number of JavaScript, until the year 2255.
+        let start = u64::try_from(since_1970().as_micros()).unwrap_or(0);
+        Events { shared: Arc::new(Shared { ring: Mutex::default(), newest: watch::Sender::new(start) }) }
+    }
+
+    /// Tells every subscriber.
+    pub fn publish(&self, news: News) -> Arc<Event> {
+        let time_ms = u64::try_from(since_1970().as_millis()).unwrap_or(0);
+        let mut ring = self.shared.ring();
+        let seq = *self.shared.newest.borrow() + 1;
+        let (app, app_id) = news.app.unzip();
+        let event = Arc::new(Event {
+            seq,
+            time_ms,
+            time: rfc3339(time_ms),
+            kind: news.kind,
+            app,
+            app_id,
+            slot: news.slot,
+            run: news.run,
+            pid: news.pid,
+            detail: news.detail,
+        });
+        if ring.len() == REMEMBERED {
+            ring.pop_front();
+        }
+        ring.push_back(Arc::clone(&event));
+        // Still under the lock, so that two publishers cannot take the same number.
+        self.shared.newest.send_replace(seq);
+        drop(ring);
+        event
+    }
+
+    /// A reader of everything from now on, or of what is remembered after the event `since`.
+    pub fn subscribe(&self, since: Option<u64>) -> Subscription {
+        let newest = self.shared.newest.subscribe();
+        let seen = since.unwrap_or(*newest.borrow());
+        Subscription { shared: Arc::clone(&self.shared), newest, seen }
+    }
+}
+
+impl Subscription {
+    /// The next events: all that there are, at least one. None when the supervisor's events have ended.
+    pub async fn next(&mut self) -> Option<Vec<Arc<Event>>> {
+        loop {
+            self.newest.borrow_and_update();
+            let events = self.take();
+            if !events.is_empty() {
+                return Some(events);
+            }
+            self.newest.changed().await.ok()?;
+        }
+    }
+
+    fn take(&mut self) -> Vec<Arc<Event>> {
+        let ring = self.shared.ring();
+        let Some(oldest) = ring.front().map(|event| event.seq) else { return Vec::new() };
+        let mut events: Vec<_> = ring.iter().filter(|event| event.seq > self.seen).map(Arc::clone).collect();
+        drop(ring);
+        // Sequence numbers of one supervisor are dense, so a hole between what was seen and the oldest is a loss. After
+        // a number of an earlier supervisor nobody can know: it is told as a loss too.
+        if oldest > self.seen + 1 && !events.is_empty() {
+            events.insert(0, Arc::new(lagged(oldest - 1)));
+        }
+        if let Some(last) = events.last() {
+            self.seen = last.seq;
+        }
+        events
+    }
+}
+
+impl Shared {
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Event>>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lagged(seq: u64) -> Event {
+    let time_ms = u64::try_from(since_1970().as_millis()).unwrap_or(0);
+    Event {
+        seq,
+        time_ms,
+        time: rfc3339(time_ms),
+        kind: EventKind::Lagged,
+        app: None,
+        app_id: None,
+        slot: None,
+        run: None,
+        pid: None,
+        detail: "events are missing here: they came faster than they were read, or a new supervisor took over".into(),
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Events, News, REMEMBERED};
+    use musher_api::EventKind;
+
+    #[tokio::test]
+    async fn a_subscriber_sees_what_comes_after_it() {
+        let events = Events::new();
+        events.publish(News::new(EventKind::Added, "before"));
+        let mut subscription = events.subscribe(None);
+        events.publish(News::new(EventKind::Added, "after"));
+        let seen = subscription.next().await.unwrap();
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].detail, "after");
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_comes_back_gets_what_it_missed() {
+        let events = Events::new();
+        let first = events.publish(News::new(EventKind::Added, "1"));
+        events.publish(News::new(EventKind::Added, "2"));
+        let seen = events.subscribe(Some(first.seq)).next().await.unwrap();
+        assert_eq!(seen.iter().map(|e| e.detail.as_str()).collect::<Vec<_>>(), ["2"]);
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_is_too_slow_is_told() {
+        let events = Events::new();
+        let mut subscription = events.subscribe(None);
+        for n in 0..REMEMBERED + 10 {
+            events.publish(News::new(EventKind::Added, n.to_string()));
+        }
+        let seen = subscription.next().await.unwrap();
+        assert_eq!(seen.len(), REMEMBERED + 1);
+        assert_eq!(seen[0].kind, EventKind::Lagged);
+        assert_eq!(seen[1].detail, "10");
+        assert!(seen[0].seq < seen[1].seq);
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_of_an_earlier_supervisor_is_told() {
+        let events = Events::new();
+        events.publish(News::new(EventKind::SupervisorStarted, ""));
+        let seen = events.subscribe(Some(1)).next().await.unwrap();
+        assert_eq!(seen[0].kind, EventKind::Lagged);
+        assert_eq!(seen.len(), 2);
+    }
+}

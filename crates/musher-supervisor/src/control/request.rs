@@ -1,0 +1,118 @@
+//! The channel between the control server and the driver.
+//!
+//! The driver owns the receiving end and answers each request through its [`Reply`]. A request whose reply is dropped
+//! is answered as an internal error; a reply whose requester is gone may be ignored.
+
+use std::sync::Arc;
+
+use musher_api::{
+    ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, LogLine, LogQuery, Operation, SendRequest,
+    SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest, StartResponse, Status,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::events::Events;
+
+/// How many requests may wait for the driver.
+const QUEUE: usize = 64;
+
+/// Where the driver puts its answer.
+pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// What the control server asks of the driver. Sizes, counts and the form of every value have been checked; specs
+/// have passed [`musher_core::spec::AppSpec::check`] and have different names; targets are not empty. Whether a target
+/// exists is the driver's to say, with [`ApiError::not_found`].
+#[derive(Debug)]
+pub enum Request {
+    /// The state of musher itself.
+    Status(Reply<Status>),
+    /// The rows of the list, by app id and slot.
+    Slots {
+        /// Only this app: name or id.
+        target: Option<String>,
+        /// The rows.
+        reply: Reply<Vec<SlotRow>>,
+    },
+    /// Every app in short, by id.
+    Apps(Reply<Vec<AppSummary>>),
+    /// One app in full, with all values of the environment: the server redacts them.
+    App {
+        /// Name or id.
+        target: String,
+        /// The app.
+        reply: Reply<Box<AppDetail>>,
+    },
+    /// Make apps run as described.
+    Start(Box<StartRequest>, Reply<StartResponse>),
+    /// Act on apps that exist.
+    Act(ActionRequest, Reply<ActionResponse>),
+    /// Follow an operation. The driver keeps the sender and updates it; the receiver's current value is the state now.
+    Operation {
+        /// Id of the operation.
+        id: u64,
+        /// Its state, now and later.
+        reply: Reply<watch::Receiver<Operation>>,
+    },
+    /// Send a message to Node workers.
+    Send(SendRequest, Reply<SendResponse>),
+    /// Stop all apps, then end.
+    Shutdown(ShutdownRequest, Reply<ShutdownResponse>),
+}
+
+/// The driver's end of the channel.
+pub type Requests = mpsc::Receiver<Request>;
+
+/// Reads what workers wrote. Implemented by the logs.
+pub trait LogSource: Send + Sync {
+    /// Begins to read and returns at once; lines go into `sink`, in the order of time, from a task or thread that ends
+    /// when it has given everything (without `follow`) or when `sink` is closed. The query's bounds have been checked.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be read; an unknown target is [`ApiError::not_found`].
+    fn read(&self, query: LogQuery, sink: mpsc::Sender<LogLine>) -> Result<(), ApiError>;
+}
+
+/// The control server's side: everything it needs of the daemon.
+#[derive(Clone)]
+pub struct DriverHandle {
+    requests: mpsc::Sender<Request>,
+    events: Events,
+    logs: Arc<dyn LogSource>,
+}
+
+/// The channel: the handle for the server, the receiver for the driver. The driver keeps a clone of `events` and
+/// publishes into it.
+pub fn requests(events: Events, logs: Arc<dyn LogSource>) -> (DriverHandle, Requests) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (DriverHandle { requests: sender, events, logs }, receiver)
+}
+
+impl DriverHandle {
+    /// Asks the driver and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// The driver's own; `unavailable` when the driver has ended.
+    pub(crate) async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(request(reply)).await.is_err() {
+            return Err(ApiError::unavailable("the supervisor is stopping"));
+        }
+        answer.await.unwrap_or_else(|_| Err(ApiError::internal("the supervisor dropped the request")))
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    pub(crate) fn logs(&self) -> &dyn LogSource {
+        &*self.logs
+    }
+}
+
+impl std::fmt::Debug for DriverHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DriverHandle").finish_non_exhaustive()
+    }
+}
