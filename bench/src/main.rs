@@ -1,0 +1,2 @@
+//! The figures of musher against PM2.
+fn main() {}

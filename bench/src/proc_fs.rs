@@ -1,0 +1,131 @@
+//! Readings of `/proc`: memory, CPU time, sockets, environment, and signals by pidfd.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// Resident memory of a process in bytes (VmRSS).
+pub fn rss_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// CPU time of all threads of a process, to the nanosecond (`schedstat`).
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let mut nanos = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let path = task.ok()?.path().join("schedstat");
+        if let Ok(text) = fs::read_to_string(path) {
+            nanos += text.split_whitespace().next()?.parse::<u64>().ok()?;
+        }
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+/// Whether the process runs: neither gone nor a zombie.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The name in parentheses may hold anything; the state follows the last ')'.
+    stat.rfind(')').and_then(|at| stat[at + 1..].trim_start().chars().next()).is_some_and(|state| !"ZX".contains(state))
+}
+
+/// The parent's pid.
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The variables that the process was started with, as `KEY=value`.
+pub fn environ(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    bytes.split(|b| *b == 0).filter(|v| !v.is_empty()).map(|v| String::from_utf8_lossy(v).into_owned()).collect()
+}
+
+/// The command line, NULs as spaces.
+pub fn command_line(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()
+}
+
+/// Every process whose environment holds `variable` (`KEY=value`), zombies left out.
+pub fn with_variable(variable: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != std::process::id() && is_alive(*pid) && environ(*pid).iter().any(|v| v == variable))
+        .collect()
+}
+
+/// The processes' children.
+pub fn children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
+/// Sends a signal to exactly this process: the pid is opened first, and a process that is gone is an error.
+///
+/// # Errors
+///
+/// What pidfd_open(2) and pidfd_send_signal(2) say.
+pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    let process = pidfd_open(raw, PidfdFlags::empty())?;
+    pidfd_send_signal(&process, signal)?;
+    Ok(())
+}
+
+/// `kill -9`.
+///
+/// # Errors
+///
+/// As [`signal`].
+pub fn kill9(pid: u32) -> io::Result<()> {
+    signal(pid, Signal::KILL)
+}
+
+/// How many established TCP connections to local port `port` the process holds.
+pub fn established(pid: u32, port: u16) -> usize {
+    let inodes = tcp_inodes(port, "01");
+    socket_inodes(pid).intersection(&inodes).count()
+}
+
+/// Whether any process listens on TCP port `port` (IPv4 or IPv6).
+pub fn listens(port: u16) -> bool {
+    !tcp_inodes(port, "0A").is_empty()
+}
+
+/// How many files the process has open.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).unwrap_or(0)
+}
+
+fn socket_inodes(pid: u32) -> HashSet<String> {
+    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
+    fds.filter_map(|fd| {
+        let target = fs::read_link(fd.ok()?.path()).ok()?;
+        Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+    })
+    .collect()
+}
+
+fn tcp_inodes(port: u16, state: &str) -> HashSet<String> {
+    let suffix = format!(":{port:04X}");
+    let mut inodes = HashSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in fs::read_to_string(table).unwrap_or_default().lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields.len() > 9 && fields[1].ends_with(&suffix) && fields[3] == state {
+                inodes.insert(fields[9].to_owned());
+            }
+        }
+    }
+    inodes
+}
