@@ -31,7 +31,7 @@ pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use log::{Cursor, LogLine, LogQuery, LogStream};
 pub use openapi::openapi;
-pub use routes::{Body, Method, Param, ParamPlace, ROUTES, Route};
+pub use routes::{Body, Call, Method, Param, ParamPlace, ROUTES, Route};
 pub use status::{ProcessStatus, Status};
 pub use timestamp::rfc3339;
 

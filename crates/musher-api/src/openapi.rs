@@ -63,7 +63,7 @@ fn operation(route: &Route, generator: &mut schemars::SchemaGenerator, error: &V
         Body::AnyJson => json!({ "application/json": { "schema": { "type": "object" } } }),
     };
     let mut operation = json!({
-        "operationId": route.name,
+        "operationId": route.call.word(),
         "summary": route.summary,
         "parameters": parameters,
         "responses": {
@@ -93,7 +93,7 @@ mod tests {
         let document = openapi();
         for route in ROUTES {
             let method = format!("{:?}", route.method).to_lowercase();
-            assert_eq!(document["paths"][route.path][&method]["operationId"], route.name);
+            assert_eq!(document["paths"][route.path][&method]["operationId"], route.call.word());
         }
         let text = document.to_string();
         let mut rest = text.as_str();

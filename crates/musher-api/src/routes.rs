@@ -18,8 +18,8 @@ pub struct Route {
     pub method: Method,
     /// Path with parameters in braces.
     pub path: &'static str,
-    /// Name of the operation in the OpenAPI description.
-    pub name: &'static str,
+    /// What is called.
+    pub call: Call,
     /// One sentence.
     pub summary: &'static str,
     /// Parameters in path and query.
@@ -28,6 +28,36 @@ pub struct Route {
     pub request: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// The answer.
     pub response: Body,
+}
+
+/// What can be called: one for each route. The server matches on it without a catch-all, so that a route without a
+/// handler does not compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `GET /v1/status`
+    Status,
+    /// `GET /v1/slots`
+    Slots,
+    /// `GET /v1/apps`
+    Apps,
+    /// `POST /v1/apps`
+    Start,
+    /// `GET /v1/apps/{target}`
+    App,
+    /// `POST /v1/actions`
+    Act,
+    /// `GET /v1/operations/{id}`
+    Operation,
+    /// `POST /v1/messages`
+    Send,
+    /// `GET /v1/events`
+    Events,
+    /// `GET /v1/logs`
+    Logs,
+    /// `POST /v1/shutdown`
+    Shutdown,
+    /// `GET /v1/openapi.json`
+    OpenApi,
 }
 
 /// HTTP methods that the API uses.
@@ -74,6 +104,26 @@ pub enum Body {
     AnyJson,
 }
 
+impl Call {
+    /// Name of the operation in the OpenAPI description.
+    pub fn word(self) -> &'static str {
+        match self {
+            Call::Status => "status",
+            Call::Slots => "slots",
+            Call::Apps => "apps",
+            Call::Start => "start",
+            Call::App => "app",
+            Call::Act => "act",
+            Call::Operation => "operation",
+            Call::Send => "send",
+            Call::Events => "events",
+            Call::Logs => "logs",
+            Call::Shutdown => "shutdown",
+            Call::OpenApi => "openapi",
+        }
+    }
+}
+
 fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
@@ -91,7 +141,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/status",
-        name: "status",
+        call: Call::Status,
         summary: "The state of musher itself.",
         params: &[],
         request: None,
@@ -100,7 +150,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/slots",
-        name: "slots",
+        call: Call::Slots,
         summary: "Every slot of every app: the rows of `musher list`.",
         params: &[query("target", "string", "Only the slots of this app: name or id.")],
         request: None,
@@ -109,7 +159,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/apps",
-        name: "apps",
+        call: Call::Apps,
         summary: "Every app in short.",
         params: &[],
         request: None,
@@ -118,7 +168,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
         path: "/v1/apps",
-        name: "start",
+        call: Call::Start,
         summary: "Make apps run as described; only differences are acted on.",
         params: &[],
         request: Some(schema::<StartRequest>),
@@ -127,7 +177,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/apps/{target}",
-        name: "app",
+        call: Call::App,
         summary: "One app in full.",
         params: &[
             path("target", "string", "Name or id of the app."),
@@ -139,7 +189,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
         path: "/v1/actions",
-        name: "act",
+        call: Call::Act,
         summary: "Start, stop, restart, reload, delete, scale or signal apps that exist.",
         params: &[],
         request: Some(schema::<ActionRequest>),
@@ -148,7 +198,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/operations/{id}",
-        name: "operation",
+        call: Call::Operation,
         summary: "How far an operation is; can wait for a change.",
         params: &[
             path("id", "integer", "Id of the operation."),
@@ -161,7 +211,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
         path: "/v1/messages",
-        name: "send",
+        call: Call::Send,
         summary: "Send a message to Node workers.",
         params: &[],
         request: Some(schema::<SendRequest>),
@@ -170,7 +220,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/events",
-        name: "events",
+        call: Call::Events,
         summary: "What happens, as it happens. `Last-Event-ID` or `since` gives what is remembered after that event.",
         params: &[query("since", "integer", "Begin with the remembered events after this one.")],
         request: None,
@@ -179,7 +229,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/logs",
-        name: "logs",
+        call: Call::Logs,
         summary: "What workers wrote, in the order of time.",
         params: &[
             query("target", "string", "Names or ids of apps with commas between them, or `all`."),
@@ -195,7 +245,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Post,
         path: "/v1/shutdown",
-        name: "shutdown",
+        call: Call::Shutdown,
         summary: "Stop all apps, then end supervisor and keeper.",
         params: &[],
         request: Some(schema::<ShutdownRequest>),
@@ -204,7 +254,7 @@ pub const ROUTES: &[Route] = &[
     Route {
         method: Method::Get,
         path: "/v1/openapi.json",
-        name: "openapi",
+        call: Call::OpenApi,
         summary: "This description.",
         params: &[],
         request: None,

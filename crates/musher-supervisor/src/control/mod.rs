@@ -1,11 +1,15 @@
 //! The control API's server side.
 //!
-//! [`server`] speaks HTTP on the unix socket and knows nothing of apps; it turns every request into a [`Request`] for
-//! the driver, over a bounded channel, and the driver's reply into an answer. What it owns: who may connect, how much
-//! may be asked at once, how long things may take. What it refuses: any decision.
+//! It speaks HTTP on the unix socket and knows nothing of apps; it turns every call into a [`Request`] for the driver,
+//! over a bounded channel, and the driver's reply into an answer. What it owns: who may connect, how much may be asked
+//! at once, how long things may take. What it refuses: any decision.
 
+mod bounds;
 mod events;
+mod handlers;
 mod request;
+mod server;
 
 pub use events::{Events, News, Subscription};
 pub use request::{DriverHandle, LogSource, Reply, Request, Requests, requests};
+pub use server::serve;

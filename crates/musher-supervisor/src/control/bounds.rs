@@ -1,0 +1,110 @@
+//! What a request may contain: counts, lengths and ranges. The driver sees nothing that has not passed here.
+
+use std::collections::BTreeSet;
+
+use musher_api::{
+    Action, ActionRequest, ApiError, ErrorCode, LogQuery, MAX_LOG_LINES, MAX_SPECS, MAX_TARGETS, MAX_WORD, SendRequest,
+    ShutdownRequest, StartRequest,
+};
+use musher_core::spec::MAX_INSTANCES;
+
+/// A request that can be out of bounds.
+pub(super) trait Bounded {
+    /// Says what is out of bounds.
+    fn check(&self) -> Result<(), ApiError>;
+}
+
+impl Bounded for StartRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)?;
+        count("specs", self.specs.len(), MAX_SPECS)?;
+        let mut names = BTreeSet::new();
+        let mut faults = Vec::new();
+        for spec in &self.specs {
+            if !names.insert(&spec.name) {
+                faults.push(format!("{}: there are two apps of this name", spec.name));
+            }
+            if let Err(found) = spec.check() {
+                faults.extend(found.iter().map(|fault| format!("{}: {fault}", spec.name)));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::new(ErrorCode::InvalidSpec, faults.join("\n"))) }
+    }
+}
+
+impl Bounded for ActionRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)?;
+        count("targets", self.targets.len(), MAX_TARGETS)?;
+        self.targets.iter().try_for_each(|target| word("target", target))?;
+        match self.action {
+            Action::Scale { to } if to == 0 || to > MAX_INSTANCES => {
+                Err(ApiError::bad_request(format!("{to} instances are out of range: 1 to {MAX_INSTANCES}"))
+                    .with_hint("use stop or delete to run none"))
+            }
+            Action::Signal { signal } if !(1..=64).contains(&signal) => {
+                Err(ApiError::bad_request(format!("{signal} is not the number of a signal: 1 to 64")))
+            }
+            Action::Scale { .. }
+            | Action::Signal { .. }
+            | Action::Start
+            | Action::Stop
+            | Action::Restart
+            | Action::Reload
+            | Action::Delete => Ok(()),
+        }
+    }
+}
+
+impl Bounded for SendRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)?;
+        word("target", &self.target)
+    }
+}
+
+impl Bounded for ShutdownRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)
+    }
+}
+
+impl Bounded for LogQuery {
+    fn check(&self) -> Result<(), ApiError> {
+        if self.lines.is_some_and(|lines| lines > MAX_LOG_LINES) {
+            return Err(ApiError::bad_request(format!("lines is out of range: 0 to {MAX_LOG_LINES}")));
+        }
+        if self.text.as_ref().is_some_and(|text| text.len() > 4096) {
+            return Err(ApiError::bad_request("text is longer than 4096 bytes"));
+        }
+        if let Some(target) = &self.target {
+            let targets: Vec<_> = target.split(',').collect();
+            count("target", targets.len(), MAX_TARGETS)?;
+            targets.iter().try_for_each(|target| word("target", target))?;
+        }
+        Ok(())
+    }
+}
+
+/// A target or request id: not empty, not long, no control characters.
+pub(super) fn word(what: &str, word: &str) -> Result<(), ApiError> {
+    if word.is_empty() {
+        Err(ApiError::bad_request(format!("{what} is empty")))
+    } else if word.len() > MAX_WORD {
+        Err(ApiError::bad_request(format!("{what} has {} bytes; at most {MAX_WORD} are possible", word.len())))
+    } else if word.chars().any(char::is_control) {
+        Err(ApiError::bad_request(format!("{what} contains a control character")))
+    } else {
+        Ok(())
+    }
+}
+
+fn count(what: &str, count: usize, most: usize) -> Result<(), ApiError> {
+    if count == 0 {
+        Err(ApiError::bad_request(format!("{what} is empty")))
+    } else if count > most {
+        Err(ApiError::bad_request(format!("{what} has {count} entries; at most {most} are possible")))
+    } else {
+        Ok(())
+    }
+}
