@@ -68,6 +68,16 @@ pub struct LogQuery {
     pub since: Option<Cursor>,
 }
 
+impl LogStream {
+    /// The word for it in queries and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            LogStream::Out => "out",
+            LogStream::Err => "err",
+        }
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

@@ -1,1 +1,308 @@
-//! The client.
+//! The client of the control API.
+//!
+//! Each call makes its own connection, which on a unix socket costs nothing. The supervisor may be killed and replaced
+//! at any moment: a call whose connection breaks is made again, with the same request id, until it is answered or
+//! [`Client::PATIENCE`] is over. Streams are not: their reader knows where to go on.
+
+mod connection;
+mod error;
+mod stream;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hyper::Response;
+use hyper::body::{Bytes, Incoming};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
+
+use self::connection::{ask, read};
+use self::error::Attempt;
+use crate::routes::Method;
+use crate::{
+    ActionRequest, ActionResponse, AppDetail, AppSummary, LogQuery, Operation, OperationRef, SendRequest, SendResponse,
+    ShutdownRequest, ShutdownResponse, SlotRow, StartRequest, StartResponse, Status,
+};
+
+pub use self::error::ClientError;
+pub use self::stream::{EventStream, LogStreamReader};
+
+/// How long one poll of an operation is held open by the supervisor.
+const POLL: Duration = Duration::from_secs(20);
+/// The first pause between two attempts; each later one is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A client of the supervisor behind one socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// A new request id: 128 random bits.
+pub fn request_id() -> String {
+    let mut bytes = [0u8; 16];
+    // getrandom(2) fails for no valid call; if it ever does, the time still tells requests apart.
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        bytes = (now.as_nanos() ^ (u128::from(std::process::id()) << 96)).to_be_bytes();
+    }
+    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Client {
+    /// How long a call that has reached the supervisor once is tried again.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+    /// How long a socket that refuses is tried again, when a connection to it has just broken: the whole of musher
+    /// being gone is more likely then.
+    pub const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+    /// How long an answer may take.
+    pub const ANSWER: Duration = Duration::from_secs(15);
+
+    /// A client; nothing is connected yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Client {
+        Client { socket: socket.into() }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The state of musher itself.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; the same for every call.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.read("/v1/status").await
+    }
+
+    /// The rows of the list.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn slots(&self, target: Option<&str>) -> Result<Vec<SlotRow>, ClientError> {
+        match target {
+            None => self.read("/v1/slots").await,
+            Some(target) => self.read(&format!("/v1/slots?target={}", escape(target))).await,
+        }
+    }
+
+    /// Every app in short.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn apps(&self) -> Result<Vec<AppSummary>, ClientError> {
+        self.read("/v1/apps").await
+    }
+
+    /// One app in full.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn app(&self, target: &str, with_env: bool) -> Result<AppDetail, ClientError> {
+        self.read(&format!("/v1/apps/{}?env={with_env}", escape(target))).await
+    }
+
+    /// Makes apps run as described.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn start(&self, request: &StartRequest) -> Result<StartResponse, ClientError> {
+        self.change("/v1/apps", request).await
+    }
+
+    /// Acts on apps that exist.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn act(&self, request: &ActionRequest) -> Result<ActionResponse, ClientError> {
+        self.change("/v1/actions", request).await
+    }
+
+    /// Sends a message to Node workers.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn send(&self, request: &SendRequest) -> Result<SendResponse, ClientError> {
+        self.change("/v1/messages", request).await
+    }
+
+    /// Stops everything.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn shutdown(&self, request: &ShutdownRequest) -> Result<ShutdownResponse, ClientError> {
+        self.change("/v1/shutdown", request).await
+    }
+
+    /// How an operation stands, at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn operation(&self, id: u64) -> Result<Operation, ClientError> {
+        self.read(&format!("/v1/operations/{id}")).await
+    }
+
+    /// Waits until an operation is done; tells every change of it. Wrap it in a timeout: it has none of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]. That the operation failed is not an error here.
+    pub async fn wait(
+        &self,
+        operation: &OperationRef,
+        mut changed: impl FnMut(&Operation),
+    ) -> Result<Operation, ClientError> {
+        let mut now = self.operation(operation.id).await?;
+        loop {
+            changed(&now);
+            if now.done {
+                return Ok(now);
+            }
+            let path =
+                format!("/v1/operations/{}?after={}&timeout_ms={}", operation.id, now.revision, POLL.as_millis());
+            now = self.call(Method::Get, &path, Bytes::new(), POLL + Client::ANSWER).await?;
+        }
+    }
+
+    /// What happens from now on, or after the event with the id `since`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn events(&self, since: Option<u64>) -> Result<EventStream, ClientError> {
+        let path = since.map_or_else(|| "/v1/events".to_owned(), |since| format!("/v1/events?since={since}"));
+        Ok(EventStream::new(self.open(&path).await?))
+    }
+
+    /// What workers wrote.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn logs(&self, query: &LogQuery) -> Result<LogStreamReader, ClientError> {
+        let mut path = format!("/v1/logs?follow={}", query.follow);
+        let mut add = |key: &str, value: &dyn std::fmt::Display| {
+            path.push_str(&format!("&{key}={}", escape(&value.to_string())));
+        };
+        if let Some(target) = &query.target {
+            add("target", target);
+        }
+        if let Some(lines) = &query.lines {
+            add("lines", lines);
+        }
+        if let Some(stream) = query.stream {
+            add("stream", &stream.word());
+        }
+        if let Some(text) = &query.text {
+            add("text", text);
+        }
+        if let Some(since) = &query.since {
+            add("since", since);
+        }
+        Ok(LogStreamReader::new(self.open(&path).await?))
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::Get, path, Bytes::new(), Client::ANSWER).await
+    }
+
+    async fn change<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Protocol(error.to_string()))?;
+        self.call(Method::Post, path, Bytes::from(body), Client::ANSWER).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        let answer =
+            self.persist(patience, async || read(ask(&self.socket, method, path, body.clone()).await?).await).await?;
+        serde_json::from_slice(&answer).map_err(|error| ClientError::Protocol(error.to_string()))
+    }
+
+    async fn open(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
+        self.persist(Client::ANSWER, async || ask(&self.socket, Method::Get, path, Bytes::new()).await).await
+    }
+
+    /// Makes attempts until one succeeds or it is pointless.
+    async fn persist<T>(
+        &self,
+        answer: Duration,
+        mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
+    ) -> Result<T, ClientError> {
+        let start = Instant::now();
+        let mut broke_at: Option<Instant> = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match timeout(answer, attempt()).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(Attempt::Final(error))) => return Err(error),
+                Ok(Err(Attempt::Refused)) => {
+                    if broke_at.is_none_or(|at| at.elapsed() > Client::REFUSAL_PATIENCE) {
+                        return Err(ClientError::NotRunning { socket: self.socket.clone() });
+                    }
+                }
+                Ok(Err(Attempt::Broken(last))) => {
+                    broke_at = Some(Instant::now());
+                    if start.elapsed() > Client::PATIENCE {
+                        return Err(ClientError::Lost { after: start.elapsed(), last });
+                    }
+                }
+                Err(_) => {
+                    return Err(ClientError::Lost { after: start.elapsed(), last: "no answer in time".into() });
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// `text` as it may stand in a path or query (RFC 3986, section 2.3).
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escape, request_id};
+
+    #[test]
+    fn what_has_a_meaning_in_a_path_is_escaped() {
+        assert_eq!(escape("web-1.é /?#%"), "web-1.%C3%A9%20%2F%3F%23%25");
+    }
+
+    #[test]
+    fn request_ids_differ() {
+        assert_eq!(request_id().len(), 32);
+        assert_ne!(request_id(), request_id());
+    }
+}

@@ -132,6 +132,11 @@ impl Events {
 }
 
 impl Subscription {
+    /// The number of the last event that was given, or behind which this one began.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// The next events: all that there are, at least one. None when the supervisor's events have ended.
     pub async fn next(&mut self) -> Option<Vec<Arc<Event>>> {
         loop {

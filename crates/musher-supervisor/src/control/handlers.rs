@@ -187,8 +187,8 @@ async fn events(State(context): State<Context>, headers: HeaderMap, uri: Uri) ->
     let (sink, source) = mpsc::channel(STREAM_QUEUE);
     tokio::spawn(async move {
         let _place = place;
-        // Headers go out with the first bytes: a comment, so that the subscriber knows that it is one.
-        let mut chunk = ": musher events\n\n".to_owned();
+        // An event without data is not one, but its id tells the subscriber where it is even if nothing ever happens.
+        let mut chunk = format!("id: {}\n\n", subscription.seen());
         loop {
             if sink.send(Bytes::from(std::mem::take(&mut chunk))).await.is_err() {
                 return;

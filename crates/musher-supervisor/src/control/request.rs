@@ -4,17 +4,21 @@
 //! is answered as an internal error; a reply whose requester is gone may be ignored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use musher_api::{
     ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, LogLine, LogQuery, Operation, SendRequest,
     SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest, StartResponse, Status,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::events::Events;
 
 /// How many requests may wait for the driver.
 const QUEUE: usize = 64;
+/// How long the driver may take to answer; it answers from memory.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the driver puts its answer.
 pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
@@ -99,7 +103,11 @@ impl DriverHandle {
         if self.requests.send(request(reply)).await.is_err() {
             return Err(ApiError::unavailable("the supervisor is stopping"));
         }
-        answer.await.unwrap_or_else(|_| Err(ApiError::internal("the supervisor dropped the request")))
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ApiError::internal("the supervisor dropped the request")),
+            Err(_) => Err(ApiError::unavailable("the supervisor is busy")),
+        }
     }
 
     pub(crate) fn events(&self) -> &Events {
