@@ -5,8 +5,10 @@
 //!
 //! - [`spec`]: the validated description of an app, the one type that files, flags, the API and the state share.
 //! - [`ids`]: names of apps, slots, runs, operations and generations.
+//! - [`lifecycle`]: when to start, restart, replace, stop, kill and give up.
 
 pub mod ids;
+pub mod lifecycle;
 pub mod spec;
 mod time;
 

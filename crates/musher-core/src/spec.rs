@@ -416,7 +416,10 @@ impl AppSpec {
             }
         }
         if size > MAX_ARGS_AND_ENV {
-            fault("env", format!("arguments and environment take {size} bytes; at most {MAX_ARGS_AND_ENV} are possible"));
+            fault(
+                "env",
+                format!("arguments and environment take {size} bytes; at most {MAX_ARGS_AND_ENV} are possible"),
+            );
         }
         if self.instances == 0 || self.instances > MAX_INSTANCES {
             fault("instances", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.instances));
@@ -594,7 +597,9 @@ impl std::str::FromStr for ListenAddress {
             }
             let rest = rest.replace("localhost:", "127.0.0.1:");
             rest.parse().map_err(|_| {
-                format!("{text:?} is not an address: use tcp://IP:PORT, udp://IP:PORT or unix:///path, with a literal IP")
+                format!(
+                    "{text:?} is not an address: use tcp://IP:PORT, udp://IP:PORT or unix:///path, with a literal IP"
+                )
             })
         };
         if let Some(rest) = text.strip_prefix("udp://") {
@@ -675,13 +680,7 @@ impl Default for Reload {
 
 impl Default for Logs {
     fn default() -> Self {
-        Logs {
-            out: None,
-            err: None,
-            format: LogFormat::Raw,
-            max_bytes: default_log_size(),
-            keep: default_log_keep(),
-        }
+        Logs { out: None, err: None, format: LogFormat::Raw, max_bytes: default_log_size(), keep: default_log_keep() }
     }
 }
 

@@ -1,0 +1,243 @@
+//! What people cause: start, stop, restart, reload, scale, delete, and what each does to one that is going on.
+//!
+//! | running \ new | start | stop | restart | reload | scale | delete |
+//! |---|---|---|---|---|---|---|
+//! | start, restart | joins (with another spec: busy) | supersedes | supersedes | busy | beside it | supersedes |
+//! | reload | busy | supersedes | supersedes | busy | beside it | supersedes |
+//! | stop | supersedes | joins | supersedes | supersedes | beside it | takes over, both finish |
+//! | scale | beside it | supersedes | supersedes | beside it | supersedes | supersedes |
+//! | delete | refused | joins | refused | refused | refused | joins |
+//!
+//! A reload of a stopped app is a start. A superseded reload leaves its spec the app's target: the later command did
+//! not take that wish back; an aborted one does not.
+
+use super::app::{App, Turn, Wanted, count};
+use super::event::Event;
+use super::operation::{OpError, Operation, Reloading, Scaling};
+use super::slot::{History, Slot, SlotState, Vacancy};
+use super::{Command, Effect, Target};
+use crate::ids::{OpId, RunId, SlotId};
+use crate::spec::MAX_INSTANCES;
+
+impl App {
+    pub(super) fn command(&mut self, turn: &mut Turn<'_>, op: OpId, command: Command) {
+        let result = match command {
+            Command::Start { target } => self.start(turn, op, target),
+            Command::Stop => self.stop_all(turn, op, false),
+            Command::Delete => self.stop_all(turn, op, true),
+            Command::Restart { target } => self.restart(turn, op, target),
+            Command::Reload { target } => self.reload(turn, op, target),
+            Command::Scale { to } => self.scale(turn, op, to),
+        };
+        if let Err(error) = result {
+            turn.finish([op], &Err(error));
+        }
+    }
+
+    fn start(&mut self, turn: &mut Turn<'_>, op: OpId, target: Option<Target>) -> Result<(), OpError> {
+        self.refuse_deleted()?;
+        match &mut self.operation {
+            Some(Operation::Filling { ops }) if target.as_ref().is_none_or(|new| new.generation == self.target) => {
+                ops.push(op);
+                return Ok(());
+            }
+            Some(Operation::Filling { ops }) => {
+                return Err(OpError::Busy { with: ops.first().copied().unwrap_or(op) });
+            }
+            Some(Operation::Reloading(reload)) => return Err(OpError::Busy { with: reload.op }),
+            Some(Operation::Stopping { .. }) => self.supersede_operation(turn, op),
+            None => {}
+        }
+        self.aim(target);
+        self.wanted = Wanted::Up;
+        let generation = self.target;
+        for slot in &mut self.slots {
+            match slot.state {
+                SlotState::Vacant(_) => slot.refill(generation),
+                SlotState::Filled { .. } | SlotState::Replacing { .. } => {}
+            }
+        }
+        self.operation = Some(Operation::Filling { ops: vec![op] });
+        Ok(())
+    }
+
+    fn restart(&mut self, turn: &mut Turn<'_>, op: OpId, target: Option<Target>) -> Result<(), OpError> {
+        self.refuse_deleted()?;
+        self.supersede_operation(turn, op);
+        self.supersede_scaling(turn, op);
+        self.aim(target);
+        self.wanted = Wanted::Up;
+        let slots = count(&self.slots);
+        self.stop_slots(turn, |slot| slot.0 < slots);
+        let generation = self.target;
+        for slot in &mut self.slots {
+            slot.refill(generation);
+        }
+        self.operation = Some(Operation::Filling { ops: vec![op] });
+        Ok(())
+    }
+
+    fn reload(&mut self, turn: &mut Turn<'_>, op: OpId, target: Option<Target>) -> Result<(), OpError> {
+        self.refuse_deleted()?;
+        if !self.is_wanted() {
+            return self.start(turn, op, target);
+        }
+        if let Some(with) = self.operations_of_runs() {
+            return Err(OpError::Busy { with });
+        }
+        let previous = self.target;
+        self.aim(target);
+        let queue = (0..count(&self.slots)).map(SlotId).collect();
+        let generation = self.target;
+        turn.event(Event::ReloadStarted { generation, slots: count(&self.slots) });
+        self.operation =
+            Some(Operation::Reloading(Reloading { op, generation, previous, queue, replaced: Default::default() }));
+        Ok(())
+    }
+
+    fn stop_all(&mut self, turn: &mut Turn<'_>, op: OpId, delete: bool) -> Result<(), OpError> {
+        if self.is_deleted() {
+            return Err(OpError::Deleted);
+        }
+        if let Some(Operation::Stopping { ops, delete: deletes }) = &mut self.operation {
+            ops.push(op);
+            *deletes |= delete;
+        } else {
+            self.supersede_operation(turn, op);
+            self.operation = Some(Operation::Stopping { ops: vec![op], delete });
+        }
+        self.supersede_scaling(turn, op);
+        self.wanted = Wanted::Down;
+        self.stop_slots(turn, |_| true);
+        for slot in &mut self.slots {
+            slot.state = SlotState::Vacant(Vacancy::Stopped);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stopped(&mut self, turn: &mut Turn<'_>, ops: Vec<OpId>, delete: bool) {
+        turn.effects.push(Effect::CloseListeners);
+        turn.event(Event::Stopped);
+        if delete {
+            self.wanted = Wanted::Deleted;
+            turn.event(Event::Deleted);
+        }
+        turn.finish(ops, &Ok(()));
+    }
+
+    fn scale(&mut self, turn: &mut Turn<'_>, op: OpId, to: u32) -> Result<(), OpError> {
+        self.refuse_deleted()?;
+        if to == 0 || to > MAX_INSTANCES {
+            return Err(OpError::OutOfRange { to });
+        }
+        self.supersede_scaling(turn, op);
+        let from = count(&self.slots);
+        if from != to {
+            turn.event(Event::Scaled { from, to });
+        }
+        for slot in (to..from).rev().map(SlotId) {
+            self.remove_slot(turn, slot);
+        }
+        for slot in (from..to).map(SlotId) {
+            self.add_slot(slot);
+        }
+        self.scaling = Some(Scaling { op, added_from: from.min(to), removes: to < from });
+        Ok(())
+    }
+
+    /// A slot that is added during a reload is part of it. When the reload aborts, it is filled with the old spec.
+    fn add_slot(&mut self, id: SlotId) {
+        let vacancy = if self.is_wanted() { Vacancy::Clearing { restart: false } } else { Vacancy::Stopped };
+        let generation = match &mut self.operation {
+            Some(Operation::Reloading(reload)) => {
+                reload.queue.insert(id);
+                reload.previous
+            }
+            Some(Operation::Filling { .. } | Operation::Stopping { .. }) | None => self.target,
+        };
+        self.slots.push(Slot::new(generation, vacancy));
+    }
+
+    fn remove_slot(&mut self, turn: &mut Turn<'_>, id: SlotId) {
+        if let Some(Operation::Reloading(reload)) = &mut self.operation {
+            reload.queue.remove(&id);
+            reload.replaced.remove(&id);
+        }
+        turn.effects.push(Effect::RetireSlot { slot: id });
+        let Some(slot) = self.slots.pop() else { return };
+        match slot.state {
+            SlotState::Vacant(_) => {}
+            SlotState::Filled { run } => self.let_go(turn, run),
+            SlotState::Replacing { before, new } => {
+                self.let_go(turn, new);
+                if let Some(old) = before.online() {
+                    self.let_go(turn, old);
+                }
+            }
+        }
+    }
+
+    /// Ends a run that is not needed any more: one that serves drains first.
+    fn let_go(&mut self, turn: &mut Turn<'_>, run: RunId) {
+        if self.runs.get(&run).is_some_and(|run| run.is_online()) {
+            self.drain(turn, run);
+        } else {
+            self.stop(turn, run, true);
+        }
+    }
+
+    /// Makes this what slots are filled with from now on.
+    fn aim(&mut self, target: Option<Target>) {
+        if let Some(Target { generation, policy }) = target {
+            self.policies.insert(generation, policy);
+            self.target = generation;
+        }
+    }
+
+    fn refuse_deleted(&self) -> Result<(), OpError> {
+        match self.operation {
+            Some(Operation::Stopping { delete: true, .. }) => Err(OpError::Deleted),
+            Some(Operation::Stopping { delete: false, .. } | Operation::Filling { .. } | Operation::Reloading(_))
+            | None => {
+                if self.is_deleted() {
+                    Err(OpError::Deleted)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// The operation that is going on, apart from scaling.
+    fn operations_of_runs(&self) -> Option<OpId> {
+        match &self.operation {
+            Some(Operation::Filling { ops } | Operation::Stopping { ops, .. }) => ops.first().copied(),
+            Some(Operation::Reloading(reload)) => Some(reload.op),
+            None => None,
+        }
+    }
+
+    fn supersede_operation(&mut self, turn: &mut Turn<'_>, by: OpId) {
+        let ops = match self.operation.take() {
+            Some(Operation::Filling { ops } | Operation::Stopping { ops, .. }) => ops,
+            Some(Operation::Reloading(reload)) => vec![reload.op],
+            None => return,
+        };
+        turn.finish(ops, &Err(OpError::Superseded { by }));
+    }
+
+    fn supersede_scaling(&mut self, turn: &mut Turn<'_>, by: OpId) {
+        if let Some(scaling) = self.scaling.take() {
+            turn.finish([scaling.op], &Err(OpError::Superseded { by }));
+        }
+    }
+}
+
+impl Slot {
+    /// Fills the slot as soon as possible because a user wants it, with nothing remembered.
+    fn refill(&mut self, generation: crate::ids::Generation) {
+        self.generation = generation;
+        self.history = History::default();
+        self.state = SlotState::Vacant(Vacancy::Clearing { restart: false });
+    }
+}

@@ -1,0 +1,77 @@
+//! The rules of one generation of an app, taken from its spec.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{AppSpec, Backoff, Exec, RestartPolicy, Runtime};
+
+/// What decisions need of a spec, and no more. Kept for each generation that still has a slot or a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// After which exits a slot is filled again.
+    pub restart: RestartPolicy,
+    /// Exit codes after which it is not, whatever the policy.
+    pub stop_exit_codes: Vec<i32>,
+    /// A run that was online for this long is stable.
+    pub min_uptime: Duration,
+    /// How long to wait before the restart after the first failure.
+    pub backoff_initial: Duration,
+    /// Each wait is this many percent of the one before.
+    pub backoff_factor_percent: u32,
+    /// The longest wait.
+    pub backoff_max: Duration,
+    /// Up to this many percent of a wait are taken off by chance.
+    pub backoff_jitter_percent: u32,
+    /// At most this many restarts in any window.
+    pub max_restarts: u32,
+    /// The window.
+    pub window: Duration,
+    /// How long a run may take to be ready.
+    pub ready_timeout: Duration,
+    /// The stop signal's number.
+    pub stop_signal: i32,
+    /// From the stop signal to SIGKILL.
+    pub grace: Duration,
+    /// How long a run may drain before it gets the stop signal.
+    pub drain: Duration,
+    /// Whether a run can be told to drain apart from the stop signal.
+    pub drains: bool,
+    /// How many slots a reload replaces at a time.
+    pub max_surge: u32,
+}
+
+impl From<&AppSpec> for Policy {
+    fn from(spec: &AppSpec) -> Policy {
+        let Backoff { initial, factor_percent, max, jitter_percent } = spec.restart.backoff;
+        Policy {
+            restart: spec.restart.policy,
+            stop_exit_codes: spec.restart.stop_exit_codes.clone(),
+            min_uptime: spec.restart.min_uptime,
+            backoff_initial: initial,
+            backoff_factor_percent: factor_percent,
+            backoff_max: max,
+            backoff_jitter_percent: jitter_percent,
+            max_restarts: spec.restart.max_restarts,
+            window: spec.restart.window,
+            ready_timeout: spec.ready.timeout,
+            stop_signal: spec.stop.signal,
+            grace: spec.stop.grace,
+            drain: spec.stop.drain,
+            drains: match spec.exec.runtime {
+                Runtime::NodeCluster => true,
+                Runtime::Plain | Runtime::NodeFork => false,
+            },
+            max_surge: spec.reload.max_surge,
+        }
+    }
+}
+
+impl Default for Policy {
+    /// The rules of a spec that says nothing.
+    fn default() -> Policy {
+        let exec = Exec { program: "/".into(), args: Vec::new(), script: None, runtime: Runtime::Plain };
+        Policy::from(&AppSpec::new("", exec, "/"))
+    }
+}

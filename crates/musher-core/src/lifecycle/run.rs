@@ -1,0 +1,157 @@
+//! One process filling a slot: `starting -> online -> draining -> exited`.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Generation, SlotId};
+use crate::time::Time;
+
+/// A run that has not exited. An exited run is no longer in the [`App`](super::App).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The slot it fills, or filled before it began to drain.
+    pub slot: SlotId,
+    /// The spec it was started with.
+    pub generation: Generation,
+    /// When it was started.
+    pub since: Time,
+    /// Where in its life it is.
+    pub state: RunState,
+}
+
+/// Where in its life a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// Not yet ready.
+    Starting {
+        /// Later than this it has failed to start.
+        deadline: Time,
+        /// Whether its process is known to exist.
+        spawned: bool,
+    },
+    /// Ready, and serving.
+    Online {
+        /// When it proved ready.
+        since: Time,
+    },
+    /// On its way out. It does not fill its slot any more.
+    Draining {
+        /// How far the escalation went.
+        stage: Stage,
+        /// When the next stage begins.
+        deadline: Time,
+        /// Whether its process is known to exist. Until then nothing is sent to it.
+        spawned: bool,
+        /// Whether its slot has to wait for its exit before a new run starts: true when it was stopped, false when
+        /// it was replaced.
+        blocks: bool,
+    },
+}
+
+/// The steps of ending a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// It takes nothing new and finishes what it has.
+    Drain,
+    /// It got the stop signal; this is the grace.
+    Signal,
+    /// It got SIGKILL, and gets it every second until its exit is seen.
+    Kill,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitOutcome {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core file was written.
+        #[serde(default)]
+        core_dumped: bool,
+    },
+    /// Nobody saw how.
+    Unknown,
+}
+
+/// Why a slot lost its run without anybody asking for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Death {
+    /// The process exited.
+    Exited(ExitOutcome),
+    /// The process could not be made.
+    SpawnFailed {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The process did not prove ready in time and was stopped for it.
+    NotReady {
+        /// The time it had, in milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+impl Run {
+    /// Whether the run is on its way out.
+    pub fn is_draining(&self) -> bool {
+        match self.state {
+            RunState::Draining { .. } => true,
+            RunState::Starting { .. } | RunState::Online { .. } => false,
+        }
+    }
+
+    /// Whether the run is ready and fills its slot.
+    pub fn is_online(&self) -> bool {
+        match self.state {
+            RunState::Online { .. } => true,
+            RunState::Starting { .. } | RunState::Draining { .. } => false,
+        }
+    }
+
+    /// When time alone changes its state.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match self.state {
+            RunState::Starting { deadline, .. } | RunState::Draining { deadline, spawned: true, .. } => Some(deadline),
+            RunState::Online { .. } | RunState::Draining { spawned: false, .. } => None,
+        }
+    }
+}
+
+impl Death {
+    /// Whether the process ended as a program that did its work ends: code 0.
+    pub fn is_success(&self) -> bool {
+        match self {
+            Death::Exited(outcome) => *outcome == ExitOutcome::Code(0),
+            Death::SpawnFailed { .. } | Death::NotReady { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for ExitOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitOutcome::Code(code) => write!(f, "exit code {code}"),
+            ExitOutcome::Signal { signal, core_dumped: false } => write!(f, "signal {signal}"),
+            ExitOutcome::Signal { signal, core_dumped: true } => write!(f, "signal {signal}, core dumped"),
+            ExitOutcome::Unknown => f.write_str("an unknown exit status"),
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Death::Exited(outcome) => write!(f, "ended with {outcome}"),
+            Death::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
+            Death::NotReady { timeout_ms } => write!(f, "was not ready within {timeout_ms} ms"),
+        }
+    }
+}

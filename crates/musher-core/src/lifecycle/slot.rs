@@ -1,0 +1,135 @@
+//! What outlives a process: its place in the team, and the history of that place.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::run::Death;
+use crate::ids::{Generation, RunId};
+use crate::time::Time;
+
+/// A place in the team. Its number is its index in [`App::slots`](super::App::slots).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// The spec that the slot is filled with next time: the one that was last online here, or what a user started.
+    pub generation: Generation,
+    /// What fills it.
+    pub state: SlotState,
+    /// How often it was restarted without anybody asking for it, since the app exists.
+    #[serde(default)]
+    pub restarts: u32,
+    /// How its last run ended that was not asked to.
+    #[serde(default)]
+    pub last_exit: Option<LastExit>,
+    /// What backoff and giving up remember.
+    #[serde(default)]
+    pub(super) history: History,
+}
+
+/// What fills a slot. Runs that drain are not here: they only linger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotState {
+    /// No run.
+    Vacant(Vacancy),
+    /// One run, starting or online.
+    Filled {
+        /// The run.
+        run: RunId,
+    },
+    /// A reload: a new run is starting and takes the slot when it is ready.
+    Replacing {
+        /// What the slot goes back to when the reload aborts.
+        before: Before,
+        /// The new run, starting.
+        new: RunId,
+    },
+}
+
+/// Why a slot has no run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Vacancy {
+    /// Stopped by a user, or never started.
+    Stopped,
+    /// Its run ended by itself, and the restart policy leaves it at that.
+    Ended {
+        /// How it ended.
+        death: Death,
+    },
+    /// Waits before the next restart.
+    Backoff {
+        /// When it is restarted.
+        until: Time,
+        /// Failures in a row, 0 after a stable run.
+        attempt: u32,
+    },
+    /// Is filled as soon as the runs that were stopped here are gone.
+    Clearing {
+        /// Whether filling it is a restart that counts.
+        restart: bool,
+    },
+    /// Restarted too often.
+    GaveUp {
+        /// The restarts within the window.
+        restarts: u32,
+        /// How the last run ended.
+        death: Death,
+    },
+}
+
+/// What a slot that is being replaced had before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Before {
+    /// A run that is online until the new one is ready.
+    Online {
+        /// The old run.
+        run: RunId,
+    },
+    /// A run that died after the new one was started.
+    Died {
+        /// How it ended.
+        death: Death,
+        /// Whether it had been online for the minimal time.
+        stable: bool,
+    },
+    /// No run.
+    Vacant(Vacancy),
+}
+
+/// How a run ended that nobody had asked to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// The run.
+    pub run: RunId,
+    /// Its spec.
+    pub generation: Generation,
+    /// When its end was seen.
+    pub at: Time,
+    /// How long it had lived, in milliseconds.
+    pub uptime_ms: u64,
+    /// How it ended.
+    pub death: Death,
+}
+
+/// What backoff and giving up remember of a slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct History {
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// When it was restarted, oldest first, as far back as the window goes.
+    pub(super) restarts: VecDeque<Time>,
+}
+
+impl Slot {
+    pub(super) fn new(generation: Generation, vacancy: Vacancy) -> Slot {
+        Slot {
+            generation,
+            state: SlotState::Vacant(vacancy),
+            restarts: 0,
+            last_exit: None,
+            history: History::default(),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What the world causes: processes appear, prove ready, die, and time passes.
+
+use super::Effect;
+use super::app::{App, Turn, count};
+use super::event::Event;
+use super::operation::{OpError, Operation};
+use super::restart::millis;
+use super::run::{Death, ExitOutcome, Run, RunState, Stage};
+use super::slot::{Before, LastExit, SlotState, Vacancy};
+use crate::ids::{Generation, RunId, SlotId};
+use crate::time::Time;
+
+impl App {
+    pub(super) fn spawned(&mut self, turn: &mut Turn<'_>, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        match &mut run.state {
+            RunState::Starting { spawned, .. } => *spawned = true,
+            RunState::Draining { spawned: false, blocks, .. } => {
+                let blocks = *blocks;
+                self.spawned_too_late(turn, id, blocks);
+            }
+            RunState::Online { .. } | RunState::Draining { spawned: true, .. } => {}
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, turn: &mut Turn<'_>, id: RunId, reason: String) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        let event = Event::SpawnFailed { slot: run.slot, run: id, generation: run.generation, reason: reason.clone() };
+        turn.event(event);
+        if !run.is_draining() {
+            self.died(turn, id, &run, &Death::SpawnFailed { reason });
+        }
+    }
+
+    pub(super) fn ready(&mut self, turn: &mut Turn<'_>, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        match run.state {
+            RunState::Online { .. } | RunState::Draining { .. } => return,
+            RunState::Starting { .. } => run.state = RunState::Online { since: turn.now },
+        }
+        let after_ms = millis(turn.now.since(run.since));
+        let (slot, generation) = (run.slot, run.generation);
+        turn.event(Event::Online { slot, run: id, generation, after_ms });
+        self.take_over(turn, slot, id, generation);
+    }
+
+    pub(super) fn drained(&mut self, turn: &mut Turn<'_>, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        match run.state {
+            RunState::Draining { stage: Stage::Drain, .. } => self.escalate(turn, id),
+            RunState::Starting { .. }
+            | RunState::Online { .. }
+            | RunState::Draining { stage: Stage::Signal | Stage::Kill, .. } => {}
+        }
+    }
+
+    pub(super) fn exited(&mut self, turn: &mut Turn<'_>, id: RunId, outcome: ExitOutcome) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        let expected = run.is_draining();
+        let uptime_ms = millis(turn.now.since(run.since));
+        let (slot, generation) = (run.slot, run.generation);
+        turn.event(Event::Exited { slot, run: id, generation, outcome, uptime_ms, expected });
+        if !expected {
+            self.died(turn, id, &run, &Death::Exited(outcome));
+        }
+    }
+
+    /// Handles what is due, and goes on with what waits.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
+        self.expire(turn);
+        // A reload takes vacant slots before they are filled with the old spec once more.
+        self.advance_reload(turn);
+        self.fill(turn);
+        self.finish(turn);
+        self.forget_policies();
+    }
+
+    /// Starts a new run in a slot.
+    pub(super) fn spawn(&mut self, turn: &mut Turn<'_>, slot: SlotId, generation: Generation) -> RunId {
+        self.last_run += 1;
+        let id = RunId::of(self.id, self.last_run);
+        let deadline = turn.now + self.policy(generation).ready_timeout;
+        let state = RunState::Starting { deadline, spawned: false };
+        self.runs.insert(id, Run { slot, generation, since: turn.now, state });
+        turn.effects.push(Effect::Spawn { slot, run: id, generation });
+        turn.event(Event::Starting { slot, run: id, generation });
+        id
+    }
+
+    /// A run ended that nobody had asked to end. It is no longer among the runs, or draining.
+    fn died(&mut self, turn: &mut Turn<'_>, id: RunId, run: &Run, death: &Death) {
+        let slot = run.slot;
+        let (was_ready, stable) = match run.state {
+            RunState::Online { since } => (true, turn.now.since(since) >= self.policy(run.generation).min_uptime),
+            RunState::Starting { .. } | RunState::Draining { .. } => (false, false),
+        };
+        let ended_well = self.policy(run.generation).ended_well(death);
+        let Some(state) = self.slot_mut(slot) else { return };
+        state.last_exit = Some(LastExit {
+            run: id,
+            generation: run.generation,
+            at: turn.now,
+            uptime_ms: millis(turn.now.since(run.since)),
+            death: death.clone(),
+        });
+        if !was_ready && !ended_well {
+            self.fail_start(turn, slot, id, death);
+        }
+        let Some(state) = self.slot_mut(slot) else { return };
+        match &mut state.state {
+            SlotState::Filled { run: filled } if *filled == id => {
+                let vacancy = self.verdict(turn, slot, run.generation, death, stable);
+                self.vacate(slot, vacancy);
+                self.new_run_died(turn, slot, id, death, stable);
+            }
+            SlotState::Replacing { before: before @ Before::Online { .. }, new } if *new != id => {
+                *before = Before::Died { death: death.clone(), stable };
+            }
+            SlotState::Replacing { before: Before::Died { .. } | Before::Vacant(_), new }
+                if *new == id && ended_well =>
+            {
+                self.replaced_by_an_end(turn, slot, run.generation, death);
+            }
+            SlotState::Replacing { new, .. } if *new == id => self.abort_reload(turn, slot, id, death),
+            SlotState::Filled { .. } | SlotState::Replacing { .. } | SlotState::Vacant(_) => {}
+        }
+    }
+
+    pub(super) fn vacate(&mut self, slot: SlotId, vacancy: Vacancy) {
+        if let Some(state) = self.slot_mut(slot) {
+            state.state = SlotState::Vacant(vacancy);
+        }
+    }
+
+    /// Handles every deadline that has passed.
+    fn expire(&mut self, turn: &mut Turn<'_>) {
+        let is_due = |run: &Run| run.deadline().is_some_and(|deadline| deadline <= turn.now);
+        let due: Vec<RunId> = self.runs.iter().filter(|(_, run)| is_due(run)).map(|(id, _)| *id).collect();
+        for id in due {
+            // An earlier one may have changed it, by aborting a reload.
+            let Some(run) = self.runs.get(&id).filter(|run| run.deadline().is_some_and(|at| at <= turn.now)) else {
+                continue;
+            };
+            match run.state {
+                RunState::Starting { .. } => self.not_ready_in_time(turn, id, run.clone()),
+                RunState::Draining { .. } => self.escalate(turn, id),
+                RunState::Online { .. } => {}
+            }
+        }
+    }
+
+    fn not_ready_in_time(&mut self, turn: &mut Turn<'_>, id: RunId, run: Run) {
+        let timeout_ms = millis(self.policy(run.generation).ready_timeout);
+        turn.event(Event::NotReady { slot: run.slot, run: id, generation: run.generation, timeout_ms });
+        self.stop(turn, id, true);
+        self.died(turn, id, &run, &Death::NotReady { timeout_ms });
+    }
+
+    /// Fills slots whose wait is over.
+    fn fill(&mut self, turn: &mut Turn<'_>) {
+        let due: Vec<(SlotId, bool)> = (0..)
+            .map(SlotId)
+            .zip(&self.slots)
+            .filter_map(|(id, slot)| restart_due(&slot.state, turn.now).map(|restart| (id, restart)))
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let blocked = self.blocked_slots();
+        for (slot, restart) in due {
+            if blocked.contains(&slot) {
+                self.vacate(slot, Vacancy::Clearing { restart });
+                continue;
+            }
+            let Some(state) = self.slot_mut(slot) else { continue };
+            let generation = state.generation;
+            if restart {
+                let policy = self.policy(generation);
+                let Some(state) = self.slot_mut(slot) else { continue };
+                state.restarts = state.restarts.saturating_add(1);
+                state.history.restarted(turn.now, &policy);
+            }
+            let run = self.spawn(turn, slot, generation);
+            if let Some(state) = self.slot_mut(slot) {
+                state.state = SlotState::Filled { run };
+            }
+        }
+    }
+
+    /// Fails the operations that wait for this slot to get online.
+    fn fail_start(&mut self, turn: &mut Turn<'_>, slot: SlotId, run: RunId, death: &Death) {
+        let error = || OpError::Died { slot, run, death: death.clone() };
+        if let Some(Operation::Filling { ops }) = &mut self.operation {
+            let ops = std::mem::take(ops);
+            self.operation = None;
+            turn.finish(ops, &Err(error()));
+        }
+        if let Some(scaling) = self.scaling.take_if(|scaling| slot.0 >= scaling.added_from) {
+            turn.finish([scaling.op], &Err(error()));
+        }
+    }
+
+    /// Ends the operations that have got what they wanted, or cannot get it any more.
+    fn finish(&mut self, turn: &mut Turn<'_>) {
+        match &self.operation {
+            None => {}
+            Some(Operation::Filling { ops }) => {
+                if let Some(result) = self.filled(0) {
+                    let ops = ops.clone();
+                    self.operation = None;
+                    if result.is_ok() {
+                        turn.event(Event::Started { ready: self.ready_slots() });
+                    }
+                    turn.finish(ops, &result);
+                }
+            }
+            Some(Operation::Stopping { ops, delete }) => {
+                if self.runs.is_empty() {
+                    let (ops, delete) = (ops.clone(), *delete);
+                    self.operation = None;
+                    self.stopped(turn, ops, delete);
+                }
+            }
+            Some(Operation::Reloading(_)) => self.finish_reload(turn),
+        }
+        self.finish_scaling(turn);
+    }
+
+    fn finish_scaling(&mut self, turn: &mut Turn<'_>) {
+        let Some(scaling) = &self.scaling else { return };
+        let op = scaling.op;
+        let result = if self.is_wanted() { self.filled(scaling.added_from) } else { Some(Ok(())) };
+        let slots = count(&self.slots);
+        let removed_are_gone = !scaling.removes || self.runs.values().all(|run| run.slot.0 < slots);
+        match result {
+            Some(Ok(())) if removed_are_gone => {
+                self.scaling = None;
+                turn.finish([op], &Ok(()));
+            }
+            Some(Err(error)) => {
+                self.scaling = None;
+                turn.finish([op], &Err(error));
+            }
+            Some(Ok(())) | None => {}
+        }
+    }
+
+    /// Whether all slots from this one on are as a start wants them; an error when one never will be.
+    fn filled(&self, from: u32) -> Option<Result<(), OpError>> {
+        let mut all = true;
+        for slot in (from..count(&self.slots)).map(SlotId) {
+            if self.is_settled(slot) {
+                continue;
+            }
+            all = false;
+            match &self.slots[super::app::index(slot)].state {
+                SlotState::Vacant(Vacancy::GaveUp { restarts, death }) => {
+                    return Some(Err(OpError::GaveUp { slot, restarts: *restarts, death: death.clone() }));
+                }
+                SlotState::Vacant(Vacancy::Ended { death }) => {
+                    return Some(Err(OpError::Ended { slot, death: death.clone() }));
+                }
+                SlotState::Vacant(Vacancy::Stopped | Vacancy::Backoff { .. } | Vacancy::Clearing { .. })
+                | SlotState::Filled { .. }
+                | SlotState::Replacing { .. } => {}
+            }
+        }
+        all.then_some(Ok(()))
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn finish(&mut self, ops: impl IntoIterator<Item = crate::ids::OpId>, result: &Result<(), OpError>) {
+        for op in ops {
+            self.effects.push(Effect::Finished { op, result: result.clone() });
+        }
+    }
+}
+
+/// Whether a slot is to be filled now, and whether that is a restart that counts.
+fn restart_due(state: &SlotState, now: Time) -> Option<bool> {
+    match state {
+        SlotState::Vacant(Vacancy::Backoff { until, .. }) => (*until <= now).then_some(true),
+        SlotState::Vacant(Vacancy::Clearing { restart }) => Some(*restart),
+        SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. })
+        | SlotState::Filled { .. }
+        | SlotState::Replacing { .. } => None,
+    }
+}
