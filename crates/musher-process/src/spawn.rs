@@ -1,13 +1,40 @@
-//! Start a program as a child process.
+//! Starts a program as a child process.
+//!
+//! [`Spawn::spawn`] prepares everything, makes the child with clone3(2), and waits until execve(2) has succeeded or the
+//! child has said which step failed (see `sys::child` for what happens there). The child inherits nothing that is not
+//! named in [`Spawn`]: signals are at their defaults and unblocked, every other descriptor is closed, the environment is
+//! exactly the one given. What stays as it is: umask, cgroup (unless given), namespaces, capabilities and no_new_privs.
+//! It never gets a parent death signal: workers outlive the supervisor.
+//!
+//! An environment is passed on as it is; [`Spawn`] does not set `HOME`, `USER` or `PATH`.
 
-use std::ffi::OsString;
-use std::io;
-use std::os::fd::OwnedFd;
+mod error;
+mod executable;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Resource, Rlimit};
 
+use crate::exit;
 use crate::pid::Pid;
+use crate::sys::child::{Identity, Image, Limit, PidVariable, Report, StringArray};
+use crate::sys::clone::clone;
+
+pub use error::SpawnError;
+pub use executable::Problem;
+
+/// The highest number that a descriptor may get in the child.
+pub const MAX_CHILD_FD: i32 = 4095;
+
+/// How long the child may take to execute the program. Only a file system that hangs takes so long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program to start. Nothing is inherited that is not named here.
 #[derive(Debug)]
@@ -20,7 +47,8 @@ pub struct Spawn {
     pub env: Vec<(OsString, OsString)>,
     /// Working directory.
     pub cwd: PathBuf,
-    /// Our descriptor and its number in the child. 0, 1 and 2 are /dev/null when not given. Everything else is closed.
+    /// Our descriptor and its number in the child (at most [`MAX_CHILD_FD`]). 0, 1 and 2 are /dev/null when not given.
+    /// Everything else is closed.
     pub fds: Vec<(OwnedFd, i32)>,
     /// Make the child the leader of a new session (setsid); else only of a new process group.
     pub session: bool,
@@ -30,7 +58,7 @@ pub struct Spawn {
     pub nice: Option<i32>,
     /// User to become.
     pub credentials: Option<Credentials>,
-    /// Put the child's own pid in the variable `LISTEN_PID` (sd_listen_fds(3)).
+    /// Set the variable `LISTEN_PID` to the child's own pid (sd_listen_fds(3)), instead of what `env` has for it.
     pub listen_pid: bool,
     /// Directory of a cgroup v2 to start the child in. Where the system refuses that, the child starts without.
     pub cgroup: Option<OwnedFd>,
@@ -56,37 +84,164 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// Why a program could not be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// The system refused.
-    #[error("cannot {step}: {source}")]
-    System {
-        /// What was tried.
-        step: &'static str,
-        /// The reason.
-        source: io::Error,
-    },
-}
-
-impl SpawnError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
-
-    /// The same spawn may succeed later without a change by the user (no process slots, memory or descriptors).
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        false
-    }
-}
-
 impl Spawn {
-    /// Starts the program. Returns when it runs (execve succeeded) or why it does not.
+    /// Starts the program. Returns when it runs (execve succeeded) or why it does not; then no process is left.
+    ///
+    /// Blocks for as long as the system needs to make the process, some 0.2 to 1 ms.
     pub fn spawn(self) -> Result<Child, SpawnError> {
-        Err(SpawnError::System { step: "spawn", source: io::ErrorKind::Unsupported.into() })
+        let above = self.fds.iter().map(|(_, to)| *to).fold(2, i32::max) + 1;
+        let fds = self.child_fds(above)?;
+        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| SpawnError::system("make a pipe", error))?;
+        let writing = lift(writing, above).map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
+        let image = self.image(&fds, &writing)?;
+        let (pid, pidfd) = clone(&image).map_err(SpawnError::no_process)?;
+        drop((writing, fds));
+        match read_report(reading, &pidfd) {
+            Ok(None) => Ok(Child { pid: Pid::from_raw(pid).unwrap_or(Pid::INIT), pidfd }),
+            Ok(Some(report)) => {
+                wait_for_end(&pidfd);
+                Err(error::from_report(&self, &image, report))
+            }
+            Err(error) => {
+                let _ = exit::signal(pidfd.as_fd(), libc::SIGKILL);
+                wait_for_end(&pidfd);
+                Err(error)
+            }
+        }
+    }
+
+    /// The descriptors for the child, each at a number from `above` so that no duplication there overwrites a source.
+    fn child_fds(&self, above: RawFd) -> Result<Vec<(OwnedFd, RawFd)>, SpawnError> {
+        let mut fds = Vec::with_capacity(self.fds.len() + 3);
+        for (fd, to) in &self.fds {
+            if !(0..=MAX_CHILD_FD).contains(to) {
+                return Err(SpawnError::invalid(format!("descriptor number {to} is not in 0..={MAX_CHILD_FD}")));
+            }
+            if fds.iter().any(|(_, other)| other == to) {
+                return Err(SpawnError::invalid(format!("descriptor {to} is given twice")));
+            }
+            let source = rustix::io::fcntl_dupfd_cloexec(fd, above)
+                .map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
+            fds.push((source, *to));
+        }
+        for to in 0..=2 {
+            if !fds.iter().any(|(_, other)| *other == to) {
+                let null = File::options().read(true).write(true).open("/dev/null");
+                let null = null.and_then(|file| lift(file.into(), above));
+                fds.push((null.map_err(|error| SpawnError::system("open /dev/null", error))?, to));
+            }
+        }
+        Ok(fds)
+    }
+
+    fn image(&self, fds: &[(OwnedFd, RawFd)], report: &OwnedFd) -> Result<Image, SpawnError> {
+        let program = c_string(self.program.as_os_str(), "the program's path")?;
+        let mut args = self.args.iter().map(|arg| c_string(arg, "an argument")).collect::<Result<Vec<_>, _>>()?;
+        if args.is_empty() {
+            args.push(program.clone());
+        }
+        let mut env = Vec::with_capacity(self.env.len());
+        for (name, value) in &self.env {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return Err(SpawnError::invalid(format!("{name:?} cannot be the name of a variable")));
+            }
+            if self.listen_pid && name == "LISTEN_PID" {
+                continue;
+            }
+            env.push(c_string(&[name.as_os_str(), value.as_os_str()].join(OsStr::new("=")), "the environment")?);
+        }
+        Ok(Image {
+            args: StringArray::new(args, None),
+            env: StringArray::new(env, self.listen_pid.then(PidVariable::new)),
+            cwd: c_string(self.cwd.as_os_str(), "the working directory")?,
+            program,
+            fds: fds.iter().map(|(from, to)| (from.as_raw_fd(), *to)).collect(),
+            session: self.session,
+            limits: self.limits.iter().map(|(resource, limit)| (*resource as u32, limit64(limit))).collect(),
+            nice: self.nice,
+            identity: self.credentials.as_ref().filter(|wanted| !wanted.are_ours()).map(|wanted| Identity {
+                uid: wanted.uid,
+                gid: wanted.gid,
+                groups: wanted.groups.clone(),
+            }),
+            cgroup: self.cgroup.as_ref().map(AsRawFd::as_raw_fd),
+            report: report.as_raw_fd(),
+        })
+    }
+}
+
+impl Credentials {
+    /// We already are that user with those groups: nothing to do, and no privilege needed.
+    fn are_ours(&self) -> bool {
+        use rustix::process::{getegid, geteuid, getgid, getgroups, getuid};
+        let users = [getuid(), geteuid()].iter().all(|uid| uid.as_raw() == self.uid);
+        let main_groups = [getgid(), getegid()].iter().all(|gid| gid.as_raw() == self.gid);
+        // The kernel checks the primary group apart from the list, so it may be in it or not.
+        let normal = |groups: &mut Vec<u32>| {
+            groups.retain(|gid| *gid != self.gid);
+            groups.sort_unstable();
+            groups.dedup();
+        };
+        let Ok(ours) = getgroups() else { return false };
+        let mut ours = ours.iter().map(|gid| gid.as_raw()).collect();
+        let mut wanted = self.groups.clone();
+        normal(&mut ours);
+        normal(&mut wanted);
+        users && main_groups && ours == wanted
+    }
+}
+
+/// The same open file under a number from `above`.
+fn lift(fd: OwnedFd, above: RawFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() >= above { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(&fd, above)?) }
+}
+
+fn c_string(string: &OsStr, what: &str) -> Result<CString, SpawnError> {
+    CString::new(string.as_bytes()).map_err(|_| SpawnError::invalid(format!("{what} contains a NUL byte: {string:?}")))
+}
+
+fn limit64(limit: &Rlimit) -> Limit {
+    Limit { current: limit.current.unwrap_or(u64::MAX), maximum: limit.maximum.unwrap_or(u64::MAX) }
+}
+
+/// `None`: the pipe was closed by execve (or by the child's death, which its exit status will tell).
+fn read_report(reading: OwnedFd, pidfd: &OwnedFd) -> Result<Option<Report>, SpawnError> {
+    if !readable_within(&reading, PATIENCE) {
+        return Err(SpawnError::Stuck { after: PATIENCE });
+    }
+    let mut bytes = [0; Report::LEN];
+    match File::from(reading).read_exact(&mut bytes) {
+        Ok(()) => match Report::from_bytes(bytes) {
+            Some(report) => Ok(Some(report)),
+            None => Err(SpawnError::system("understand the new process", io::Error::from(io::ErrorKind::InvalidData))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => {
+            let _ = exit::signal(pidfd.as_fd(), libc::SIGKILL);
+            Err(SpawnError::system("hear from the new process", error))
+        }
+    }
+}
+
+/// Reaps a child that ends by itself or was killed. One that hangs in the kernel is left to be reaped later.
+fn wait_for_end(pidfd: &OwnedFd) {
+    if readable_within(pidfd, Duration::from_secs(1)) {
+        let _ = exit::reap(pidfd.as_fd());
+    }
+}
+
+/// Waits for data, an end or an error.
+fn readable_within(fd: &impl AsFd, patience: Duration) -> bool {
+    let start = std::time::Instant::now();
+    loop {
+        let left = patience.saturating_sub(start.elapsed());
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
     }
 }

@@ -1,0 +1,127 @@
+//! clone3(2) with a pidfd from the start.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use crate::sys::child::{self, Image};
+
+/// `CLONE_INTO_CGROUP` of linux/sched.h.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args` of linux/sched.h.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Makes a process that becomes what `image` says, and returns its number and pidfd. Whether the program could be
+/// executed comes later, over the pipe.
+///
+/// With a cgroup the child is born in it; where the system refuses that (no clone3 in the sandbox, no permission,
+/// the cgroup is gone), it is made as usual and tries to move itself.
+pub(crate) fn clone(image: &Image) -> io::Result<(i32, OwnedFd)> {
+    // No handler of ours (tokio's writes into a pipe that the child shares with us) may run in the child before it has
+    // reset its dispositions.
+    let mask = block_all_signals()?;
+    let result = clone_blocked(image);
+    set_signal_mask(mask);
+    result
+}
+
+fn clone_blocked(image: &Image) -> io::Result<(i32, OwnedFd)> {
+    if let Some(cgroup) = image.cgroup {
+        match clone3(image, Some(cgroup)) {
+            Ok(child) => return Ok(child),
+            // These would fail without a cgroup, too.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE)) =>
+            {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+    match clone3(image, None) {
+        // The default sandbox of Docker answers ENOSYS to clone3, since it cannot look into its arguments.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => clone2(image),
+        result => result,
+    }
+}
+
+fn clone3(image: &Image, cgroup: Option<RawFd>) -> io::Result<(i32, OwnedFd)> {
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64 | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        pidfd: ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: cgroup.map_or(0, |fd| fd as u64),
+        ..CloneArgs::default()
+    };
+    // SAFETY: `args` has the layout and size that it says. Without CLONE_VM and without a stack this is fork(2): the
+    // child goes on here in its own copy of the memory, and does nothing but `child::run`, which never returns.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of::<CloneArgs>()) };
+    after(result, image, cgroup.is_none(), pidfd)
+}
+
+/// The older call, with the same meaning.
+fn clone2(image: &Image) -> io::Result<(i32, OwnedFd)> {
+    let mut pidfd: RawFd = -1;
+    let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as u64;
+    // SAFETY: as above. The third argument is where CLONE_PIDFD stores, on all 64-bit architectures but s390, which
+    // swaps only the first two; the others are unused.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, ptr::from_mut(&mut pidfd), 0_usize, 0_usize) };
+    after(result, image, true, pidfd)
+}
+
+/// Both ways out of the call.
+fn after(result: i64, image: &Image, join_cgroup: bool, pidfd: RawFd) -> io::Result<(i32, OwnedFd)> {
+    match result {
+        0 => child::run(image, join_cgroup),
+        pid if pid > 0 => {
+            // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
+            Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Blocks all signals of the calling thread, also those that the C library keeps for itself, and returns the old mask.
+fn block_all_signals() -> io::Result<u64> {
+    let (all, mut old) = (u64::MAX, 0_u64);
+    // SAFETY: both addresses are of 8 bytes, the size that is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            ptr::from_ref(&all),
+            ptr::from_mut(&mut old),
+            size_of::<u64>(),
+        )
+    };
+    if result == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_signal_mask(mask: u64) {
+    // SAFETY: as above; a null address for what is not wanted. Cannot fail with these arguments.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            ptr::from_ref(&mask),
+            ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        );
+    }
+}
