@@ -1,0 +1,313 @@
+//! Node's IPC channel (`child_process` with `'ipc'`, `serialization: 'json'`), our end of it.
+//!
+//! One JSON text a line over a unix stream socket; a file descriptor rides on the first byte of its `NODE_HANDLE`
+//! message. The channel answers for itself what the transport of handles needs (`NODE_HANDLE_ACK`, `_NACK`,
+//! `NODE_SOCKET_*`); everything else goes to the caller, users' messages as the text that came.
+//!
+//! **Nothing is lost with the reader.** [`Channel::read`] only looks at the socket (MSG_PEEK). The messages it hands out
+//! stay in the kernel until [`Channel::consume`], so a reader that is killed in between leaves them to its successor: a
+//! message comes at least once. Only a message that the socket cannot hold as a whole is gathered in memory.
+//!
+//! **The peer is not trusted.** Whatever it sends ends in a [`Fault`], which is its own: messages over
+//! [`MAX_MESSAGE`], broken JSON, descriptors that belong to nothing. Memory is bounded in both directions.
+
+mod line;
+mod outgoing;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+
+pub use self::line::Fault;
+use self::line::{Line, Transport};
+use self::outgoing::Outgoing;
+pub use self::outgoing::{MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, SendError};
+use crate::fdpass;
+use crate::sys;
+
+/// The longest message that is accepted, in bytes.
+pub const MAX_MESSAGE: usize = 1 << 20;
+/// The most messages that one [`Channel::read`] hands out.
+pub const MAX_BATCH: usize = 128;
+/// The size of the buffer that [`Channel::read`] works best with.
+pub const READ_BUFFER: usize = 128 << 10;
+/// An unfinished message of this size is taken out of the socket: the rest may not fit in besides it. It is less than
+/// half of what a unix socket holds by default.
+const GATHER: usize = 64 << 10;
+
+/// Our end of a channel. Make it with [`pair`](Channel::pair) or, for a socket that exists, [`new`](Channel::new).
+///
+/// Reading: [`read`](Channel::read), do what the messages ask, [`consume`](Channel::consume), until
+/// [`Batch::state`] is [`State::Idle`] or [`State::Ended`]. Writing: [`queue`](Channel::queue), then
+/// [`flush`](Channel::flush), again whenever the socket is writable while [`wants_write`](Channel::wants_write).
+/// Messages that the channel answers itself are queued by `read`: flush after it.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+    /// The beginning of a message that is too large to stay in the socket.
+    gathered: Vec<u8>,
+    /// A descriptor that came with it.
+    gathered_handle: Option<OwnedFd>,
+    /// Bytes at the head of the socket that were handed out.
+    handed_out: usize,
+    outgoing: Outgoing,
+    /// The first line may be the rest of a message whose beginning our predecessor took along when it died.
+    after_predecessor: bool,
+    /// The peer marks internal messages by a byte 0x02 (Bun) and expects the same.
+    marks_internal: bool,
+}
+
+/// A message of the peer.
+#[derive(Debug)]
+pub struct Message {
+    /// Its JSON text.
+    pub text: String,
+    /// Whose it is.
+    pub kind: Kind,
+    /// The descriptor that came with it.
+    pub handle: Option<OwnedFd>,
+}
+
+/// Whose a message is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The program's: `process.send(anything)`.
+    User,
+    /// The runtime's: an object with a `cmd` that begins with `NODE_`, for example `NODE_CLUSTER`.
+    Internal {
+        /// The `cmd`.
+        cmd: String,
+    },
+    /// The peer took the descriptor of the oldest message sent with one that is not yet answered.
+    HandleTaken,
+    /// The peer got that message without its descriptor (its table may be full).
+    HandleMissed,
+}
+
+/// What a look at the socket found.
+#[derive(Debug)]
+pub struct Batch {
+    /// Complete messages in order.
+    pub messages: Vec<Message>,
+    /// What came after them.
+    pub state: State,
+}
+
+/// What came after the messages of a batch.
+#[derive(Debug)]
+pub enum State {
+    /// There may be more: read again after consuming.
+    More,
+    /// Nothing more for now: wait until the socket is readable anew (edge-triggered: an unfinished message stays there).
+    Idle,
+    /// The peer has closed its end, or died; nothing more will come.
+    Ended,
+    /// The peer broke the protocol. Nothing behind this can be read.
+    Broken(Fault),
+}
+
+impl Channel {
+    /// A new channel: our end and the child's, to be inherited under the number in `NODE_CHANNEL_FD`.
+    pub fn pair() -> io::Result<(Channel, OwnedFd)> {
+        let (ours, childs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        Ok((Channel::new(ours)?, childs))
+    }
+
+    /// The channel over a socket that exists. `adopted`-style use: call [`follow_predecessor`] when another process read
+    /// from it before.
+    ///
+    /// [`follow_predecessor`]: Channel::follow_predecessor
+    pub fn new(socket: OwnedFd) -> io::Result<Channel> {
+        crate::net::set_nonblocking(&socket)?;
+        Ok(Channel {
+            socket,
+            gathered: Vec::new(),
+            gathered_handle: None,
+            handed_out: 0,
+            outgoing: Outgoing::default(),
+            after_predecessor: false,
+            marks_internal: false,
+        })
+    }
+
+    /// Another process has read from this socket and may have died while it gathered a large message: a first line that
+    /// is no JSON is the rest of it and is skipped. `marks_internal` is the predecessor's
+    /// [`marks_internal`](Channel::marks_internal).
+    pub fn follow_predecessor(&mut self, marks_internal: bool) {
+        self.after_predecessor = true;
+        self.marks_internal = marks_internal;
+    }
+
+    /// Whether the peer marks internal messages by a byte 0x02, as Bun does.
+    pub fn marks_internal(&self) -> bool {
+        self.marks_internal
+    }
+
+    /// Looks at what the peer sent. Hands out nothing new before [`consume`](Channel::consume). `buffer` is only a
+    /// working space; its content is not kept.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Batch {
+        let nothing = |state| Batch { messages: Vec::new(), state };
+        if self.handed_out > 0 {
+            return nothing(State::More);
+        }
+        let received = match fdpass::recv_with_fds(&self.socket, buffer, 2, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return nothing(State::Idle),
+            // The peer died with messages of ours unread (unix(7) does not tell); what it had sent was read before.
+            Err(_) => return nothing(State::Ended),
+        };
+        if received.bytes == 0 {
+            return nothing(State::Ended);
+        }
+        if received.fds.len() > 1 || received.fds_cut {
+            return nothing(State::Broken(Fault::TooManyHandles));
+        }
+        let handle = received.fds.into_iter().next();
+        let chunk = &buffer[..received.bytes];
+        let Some(end) = end_of_batch(chunk) else {
+            return self.gather(received.bytes, buffer, handle);
+        };
+        // A descriptor is on the last message of what one call returns; if that is unfinished, both come again.
+        let whole = end == chunk.len();
+        self.handed_out = end;
+        let (messages, fault) = self.decode(&chunk[..end], handle.filter(|_| whole));
+        Batch { messages, state: fault.map_or(State::More, State::Broken) }
+    }
+
+    /// Takes the messages of the last batch out of the socket. They were acted on.
+    pub fn consume(&mut self) {
+        let mut scratch = [0; 16 << 10];
+        while self.handed_out > 0 {
+            let piece = self.handed_out.min(scratch.len());
+            match rustix::net::recv(&self.socket, &mut scratch[..piece], RecvFlags::DONTWAIT) {
+                Ok((taken, _)) if taken > 0 => self.handed_out = self.handed_out.saturating_sub(taken),
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.handed_out = 0;
+    }
+
+    /// Takes an unfinished message out of the socket when the socket may be too small for the rest.
+    fn gather(&mut self, bytes: usize, buffer: &mut [u8], handle: Option<OwnedFd>) -> Batch {
+        let must = !self.gathered.is_empty() || bytes >= GATHER.min(buffer.len()) || handle.is_some();
+        if !must {
+            return Batch { messages: Vec::new(), state: State::Idle };
+        }
+        let state = match rustix::net::recv(&self.socket, &mut buffer[..bytes], RecvFlags::DONTWAIT) {
+            Ok((taken, _)) if self.gathered.len() + taken > MAX_MESSAGE => State::Broken(Fault::TooLong),
+            Ok(_) if handle.is_some() && self.gathered_handle.is_some() => State::Broken(Fault::TooManyHandles),
+            Ok((taken, _)) => {
+                self.gathered.extend_from_slice(&buffer[..taken]);
+                self.gathered_handle = handle.or(self.gathered_handle.take());
+                State::More
+            }
+            Err(Errno::INTR | Errno::AGAIN) => State::More,
+            Err(_) => State::Ended,
+        };
+        Batch { messages: Vec::new(), state }
+    }
+
+    /// The messages of complete lines. `handle` is on the last of them.
+    fn decode(&mut self, lines: &[u8], handle: Option<OwnedFd>) -> (Vec<Message>, Option<Fault>) {
+        let mut messages = Vec::new();
+        let mut handle = handle;
+        let mut rest = lines;
+        while let Some(newline) = rest.iter().position(|byte| *byte == b'\n') {
+            let (line, behind) = (&rest[..newline], &rest[newline + 1..]);
+            rest = behind;
+            let gathered = std::mem::take(&mut self.gathered);
+            let parsed = if gathered.is_empty() { Line::parse(line) } else { Line::parse(&[&gathered, line].concat()) };
+            let first = std::mem::take(&mut self.after_predecessor);
+            let parsed = match parsed {
+                Ok(parsed) => parsed,
+                Err(_) if first => continue,
+                Err(fault) => return (messages, Some(fault)),
+            };
+            self.marks_internal |= parsed.marked;
+            let with = match self.gathered_handle.take() {
+                Some(handle) => Some(handle),
+                None if rest.is_empty() => handle.take(),
+                None => None,
+            };
+            match self.deliver(parsed, with) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => {}
+                Err(fault) => return (messages, Some(fault)),
+            }
+        }
+        (messages, None)
+    }
+
+    /// Answers what concerns only the transport; the rest is the caller's.
+    fn deliver(&mut self, line: Line, handle: Option<OwnedFd>) -> Result<Option<Message>, Fault> {
+        let answer =
+            |channel: &mut Channel, text: &str| channel.queue_internal(text, None).map_err(|_| Fault::NotReading);
+        match line.transport {
+            Transport::Handle { .. } if handle.is_none() => {
+                answer(self, r#"{"cmd":"NODE_HANDLE_NACK"}"#)?;
+                Ok(None)
+            }
+            Transport::Handle { inner, kind } => {
+                answer(self, r#"{"cmd":"NODE_HANDLE_ACK"}"#)?;
+                Ok(Some(Message { text: inner, kind, handle }))
+            }
+            _ if handle.is_some() => Err(Fault::StrayHandle),
+            Transport::Answer(text) => {
+                answer(self, &text)?;
+                Ok(None)
+            }
+            Transport::Plain { kind } => Ok(Some(Message { text: line.text, kind, handle: None })),
+        }
+    }
+
+    /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`. See [`queue`](Channel::queue).
+    pub fn queue_internal(&mut self, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
+        self.outgoing.push(if self.marks_internal { "\u{2}" } else { "" }, text, handle)
+    }
+
+    /// Queues a message: `text` is one JSON text without a line break. `handle` must be a socket or pipe (a Node peer
+    /// ends with SIGABRT when given a file) and `text` then a `NODE_HANDLE` message; it is made non-blocking.
+    pub fn queue(&mut self, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
+        self.outgoing.push("", text, handle)
+    }
+
+    /// Sends what is queued, as far as the socket takes it. A message up to 32 KiB goes as a whole or not at all.
+    pub fn flush(&mut self) -> Result<(), SendError> {
+        self.outgoing.flush(self.socket.as_fd())
+    }
+
+    /// Whether something is queued.
+    pub fn wants_write(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether the peer has yet to read something that was sent. A peer that reads runs its event loop.
+    pub fn peer_has_unread(&self) -> bool {
+        sys::net::unread_by_peer(self.socket.as_fd()).is_ok_and(|bytes| bytes > 0)
+    }
+
+    /// The socket, to be kept elsewhere too. The peer sees the end only when every copy is closed.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The end of the last line that belongs to a batch.
+fn end_of_batch(chunk: &[u8]) -> Option<usize> {
+    let mut newlines = chunk.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    newlines.by_ref().take(MAX_BATCH).last()
+}
+
+#[cfg(test)]
+mod tests;

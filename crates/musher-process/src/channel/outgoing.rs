@@ -1,0 +1,109 @@
+//! The queue of messages to the peer.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::{fdpass, net};
+
+/// The most bytes that wait for a peer that does not read.
+pub const MAX_QUEUED_BYTES: usize = 4 << 20;
+/// The most messages that wait for a peer that does not read.
+pub const MAX_QUEUED_MESSAGES: usize = 4096;
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer does not read and the queue is full. The message was not queued.
+    #[error("the worker does not read its channel and {MAX_QUEUED_MESSAGES} messages or {MAX_QUEUED_BYTES} bytes wait")]
+    Full,
+    /// A line break in a message would break the peer.
+    #[error("a message with a line break in it cannot be sent")]
+    LineBreak,
+    /// The peer has closed its end.
+    #[error("the channel is closed")]
+    Closed,
+    /// The system refused.
+    #[error("cannot send over the channel: {0}")]
+    System(io::Error),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    queue: VecDeque<Pending>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Pending {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// Rides on the first byte; gone after it.
+    handle: Option<Arc<OwnedFd>>,
+}
+
+impl Outgoing {
+    pub(super) fn push(&mut self, prefix: &str, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
+        let length = prefix.len() + text.len() + 1;
+        if text.contains('\n') {
+            return Err(SendError::LineBreak);
+        }
+        // One message always fits, so that nothing that is within the other limits is refused for ever.
+        if self.queue.len() >= MAX_QUEUED_MESSAGES || (self.bytes > 0 && self.bytes + length > MAX_QUEUED_BYTES) {
+            return Err(SendError::Full);
+        }
+        if let Some(handle) = &handle {
+            // libuv does not do it for descriptors that it receives, and reads them as if it were set.
+            net::set_nonblocking(handle.as_fd()).map_err(SendError::System)?;
+        }
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(prefix.as_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(b'\n');
+        self.bytes += length;
+        self.queue.push_back(Pending { bytes, sent: 0, handle });
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn flush(&mut self, socket: BorrowedFd<'_>) -> Result<(), SendError> {
+        while let Some(first) = self.queue.front_mut() {
+            let rest = &first.bytes[first.sent..];
+            // One message a call: Linux keeps descriptors apart only between calls.
+            let result = match &first.handle {
+                Some(handle) => fdpass::send_with_fds(socket, rest, &[handle.as_fd()]),
+                None => send(socket, rest),
+            };
+            match result {
+                Ok(sent) => {
+                    first.sent += sent;
+                    first.handle = None;
+                    self.bytes = self.bytes.saturating_sub(sent);
+                    if first.sent >= first.bytes.len() {
+                        self.queue.pop_front();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    let closed = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+                    return Err(if closed { SendError::Closed } else { SendError::System(error) });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match rustix::net::send(socket, bytes, rustix::net::SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! TCP listeners.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::sys;
+
+/// How a socket stands to a SO_REUSEPORT group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It is the only one of its address.
+    Alone,
+    /// It founds a group. It is bound before it gets the option: so a port that somebody else holds, with the option or
+    /// without, is an `EADDRINUSE` and never shared by accident.
+    Founds,
+    /// It joins the group of a socket that founded one.
+    Joins,
+}
+
+/// A bound socket, not yet listening.
+pub fn bind(address: SocketAddr, v6_only: bool, membership: Membership) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, super::FLAGS, None)?;
+    // As Node and most servers do: connections in TIME_WAIT do not block the port.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, v6_only)?;
+    }
+    if membership == Membership::Joins {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    if membership == Membership::Founds {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    Ok(socket)
+}
+
+/// All addresses: `::` for IPv4 and IPv6 together, or `0.0.0.0` where there is no IPv6.
+pub fn bind_any(port: u16, membership: Membership) -> io::Result<OwnedFd> {
+    match bind((Ipv6Addr::UNSPECIFIED, port).into(), false, membership) {
+        Err(error) if no_such_family(&error) => bind((Ipv4Addr::UNSPECIFIED, port).into(), false, membership),
+        result => result,
+    }
+}
+
+fn no_such_family(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::PROTONOSUPPORT, Errno::INVAL]
+        .iter()
+        .any(|errno| Some(errno.raw_os_error()) == code)
+}
+
+/// What the kernel says of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenState {
+    /// Whether it listens. A worker that calls shutdown(2) on its copy ends it for everybody.
+    pub listening: bool,
+    /// Connections that wait to be accepted.
+    pub queued: u32,
+    /// The most that may wait.
+    pub backlog: u32,
+}
+
+/// Asks for the state of a TCP socket. Takes less than a microsecond.
+pub fn listen_state(socket: impl AsFd) -> io::Result<ListenState> {
+    /// `TCP_LISTEN` of net/tcp_states.h.
+    const LISTEN: u8 = 10;
+    let (state, unacked, sacked) = sys::net::tcp_info(socket.as_fd())?;
+    let listening = state == LISTEN;
+    Ok(ListenState { listening, queued: if listening { unacked } else { 0 }, backlog: sacked })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    use super::{Membership, bind, bind_any, listen_state};
+    use crate::net;
+
+    fn loopback() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[test]
+    fn the_queue_is_seen_and_accepted() {
+        let listener = bind(loopback(), false, Membership::Alone).unwrap();
+        assert!(!listen_state(&listener).unwrap().listening);
+        net::listen(&listener, 7).unwrap();
+        let state = listen_state(&listener).unwrap();
+        assert_eq!((state.listening, state.queued, state.backlog), (true, 0, 7));
+        assert!(net::accept(&listener).unwrap().is_none());
+        let client = TcpStream::connect(net::local_address(&listener).unwrap()).unwrap();
+        assert_eq!(listen_state(&listener).unwrap().queued, 1);
+        let accepted = net::accept(&listener).unwrap().unwrap();
+        assert_eq!(net::kind(&accepted).unwrap(), net::Kind::Tcp);
+        drop(client);
+        net::shutdown(&listener).unwrap();
+        assert!(!listen_state(&listener).unwrap().listening);
+    }
+
+    #[test]
+    fn a_second_founder_finds_the_port_taken_and_a_joiner_does_not() {
+        let first = bind(loopback(), false, Membership::Founds).unwrap();
+        net::listen(&first, 7).unwrap();
+        let address = net::local_address(&first).unwrap();
+        let founded = bind(address, false, Membership::Founds).and_then(|second| net::listen(&second, 7));
+        assert_eq!(founded.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        let second = bind(address, false, Membership::Joins).unwrap();
+        net::listen(&second, 7).unwrap();
+    }
+
+    #[test]
+    fn any_address_takes_both_families_where_there_are_both() {
+        let listener = bind_any(0, Membership::Alone).unwrap();
+        net::listen(&listener, 7).unwrap();
+        let address = net::local_address(&listener).unwrap();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+    }
+}
