@@ -20,7 +20,7 @@ pub(super) fn delay(policy: &Policy, failures: u32, chance: &mut dyn FnMut() -> 
         wait = (wait * factor / 100).min(max);
     }
     let jitter = wait * u128::from(policy.backoff_jitter_percent.min(100)) / 100;
-    let taken = if jitter == 0 { 0 } else { jitter * u128::from(chance()) >> 32 };
+    let taken = if jitter == 0 { 0 } else { (jitter * u128::from(chance())) >> 32 };
     Duration::from_micros(u64::try_from(wait - taken).unwrap_or(u64::MAX))
 }
 

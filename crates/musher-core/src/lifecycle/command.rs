@@ -11,12 +11,14 @@
 //! A reload of a stopped app is a start. A superseded reload leaves its spec the app's target: the later command did
 //! not take that wish back; an aborted one does not.
 
+use std::collections::BTreeSet;
+
 use super::app::{App, Turn, Wanted, count};
 use super::event::Event;
 use super::operation::{OpError, Operation, Reloading, Scaling};
 use super::slot::{History, Slot, SlotState, Vacancy};
 use super::{Command, Effect, Target};
-use crate::ids::{OpId, RunId, SlotId};
+use crate::ids::{Generation, OpId, RunId, SlotId};
 use crate::spec::MAX_INSTANCES;
 
 impl App {
@@ -36,18 +38,20 @@ impl App {
 
     fn start(&mut self, turn: &mut Turn<'_>, op: OpId, target: Option<Target>) -> Result<(), OpError> {
         self.refuse_deleted()?;
+        let mut ops = Vec::new();
         match &mut self.operation {
-            Some(Operation::Filling { ops }) if target.as_ref().is_none_or(|new| new.generation == self.target) => {
-                ops.push(op);
-                return Ok(());
-            }
-            Some(Operation::Filling { ops }) => {
-                return Err(OpError::Busy { with: ops.first().copied().unwrap_or(op) });
+            Some(Operation::Filling { ops: running }) => {
+                if let Some(with) = running.first().filter(|_| target.is_some()) {
+                    return Err(OpError::Busy { with: *with });
+                }
+                ops.append(running);
             }
             Some(Operation::Reloading(reload)) => return Err(OpError::Busy { with: reload.op }),
             Some(Operation::Stopping { .. }) => self.supersede_operation(turn, op),
             None => {}
         }
+        ops.push(op);
+        self.operation = Some(Operation::Filling { ops });
         self.aim(target);
         self.wanted = Wanted::Up;
         let generation = self.target;
@@ -57,7 +61,6 @@ impl App {
                 SlotState::Filled { .. } | SlotState::Replacing { .. } => {}
             }
         }
-        self.operation = Some(Operation::Filling { ops: vec![op] });
         Ok(())
     }
 
@@ -82,8 +85,12 @@ impl App {
         if !self.is_wanted() {
             return self.start(turn, op, target);
         }
-        if let Some(with) = self.operations_of_runs() {
-            return Err(OpError::Busy { with });
+        match &self.operation {
+            Some(Operation::Filling { ops } | Operation::Stopping { ops, .. }) => {
+                return Err(OpError::Busy { with: ops.first().copied().unwrap_or(op) });
+            }
+            Some(Operation::Reloading(reload)) => return Err(OpError::Busy { with: reload.op }),
+            None => {}
         }
         let previous = self.target;
         self.aim(target);
@@ -91,7 +98,7 @@ impl App {
         let generation = self.target;
         turn.event(Event::ReloadStarted { generation, slots: count(&self.slots) });
         self.operation =
-            Some(Operation::Reloading(Reloading { op, generation, previous, queue, replaced: Default::default() }));
+            Some(Operation::Reloading(Reloading { op, generation, previous, queue, replaced: BTreeSet::new() }));
         Ok(())
     }
 
@@ -115,7 +122,11 @@ impl App {
         Ok(())
     }
 
-    pub(super) fn stopped(&mut self, turn: &mut Turn<'_>, ops: Vec<OpId>, delete: bool) {
+    pub(super) fn finish_stopping(&mut self, turn: &mut Turn<'_>) {
+        if !self.runs.is_empty() {
+            return;
+        }
+        let Some(Operation::Stopping { ops, delete }) = self.operation.take() else { return };
         turn.effects.push(Effect::CloseListeners);
         turn.event(Event::Stopped);
         if delete {
@@ -208,15 +219,6 @@ impl App {
         }
     }
 
-    /// The operation that is going on, apart from scaling.
-    fn operations_of_runs(&self) -> Option<OpId> {
-        match &self.operation {
-            Some(Operation::Filling { ops } | Operation::Stopping { ops, .. }) => ops.first().copied(),
-            Some(Operation::Reloading(reload)) => Some(reload.op),
-            None => None,
-        }
-    }
-
     fn supersede_operation(&mut self, turn: &mut Turn<'_>, by: OpId) {
         let ops = match self.operation.take() {
             Some(Operation::Filling { ops } | Operation::Stopping { ops, .. }) => ops,
@@ -235,7 +237,7 @@ impl App {
 
 impl Slot {
     /// Fills the slot as soon as possible because a user wants it, with nothing remembered.
-    fn refill(&mut self, generation: crate::ids::Generation) {
+    fn refill(&mut self, generation: Generation) {
         self.generation = generation;
         self.history = History::default();
         self.state = SlotState::Vacant(Vacancy::Clearing { restart: false });

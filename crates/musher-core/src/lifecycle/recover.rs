@@ -34,8 +34,8 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let first = effects.len();
-        effects.append(&mut self.unsaid);
-        effects.retain(|effect| self.still_holds(effect));
+        let unsaid = std::mem::take(&mut self.unsaid);
+        effects.extend(unsaid.into_iter().filter(|effect| self.still_holds(effect)));
         let mut turn = Turn { now, chance, effects };
         let runs: Vec<RunId> = self.runs.keys().copied().collect();
         let alive = runs.iter().filter(|run| seen.get(run) == Some(&Observation::Alive));

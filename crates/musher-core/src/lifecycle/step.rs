@@ -203,27 +203,22 @@ impl App {
     /// Ends the operations that have got what they wanted, or cannot get it any more.
     fn finish(&mut self, turn: &mut Turn<'_>) {
         match &self.operation {
-            None => {}
-            Some(Operation::Filling { ops }) => {
-                if let Some(result) = self.filled(0) {
-                    let ops = ops.clone();
-                    self.operation = None;
-                    if result.is_ok() {
-                        turn.event(Event::Started { ready: self.ready_slots() });
-                    }
-                    turn.finish(ops, &result);
-                }
-            }
-            Some(Operation::Stopping { ops, delete }) => {
-                if self.runs.is_empty() {
-                    let (ops, delete) = (ops.clone(), *delete);
-                    self.operation = None;
-                    self.stopped(turn, ops, delete);
-                }
-            }
+            Some(Operation::Filling { .. }) => self.finish_filling(turn),
+            Some(Operation::Stopping { .. }) => self.finish_stopping(turn),
             Some(Operation::Reloading(_)) => self.finish_reload(turn),
+            None => {}
         }
         self.finish_scaling(turn);
+    }
+
+    fn finish_filling(&mut self, turn: &mut Turn<'_>) {
+        let Some(result) = self.filled(0) else { return };
+        if result.is_ok() {
+            turn.event(Event::Started { ready: self.ready_slots() });
+        }
+        if let Some(Operation::Filling { ops }) = self.operation.take() {
+            turn.finish(ops, &result);
+        }
     }
 
     fn finish_scaling(&mut self, turn: &mut Turn<'_>) {
