@@ -7,16 +7,21 @@
 //! - [`stat`]: memory, CPU time and listening sockets of a process.
 //! - [`lookup`]: programs on `PATH`, users and groups.
 //! - [`fdpass`], [`memfd`], [`notify`]: file descriptors over sockets, sealed memory files, the sd_notify(3) socket.
+//! - [`channel`]: Node's IPC channel. [`net`]: listening sockets and SO_REUSEPORT groups.
+//! - [`inherit`]: descriptors from the process before us, signals as descriptors, becoming another program.
 //! - [`own`]: what musher sets for its own processes (subreaper, open files).
 //!
 //! This crate decides nothing: when to start, stop or restart is `musher-core`'s. It is the only crate with `unsafe`
 //! code, all of it in `sys`.
 
 pub mod cgroup;
+pub mod channel;
 pub mod exit;
 pub mod fdpass;
+pub mod inherit;
 pub mod lookup;
 pub mod memfd;
+pub mod net;
 pub mod notify;
 pub mod own;
 mod pid;
@@ -25,6 +30,7 @@ pub mod stat;
 #[expect(unsafe_code, reason = "system calls that no safe crate offers; every block says why it is sound")]
 mod sys;
 pub mod tree;
+mod wait;
 
 pub use exit::{ExitStatus, pidfd_open, reap, signal};
 pub use pid::Pid;

@@ -2,4 +2,9 @@
 //!
 //! Each function here is safe to call. What it needs to be sound is checked or guaranteed by its types.
 
+pub(crate) mod child;
+pub(crate) mod clone;
+pub(crate) mod credentials;
+pub(crate) mod inherit;
+pub(crate) mod net;
 pub(crate) mod pidfd;

@@ -1,0 +1,57 @@
+//! Descriptors, signals and images that a process of musher takes over at its start or hands on by exec.
+//!
+//! The keeper and the supervisor get descriptors by number; the supervisor can turn itself into the keeper by execve(2),
+//! with its descriptors and children. Descriptors that are not named stay behind: all of ours are close-on-exec.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+
+use rustix::io::FdFlags;
+
+use crate::sys;
+
+/// Takes the descriptor `number` that this process was started with, and makes it close-on-exec. A second call for the
+/// same number fails, and so does one for stdin, stdout and stderr.
+pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    sys::inherit::take(number)
+}
+
+/// Blocks these signals for this thread and those that it starts, and gives a non-blocking, close-on-exec signalfd(2)
+/// that reports them.
+pub fn block_signals(signals: &[i32]) -> io::Result<OwnedFd> {
+    sys::inherit::signalfd(signals)
+}
+
+/// The next signal that waits in a descriptor of [`block_signals`].
+pub fn next_signal(signalfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    // struct signalfd_siginfo has 128 bytes and begins with ssi_signo.
+    let mut record = [0u8; 128];
+    loop {
+        return match rustix::io::read(signalfd, &mut record) {
+            Ok(128) => Ok(Some(i32::from_ne_bytes([record[0], record[1], record[2], record[3]]))),
+            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(rustix::io::Errno::AGAIN) => Ok(None),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// Becomes another program (or another role of this one) with the same pid, children and environment. Only stdin,
+/// stdout, stderr and `keep` stay open. Returns only if that fails; then `keep` is close-on-exec again.
+#[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
+pub fn exec_self(args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
+    let flags = |flags| keep.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
+    if let Err(error) = flags(FdFlags::empty()) {
+        return error.into();
+    }
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some((name, rest)) = args.split_first() {
+        command.arg0(name).args(rest);
+    }
+    let error = command.exec();
+    let _ = flags(FdFlags::CLOEXEC);
+    error
+}

@@ -1,0 +1,449 @@
+//! The home of one daemon: a directory with its socket, its lock, its log and the logs of its apps.
+//!
+//! ```text
+//! $MUSHER_HOME (else $HOME/.musher), 0700
+//!   lock             flock(2) held by keeper and supervisor together; its text names their pids
+//!   control.sock     0600, the control API
+//!   musher.log       what the daemon itself has to say
+//!   logs/<app>/      out.log, err.log, index and their rotated forerunners
+//! ```
+//!
+//! The lock is the only proof that a daemon lives. It belongs to one open file description that keeper and supervisor
+//! inherit from the process that started them, so it is held as long as either lives and nobody else can hold it in
+//! between. A `control.sock` without a held lock is a leftover and is removed.
+//!
+//! [`start_daemon`] opens the control socket before the daemon exists: a client can connect at once, and its request
+//! waits in the socket's queue. Two commands at once start one daemon, because only one of them gets the lock.
+//!
+//! What does not belong here: what the daemon does, and any cleaning up of logs.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use musher_process::{Child, Spawn, SpawnError};
+use rustix::fs::FlockOperation;
+use rustix::process::Resource;
+
+use crate::keeper::Adoption;
+
+/// Name of the lock's fd in the keeper.
+pub const LOCK_NAME: &str = "lock";
+/// Name of the listening control socket in the keeper.
+pub const CONTROL_NAME: &str = "control";
+
+/// unix(7): sun_path is 108 bytes with its final NUL.
+const MAX_SOCKET_PATH: usize = 107;
+/// The daemon's environment: what programs need to find things, and nothing that the first user happened to have.
+/// `MUSHER_RUN` must not get in: it marks the workers.
+const DAEMON_ENV: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "XDG_RUNTIME_DIR",
+    "MUSHER_LOG",
+    "RUST_BACKTRACE",
+    "LD_LIBRARY_PATH",
+];
+
+/// A home that exists, belongs to us and cannot be written by others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// What a command found or did on its way to a daemon.
+#[derive(Debug)]
+pub enum Start {
+    /// The daemon was started by this call; its control socket can be connected to. The child is its keeper.
+    Started(Child),
+    /// A daemon of this home lives (or is just being started by another command, or is just ending).
+    AlreadyRunning,
+}
+
+/// The processes of the daemon, as they wrote themselves into the lock file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DaemonPids {
+    /// Process id of the keeper.
+    pub keeper: i32,
+    /// Process id of the supervisor.
+    pub supervisor: i32,
+}
+
+/// Why a home cannot be used or its daemon not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Neither variable is set.
+    #[error("neither MUSHER_HOME nor HOME is set")]
+    Unset,
+    /// MUSHER_HOME is not absolute and there is no working directory.
+    #[error("{path}: not an absolute path, and the current directory is unknown")]
+    Relative {
+        /// The home.
+        path: PathBuf,
+    },
+    /// The control socket's path would not fit into a socket address.
+    #[error("{path}: the path of the control socket would have {length} bytes; a socket's path has at most 107")]
+    PathTooLong {
+        /// The home.
+        path: PathBuf,
+        /// Length of the socket's path.
+        length: usize,
+    },
+    /// Something else has this name.
+    #[error("{path}: not a directory")]
+    NotADirectory {
+        /// The home.
+        path: PathBuf,
+    },
+    /// It belongs to somebody else.
+    #[error("{path}: belongs to user {owner}, not to user {us}")]
+    ForeignOwner {
+        /// The home.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The effective user of this process.
+        us: u32,
+    },
+    /// Others could put things into it.
+    #[error("{path}: others can write to it (mode {mode:04o})")]
+    WritableByOthers {
+        /// The home.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file system or the permissions do not let us write.
+    #[error("{path}: cannot be written: {source}")]
+    ReadOnly {
+        /// What could not be written.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// Any other failure.
+    #[error("{path}: {source}")]
+    Io {
+        /// What failed.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The keeper could not be executed.
+    #[error("cannot start the daemon: {0}")]
+    Spawn(#[from] SpawnError),
+    /// A daemon holds the lock but takes no connection.
+    #[error("{path}: a daemon of this home runs but does not answer on its control socket")]
+    NoAnswer {
+        /// The home.
+        path: PathBuf,
+    },
+}
+
+impl HomeError {
+    /// What to do about it, as a sentence for people.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            HomeError::Unset => "set MUSHER_HOME to a directory of your own",
+            HomeError::Relative { .. } => "give MUSHER_HOME as an absolute path",
+            HomeError::PathTooLong { .. } => "set MUSHER_HOME to a shorter path",
+            HomeError::NotADirectory { .. } => "move that file away or set MUSHER_HOME to another path",
+            HomeError::ForeignOwner { .. } => "run as that user, or set MUSHER_HOME to a directory of your own",
+            HomeError::WritableByOthers { .. } => "take the permission away: chmod go-w on that directory",
+            HomeError::ReadOnly { .. } => "make it writable or set MUSHER_HOME to a directory that is",
+            HomeError::Io { .. } => "see the system's message; another MUSHER_HOME may help",
+            HomeError::Spawn(_) => "see musher.log in the home for what the daemon said",
+            HomeError::NoAnswer { .. } => "see musher.log in the home; `musher kill` or ending its processes helps",
+        }
+    }
+}
+
+impl Home {
+    /// The home that the environment names, made if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// See [`HomeError`].
+    pub fn from_env() -> Result<Home, HomeError> {
+        Home::open(&Home::resolve(std::env::var_os("MUSHER_HOME"), std::env::var_os("HOME"))?)
+    }
+
+    /// Where the home is, given the two variables. Nothing is looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`HomeError::Unset`], [`HomeError::Relative`].
+    pub fn resolve(musher_home: Option<OsString>, user_home: Option<OsString>) -> Result<PathBuf, HomeError> {
+        let set = |value: Option<OsString>| value.filter(|value| !value.is_empty()).map(PathBuf::from);
+        let path = match (set(musher_home), set(user_home)) {
+            (Some(path), _) => path,
+            (None, Some(home)) => home.join(".musher"),
+            (None, None) => return Err(HomeError::Unset),
+        };
+        std::path::absolute(&path).map_err(|_| HomeError::Relative { path })
+    }
+
+    /// Opens the home at `root`, making the directory (0700) and its parents if need be.
+    ///
+    /// # Errors
+    ///
+    /// See [`HomeError`]. Nothing is made when the path is too long.
+    pub fn open(root: &Path) -> Result<Home, HomeError> {
+        let home = Home { root: root.to_path_buf() };
+        let length = home.control_socket().as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            return Err(HomeError::PathTooLong { path: home.root, length });
+        }
+        match std::fs::metadata(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_private_dir(root).map_err(|e| failed(root, e))?
+            }
+            Err(error) => return Err(failed(root, error)),
+            Ok(_) => {}
+        }
+        let found = std::fs::metadata(root).map_err(|e| failed(root, e))?;
+        let us = rustix::process::geteuid().as_raw();
+        if !found.is_dir() {
+            return Err(HomeError::NotADirectory { path: home.root });
+        }
+        if found.uid() != us {
+            return Err(HomeError::ForeignOwner { path: home.root, owner: found.uid(), us });
+        }
+        if found.mode() & 0o022 != 0 {
+            return Err(HomeError::WritableByOthers { path: home.root, mode: found.mode() & 0o7777 });
+        }
+        Ok(home)
+    }
+
+    /// The directory itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The control API's socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root.join("control.sock")
+    }
+
+    /// The file whose lock proves a daemon.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// What keeper and supervisor write to stdout and stderr.
+    pub fn daemon_log(&self) -> PathBuf {
+        self.root.join("musher.log")
+    }
+
+    /// The directory of the apps' logs.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// A word that tells this home from every other on this machine: device and inode of the directory.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be looked at.
+    pub fn id(&self) -> Result<String, HomeError> {
+        let found = std::fs::metadata(&self.root).map_err(|e| failed(&self.root, e))?;
+        Ok(format!("{:x}-{:x}", found.dev(), found.ino()))
+    }
+
+    /// Whether a daemon holds the lock at this moment.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be opened.
+    pub fn daemon_lives(&self) -> Result<bool, HomeError> {
+        let path = self.lock_file();
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(&path, error)),
+            // A shared lock for an instant: a start at the same moment sees "already running" and tries again.
+            Ok(file) => match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => Ok(false),
+                Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+                Err(error) => Err(failed(&path, error.into())),
+            },
+        }
+    }
+
+    /// Writes the pids into the lock file, for people and for [`Home::daemon_pids`]. The supervisor calls it when it
+    /// starts.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn record_pids(&self, pids: DaemonPids) -> io::Result<()> {
+        std::fs::write(self.lock_file(), format!("keeper {}\nsupervisor {}\n", pids.keeper, pids.supervisor))
+    }
+
+    /// The pids in the lock file. They are hints: only [`Home::daemon_lives`] proves anything.
+    pub fn daemon_pids(&self) -> Option<DaemonPids> {
+        let text = std::fs::read_to_string(self.lock_file()).ok()?;
+        let find = |word: &str| text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok());
+        Some(DaemonPids { keeper: find("keeper ")?, supervisor: find("supervisor ")? })
+    }
+
+    /// Connects to the daemon of this home; none: there is none.
+    ///
+    /// # Errors
+    ///
+    /// When there is one but the connection fails.
+    pub fn connect(&self) -> Result<Option<UnixStream>, HomeError> {
+        match UnixStream::connect(self.control_socket()) {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(&self.control_socket(), error)),
+        }
+    }
+
+    /// Connects to the daemon of this home, starting it with the executable `exe` if there is none. True: this call
+    /// started it.
+    ///
+    /// # Errors
+    ///
+    /// See [`HomeError`]; [`HomeError::NoAnswer`] when the lock is held for longer than `patience` but nothing listens.
+    pub fn connect_or_start(&self, exe: &Path, patience: Duration) -> Result<(UnixStream, bool), HomeError> {
+        let deadline = Instant::now() + patience;
+        let mut pause = Duration::from_millis(1);
+        let mut started = false;
+        loop {
+            if let Some(stream) = self.connect()? {
+                return Ok((stream, started));
+            }
+            match start_daemon(self, exe)? {
+                Start::Started(_) => started = true,
+                Start::AlreadyRunning if Instant::now() >= deadline => {
+                    return Err(HomeError::NoAnswer { path: self.root.clone() });
+                }
+                // Another command is between its lock and its socket, or a daemon is about to end. Neither can be
+                // waited for by an event without holding up the other, and both take milliseconds.
+                Start::AlreadyRunning => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+}
+
+/// Starts the daemon of `home` with the executable `exe`, unless one lives. When this returns, its control socket takes
+/// connections.
+///
+/// # Errors
+///
+/// See [`HomeError`]. Then no process was started and no lock is held.
+pub fn start_daemon(home: &Home, exe: &Path) -> Result<Start, HomeError> {
+    let Some(lock) = take_lock(home)? else { return Ok(Start::AlreadyRunning) };
+    let control = listen(home)?;
+    let log = append(&home.daemon_log())?;
+    let null = File::open("/dev/null").map_err(|e| failed(Path::new("/dev/null"), e))?;
+    let log_again = log.try_clone().map_err(|e| failed(&home.daemon_log(), e))?;
+
+    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let mut adoption = Adoption::new(limit);
+    adoption.fd(LOCK_NAME, 4);
+    adoption.fd(CONTROL_NAME, 5);
+    let list = adoption.to_memfd().map_err(|e| failed(&home.root, e))?;
+
+    let spawn = Spawn {
+        program: exe.to_path_buf(),
+        args: ["musher", "keeper", "--adopt", "3"].map(OsString::from).to_vec(),
+        env: daemon_env(home),
+        cwd: PathBuf::from("/"),
+        fds: vec![(null.into(), 0), (log.into(), 1), (log_again.into(), 2), (list, 3), (lock.into(), 4), (control, 5)],
+        session: true,
+        limits: Vec::new(),
+        nice: None,
+        credentials: None,
+        listen_pid: false,
+        cgroup: None,
+    };
+    match spawn.spawn() {
+        Ok(keeper) => Ok(Start::Started(keeper)),
+        Err(error) => {
+            // Nobody will ever accept on it.
+            let _ = std::fs::remove_file(home.control_socket());
+            Err(error.into())
+        }
+    }
+}
+
+/// The lock, or none when somebody holds it.
+fn take_lock(home: &Home) -> Result<Option<File>, HomeError> {
+    let path = home.lock_file();
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| failed(&path, e))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(failed(&path, error.into())),
+    }
+}
+
+/// The control socket, listening. The caller holds the lock, so whatever has its name is a leftover.
+fn listen(home: &Home) -> Result<OwnedFd, HomeError> {
+    let path = home.control_socket();
+    match std::fs::symlink_metadata(&path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path).map_err(|e| failed(&path, e))?,
+        Ok(_) => {
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket has this name");
+            return Err(HomeError::Io { path, source });
+        }
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(|e| failed(&path, e))?;
+    // The home is 0700 or at least not writable by others; this is the second fence.
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).map_err(|e| failed(&path, e))?;
+    // std listens with 128; a burst of clients during a restart of the supervisor waits here.
+    rustix::net::listen(listener.as_fd(), 1024).map_err(|e| failed(&path, e.into()))?;
+    Ok(listener.into())
+}
+
+fn append(path: &Path) -> Result<File, HomeError> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| failed(path, e))
+}
+
+fn daemon_env(home: &Home) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<_> =
+        std::env::vars_os().filter(|(key, _)| DAEMON_ENV.iter().any(|wanted| key == OsStr::new(wanted))).collect();
+    env.push(("MUSHER_HOME".into(), home.root.clone().into()));
+    env
+}
+
+/// Makes `path` and its parents; `path` itself is 0700.
+pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn failed(path: &Path, source: io::Error) -> HomeError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => HomeError::ReadOnly { path, source },
+        io::ErrorKind::NotADirectory => HomeError::NotADirectory { path },
+        _ => HomeError::Io { path, source },
+    }
+}

@@ -1,0 +1,52 @@
+//! When a dead supervisor is started again. Pure: time is a parameter.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(5);
+/// A supervisor that lived this long was sound.
+const SOUND: Duration = Duration::from_secs(10);
+
+/// Counts short lives in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    short_lives: u32,
+}
+
+impl Backoff {
+    /// How long to wait after a supervisor that lived for `life`: not at all the first time, then 50 ms, doubling to
+    /// 5 s, from the beginning again after a life of 10 s.
+    pub(crate) fn after(&mut self, life: Duration) -> Duration {
+        if life >= SOUND {
+            self.short_lives = 0;
+        }
+        self.short_lives = self.short_lives.saturating_add(1);
+        match self.short_lives {
+            0 | 1 => Duration::ZERO,
+            n => FIRST.saturating_mul(1u32.checked_shl(n - 2).unwrap_or(u32::MAX)).min(LONGEST),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_restart_is_immediate_then_the_wait_doubles_to_its_cap() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u128> = (0..10).map(|_| backoff.after(Duration::from_millis(5)).as_millis()).collect();
+        assert_eq!(waits, [0, 50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert!((0..100).all(|_| backoff.after(Duration::ZERO) == LONGEST));
+    }
+
+    #[test]
+    fn a_sound_life_resets_the_wait() {
+        let mut backoff = Backoff::default();
+        for _ in 0..5 {
+            backoff.after(Duration::ZERO);
+        }
+        assert_eq!(backoff.after(Duration::from_secs(10)), Duration::ZERO);
+        assert_eq!(backoff.after(Duration::ZERO), FIRST);
+    }
+}

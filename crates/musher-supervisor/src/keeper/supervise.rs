@@ -1,0 +1,369 @@
+//! The keeper's loop: signals, the link, the supervisor's life.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use musher_process::{Child, Spawn, inherit, signal};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Signal, WaitOptions};
+use rustix::time::ClockId;
+
+use super::backoff::Backoff;
+use super::holdings::Holdings;
+use super::wire::{self, Incoming, Message};
+use super::{KeeperError, say};
+
+/// How long a supervisor that has said `shutdown` may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// When the kernel has no room for descriptors in flight there is no event that tells when it has again.
+const NO_ROOM: Duration = Duration::from_millis(20);
+/// Packets read in one go, so that signals get their turn.
+const BATCH: usize = 256;
+
+pub(super) struct Keeper {
+    holdings: Holdings,
+    open_files: u64,
+    signals: OwnedFd,
+    backoff: Backoff,
+    stage: Stage,
+    /// Somebody asked for the end of everything; every supervisor is told until one obeys.
+    end_requested: bool,
+}
+
+/// What the keeper has to do with a supervisor at the moment.
+enum Stage {
+    /// None lives; the next one is started then.
+    Waiting { until: Instant },
+    /// One lives.
+    Running(Supervisor),
+    /// It said `shutdown` and has until then to end.
+    Ending { supervisor: Supervisor, until: Instant },
+}
+
+struct Supervisor {
+    child: Child,
+    link: OwnedFd,
+    born: Instant,
+    outbox: Outbox,
+}
+
+/// What has been sent to a supervisor. The rest is found in the holdings, so nothing is queued.
+#[derive(Default)]
+struct Outbox {
+    hello: bool,
+    last_name: Option<String>,
+    all_names: bool,
+    inventory_end: bool,
+    next_exit: u64,
+    end_request: bool,
+    pong: Option<u64>,
+    room: Room,
+}
+
+/// Whether the last packet could be sent.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Room {
+    #[default]
+    Enough,
+    /// Not in the socket; POLLOUT tells when there is.
+    NotInSocket,
+    /// Too many descriptors are in flight; nothing tells when they have landed.
+    NotInKernel,
+}
+
+impl Keeper {
+    pub(super) fn new(holdings: Holdings, open_files: u64, signals: OwnedFd) -> Keeper {
+        let stage = Stage::Waiting { until: Instant::now() };
+        Keeper { holdings, open_files, signals, backoff: Backoff::default(), stage, end_requested: false }
+    }
+
+    /// Returns after an orderly end.
+    pub(super) fn run(mut self) -> Result<(), KeeperError> {
+        // Children may have ended before SIGCHLD was blocked, above all after an execve.
+        self.reap();
+        loop {
+            if let Stage::Waiting { until } = self.stage
+                && Instant::now() >= until
+            {
+                self.start_supervisor();
+            }
+            self.send();
+            self.wait().map_err(|source| KeeperError::System { step: "wait for events", source })?;
+            self.take_signals();
+            self.take_messages();
+            if self.check_supervisor() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for a signal, a packet, the supervisor's death, room to send or a deadline.
+    fn wait(&self) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let deadline = match &self.stage {
+            Stage::Waiting { until } => Some(*until),
+            Stage::Running(supervisor) => {
+                fds.push(PollFd::new(&supervisor.child.pidfd, PollFlags::IN));
+                fds.push(PollFd::new(&supervisor.link, supervisor.interest()));
+                (supervisor.outbox.room == Room::NotInKernel).then(|| Instant::now() + NO_ROOM)
+            }
+            Stage::Ending { supervisor, until } => {
+                fds.push(PollFd::new(&supervisor.child.pidfd, PollFlags::IN));
+                Some(*until)
+            }
+        };
+        let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(number)) = inherit::next_signal(self.signals.as_fd()) {
+            if number == Signal::CHILD.as_raw() {
+                self.reap();
+            } else if number == Signal::TERM.as_raw() {
+                say(format_args!("SIGTERM: asking the supervisor to stop everything"));
+                self.end_requested = true;
+            }
+        }
+    }
+
+    /// Reaps every child that has ended.
+    fn reap(&mut self) {
+        let supervisor = match &self.stage {
+            Stage::Waiting { .. } => None,
+            Stage::Running(supervisor) | Stage::Ending { supervisor, .. } => Some(supervisor.child.pid.as_raw()),
+        };
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            let (pid, status) = (pid.as_raw_nonzero().get(), status.as_raw());
+            if Some(pid) == supervisor {
+                say(format_args!("the supervisor ({pid}) ended with wait status {status:#x}"));
+            } else {
+                self.holdings.record_exit(pid, status, monotonic_ms());
+            }
+        }
+    }
+
+    /// Obeys the packets that have come. True: there may be more.
+    fn take_messages(&mut self) -> bool {
+        let Stage::Running(supervisor) = &mut self.stage else { return false };
+        let (mut shutdown, mut more) = (false, true);
+        for _ in 0..BATCH {
+            match wire::receive(&supervisor.link) {
+                Ok(Some(Incoming::Message(message, fd))) => {
+                    shutdown |= message == Message::Shutdown;
+                    obey(&mut self.holdings, &mut supervisor.outbox, message, fd);
+                }
+                Ok(Some(Incoming::Ignored { kind })) => {
+                    say(format_args!("a message of unknown kind {kind} is ignored"))
+                }
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
+                Ok(Some(Incoming::End)) => {
+                    // Dead or broken: a supervisor without a link cannot be told anything.
+                    let _ = signal(supervisor.child.pidfd.as_fd(), Signal::KILL.as_raw());
+                    more = false;
+                    break;
+                }
+                Err(error) => {
+                    say(format_args!("reading from the supervisor: {error}"));
+                    more = false;
+                    break;
+                }
+            }
+        }
+        if shutdown {
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Waiting { until: Instant::now() }) {
+                Stage::Running(supervisor) => Stage::Ending { supervisor, until: Instant::now() + LAST_WORDS },
+                other => other,
+            };
+        }
+        more && !shutdown
+    }
+
+    /// True: everything has ended.
+    fn check_supervisor(&mut self) -> bool {
+        match &self.stage {
+            Stage::Waiting { .. } => false,
+            Stage::Running(supervisor) => {
+                if supervisor.is_dead() {
+                    // What it sent before its death counts, and nothing can come any more.
+                    while self.take_messages() {}
+                    self.reap();
+                    if let Stage::Running(supervisor) = &self.stage {
+                        let wait = self.backoff.after(supervisor.born.elapsed());
+                        self.stage = Stage::Waiting { until: Instant::now() + wait };
+                    }
+                }
+                // It may have said `shutdown` with its last breath.
+                matches!(&self.stage, Stage::Ending { supervisor, .. } if supervisor.is_dead())
+            }
+            Stage::Ending { supervisor, until } => {
+                if Instant::now() >= *until {
+                    let _ = signal(supervisor.child.pidfd.as_fd(), Signal::KILL.as_raw());
+                }
+                supervisor.is_dead()
+            }
+        }
+    }
+
+    fn start_supervisor(&mut self) {
+        let started = spawn_supervisor();
+        self.stage = match started {
+            Ok((child, link)) => {
+                say(format_args!("supervisor {} started", child.pid));
+                Stage::Running(Supervisor { child, link, born: Instant::now(), outbox: Outbox::default() })
+            }
+            Err(error) => {
+                say(format_args!("the supervisor cannot be started: {error}"));
+                Stage::Waiting { until: Instant::now() + self.backoff.after(Duration::ZERO).max(NO_ROOM) }
+            }
+        };
+    }
+
+    /// Sends what the supervisor does not know yet, as far as there is room.
+    fn send(&mut self) {
+        let Stage::Running(supervisor) = &mut self.stage else { return };
+        supervisor.outbox.room = Room::Enough;
+        while let Some(sent) = supervisor.send_one(&self.holdings, self.open_files, self.end_requested) {
+            match sent {
+                Ok(()) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => supervisor.outbox.room = Room::NotInSocket,
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => supervisor.outbox.room = Room::NotInKernel,
+                // Its death will be seen by its pidfd.
+                Err(_) => {}
+            }
+            return;
+        }
+    }
+}
+
+fn obey(holdings: &mut Holdings, outbox: &mut Outbox, message: Message, fd: Option<OwnedFd>) {
+    match message {
+        Message::Put { name } => match fd {
+            Some(fd) => {
+                if !holdings.put(&name, fd) {
+                    say(format_args!("{name} is not held: too many names"));
+                }
+            }
+            None => say(format_args!("{name} is not held: no descriptor came with it")),
+        },
+        Message::Remove { name } => holdings.remove(&name),
+        Message::ForgetExit { sequence } => holdings.forget_exit(sequence),
+        Message::Ping { token } => outbox.pong = Some(token),
+        Message::Hello { versions, .. } => {
+            if wire::agreed(wire::OURS, versions).is_none() {
+                say(format_args!("the supervisor speaks {versions:?}: only what every version understands is used"));
+            }
+        }
+        // `shutdown` is the caller's; the others are the keeper's own words.
+        Message::Shutdown
+        | Message::Held { .. }
+        | Message::InventoryEnd
+        | Message::Exit(_)
+        | Message::EndRequested
+        | Message::Pong { .. } => {}
+    }
+}
+
+impl Supervisor {
+    fn is_dead(&self) -> bool {
+        has_input(&self.child.pidfd)
+    }
+
+    fn interest(&self) -> PollFlags {
+        match self.outbox.room {
+            Room::NotInSocket => PollFlags::IN | PollFlags::OUT,
+            Room::Enough | Room::NotInKernel => PollFlags::IN,
+        }
+    }
+
+    /// Sends the next packet that is due; none: nothing is.
+    fn send_one(&mut self, holdings: &Holdings, open_files: u64, end: bool) -> Option<io::Result<()>> {
+        let outbox = &mut self.outbox;
+        let send = |message: &Message, fd| wire::send(&self.link, message, fd);
+        Some(if !outbox.hello {
+            send(&Message::Hello { versions: wire::OURS, open_files }, None).map(|()| outbox.hello = true)
+        } else if !outbox.all_names {
+            match holdings.after(outbox.last_name.as_deref()) {
+                Some((name, fd)) => send(&Message::Held { name: name.to_owned() }, Some(fd))
+                    .map(|()| outbox.last_name = Some(name.to_owned())),
+                None => {
+                    outbox.all_names = true;
+                    outbox.last_name = None;
+                    Ok(())
+                }
+            }
+        } else if let Some(exit) = holdings.exit_from(outbox.next_exit) {
+            send(&Message::Exit(*exit), None).map(|()| outbox.next_exit = exit.sequence + 1)
+        } else if !outbox.inventory_end {
+            send(&Message::InventoryEnd, None).map(|()| outbox.inventory_end = true)
+        } else if end && !outbox.end_request {
+            send(&Message::EndRequested, None).map(|()| outbox.end_request = true)
+        } else if let Some(token) = outbox.pong {
+            send(&Message::Pong { token }, None).map(|()| outbox.pong = None)
+        } else {
+            return None;
+        })
+    }
+}
+
+fn spawn_supervisor() -> Result<(Child, OwnedFd), String> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| format!("no socket pair: {error}"))?;
+    rustix::io::ioctl_fionbio(&ours, true).map_err(|error| error.to_string())?;
+    let stdio = || -> io::Result<_> {
+        Ok([
+            (io::stdin().as_fd().try_clone_to_owned()?, 0),
+            (io::stdout().as_fd().try_clone_to_owned()?, 1),
+            (io::stderr().as_fd().try_clone_to_owned()?, 2),
+        ])
+    };
+    let mut fds = Vec::from(stdio().map_err(|error| error.to_string())?);
+    fds.push((theirs, 3));
+    let spawn = Spawn {
+        program: PathBuf::from("/proc/self/exe"),
+        args: ["musher", "supervisor", "--link", "3"].map(Into::into).to_vec(),
+        env: std::env::vars_os().collect(),
+        cwd: PathBuf::from("/"),
+        fds,
+        session: false,
+        limits: Vec::new(),
+        nice: None,
+        credentials: None,
+        listen_pid: false,
+        cgroup: None,
+    };
+    let child = spawn.spawn().map_err(|error| error.to_string())?;
+    Ok((child, ours))
+}
+
+/// Whether a read would not wait (also at the end of a stream, and for the pidfd of a process that has ended).
+fn has_input(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    loop {
+        match rustix::event::poll(&mut fds, Some(&now)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(count) => return count > 0,
+            Err(_) => return false,
+        }
+    }
+}
+
+fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}

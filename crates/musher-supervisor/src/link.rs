@@ -1,0 +1,358 @@
+//! The supervisor's side of the link to its keeper.
+//!
+//! [`KeeperLink::connect`] takes the socket that the keeper gave and everything that it holds. From then on every
+//! [`put`](KeeperLink::put) goes to the keeper and, as a duplicate, into a mirror. When `put` returns, the descriptor
+//! outlives a `kill -9` of this process; the mirror is what outlives a `kill -9` of the keeper, because the supervisor
+//! then becomes the keeper with it ([`KeeperLink::become_keeper`]).
+//!
+//! Failure modes: a keeper that is gone is not an error of `put`; the [`KeeperWatch`] tells. A keeper that does not read
+//! for [`PATIENCE`] (stopped by SIGSTOP, say) is killed, for the same effect. Without a free descriptor for the
+//! duplicate the keeper still gets it, but the mirror does not; that is logged.
+//!
+//! What the descriptors mean is not known here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use musher_process::{Pid, inherit, memfd, pidfd_open};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
+
+use crate::keeper::holdings::Holdings;
+use crate::keeper::wire::{self, Incoming, Message, Versions};
+use crate::keeper::{Adoption, ExitRecord};
+
+/// How long a keeper may leave a packet unread that there is no room for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the inventory may take.
+const INVENTORY_PATIENCE: Duration = Duration::from_secs(30);
+/// A pause when too many descriptors are in flight: there is no event for that.
+const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(1);
+
+/// The link to the keeper. Cheap to clone; every method may be called from any thread.
+#[derive(Clone, Debug)]
+pub struct KeeperLink {
+    shared: Arc<Shared>,
+}
+
+/// What the keeper held when this supervisor was started.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Every descriptor by its name. The mirror has its own duplicates: drop what is of no use.
+    pub fds: BTreeMap<String, OwnedFd>,
+    /// Exits of children of the keeper that no supervisor has dealt with.
+    pub exits: Vec<ExitRecord>,
+    /// Everything is to be stopped.
+    pub end_requested: bool,
+}
+
+/// What a keeper has to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeeperEvent {
+    /// A child of the keeper ended; say [`KeeperLink::forget_exit`] when it is dealt with.
+    Exit(ExitRecord),
+    /// Everything is to be stopped (SIGTERM).
+    EndRequested,
+    /// The answer to [`KeeperLink::ping`].
+    Pong(u64),
+    /// The keeper is gone: become the keeper. It comes again at every call.
+    Died,
+}
+
+/// Waits for what the keeper has to tell, in tokio.
+#[derive(Debug)]
+pub struct KeeperWatch {
+    link: KeeperLink,
+    socket: AsyncFd<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: OwnedFd,
+    /// The mirror. Held while sending, so that keeper and mirror see the same order.
+    mirror: Mutex<Holdings>,
+    keeper: Option<(Pid, OwnedFd)>,
+    versions: Versions,
+    open_files: u64,
+    lost: AtomicBool,
+}
+
+impl KeeperLink {
+    /// Takes the inventory from the keeper behind `socket` (the descriptor of `--link`). Waits for at most 30 s.
+    ///
+    /// # Errors
+    ///
+    /// When the keeper ends or says nothing before its inventory is complete.
+    pub fn connect(socket: OwnedFd) -> io::Result<(KeeperLink, Inventory)> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let mut start = Start::default();
+        wire::send(&socket, &Message::Hello { versions: wire::OURS, open_files: 0 }, None)?;
+        let deadline = Instant::now() + INVENTORY_PATIENCE;
+        loop {
+            match wire::receive(&socket)? {
+                Some(Incoming::Message(Message::InventoryEnd, _)) => break,
+                Some(Incoming::Message(message, fd)) => start.take(message, fd)?,
+                Some(Incoming::Ignored { .. }) => {}
+                Some(Incoming::End) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                None => wait_until(&socket, PollFlags::IN, deadline)?,
+            }
+        }
+        let shared = Shared {
+            keeper: peer(&socket),
+            socket,
+            mirror: Mutex::new(start.mirror),
+            versions: start.versions.unwrap_or(wire::OURS),
+            open_files: start.open_files,
+            lost: AtomicBool::new(false),
+        };
+        Ok((KeeperLink { shared: Arc::new(shared) }, start.inventory))
+    }
+
+    /// Gives the keeper `fd` to hold under `name`, in place of what had that name. When this returns the descriptor
+    /// outlives this process.
+    pub fn put(&self, name: &str, fd: BorrowedFd<'_>) {
+        if !wire::is_name(name) {
+            tracing::error!(name, "not a name for the keeper; the descriptor is not held");
+            return;
+        }
+        let mut mirror = self.mirror();
+        match rustix::io::fcntl_dupfd_cloexec(fd, 3) {
+            Ok(copy) => {
+                if !mirror.put(name, copy) {
+                    tracing::error!(name, "too many names; the descriptor is not held");
+                }
+            }
+            Err(error) => tracing::error!(name, %error, "no duplicate for the case that the keeper dies"),
+        }
+        self.send(&Message::Put { name: name.to_owned() }, Some(fd));
+    }
+
+    /// Gives the keeper these bytes to hold under `name`, as a sealed memory file.
+    pub fn put_bytes(&self, name: &str, bytes: &[u8]) {
+        match memfd::memfd_with(name, bytes) {
+            Ok(fd) => self.put(name, fd.as_fd()),
+            Err(error) => tracing::error!(name, %error, "state is not held: no memory file"),
+        }
+    }
+
+    /// Lets the keeper close what has this name. Without one nothing happens.
+    pub fn remove(&self, name: &str) {
+        let mut mirror = self.mirror();
+        mirror.remove(name);
+        self.send(&Message::Remove { name: name.to_owned() }, None);
+    }
+
+    /// This exit has been dealt with and need not be told to the next supervisor.
+    pub fn forget_exit(&self, exit: &ExitRecord) {
+        let mut mirror = self.mirror();
+        mirror.forget_exit(exit.sequence);
+        self.send(&Message::ForgetExit { sequence: exit.sequence }, None);
+    }
+
+    /// Everything has stopped: the keeper ends as soon as this process has. Exit soon; it waits for 5 s.
+    pub fn shutdown(&self) {
+        let _mirror = self.mirror();
+        self.send(&Message::Shutdown, None);
+    }
+
+    /// Asks for a [`KeeperEvent::Pong`] with this token.
+    pub fn ping(&self, token: u64) {
+        let _mirror = self.mirror();
+        self.send(&Message::Ping { token }, None);
+    }
+
+    /// The keeper's process id; none when it is not our parent.
+    pub fn keeper_pid(&self) -> Option<Pid> {
+        self.shared.keeper.as_ref().map(|(pid, _)| *pid)
+    }
+
+    /// The newest version of the link that both sides speak; none: only what every version understands.
+    pub fn version(&self) -> Option<u16> {
+        wire::agreed(wire::OURS, self.shared.versions)
+    }
+
+    /// The soft limit of open files that workers are to have: what it was before musher raised its own.
+    pub fn workers_open_files(&self) -> Option<u64> {
+        Some(self.shared.open_files).filter(|limit| *limit > 0)
+    }
+
+    /// The names that are held, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.mirror().iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// What the keeper has told, if anything, without waiting.
+    pub fn next_event(&self) -> Option<KeeperEvent> {
+        loop {
+            if self.shared.lost.load(Ordering::Acquire) && self.shared.keeper_is_dead() {
+                return Some(KeeperEvent::Died);
+            }
+            match wire::receive(&self.shared.socket) {
+                Ok(Some(Incoming::Message(Message::Exit(exit), _))) => {
+                    self.mirror().mirror_exit(exit);
+                    return Some(KeeperEvent::Exit(exit));
+                }
+                Ok(Some(Incoming::Message(Message::EndRequested, _))) => return Some(KeeperEvent::EndRequested),
+                Ok(Some(Incoming::Message(Message::Pong { token }, _))) => return Some(KeeperEvent::Pong(token)),
+                Ok(Some(Incoming::Message(..) | Incoming::Ignored { .. })) => {}
+                Ok(None) => return None,
+                Ok(Some(Incoming::End)) | Err(_) => return Some(KeeperEvent::Died),
+            }
+        }
+    }
+
+    /// A watch for tokio. To be called inside a runtime; one is enough.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch the socket.
+    pub fn watch(&self) -> io::Result<KeeperWatch> {
+        let socket = self.shared.socket.try_clone()?;
+        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd that nobody replaces is sound here")]
+        let socket = AsyncFd::new(socket)?;
+        Ok(KeeperWatch { link: self.clone(), socket })
+    }
+
+    /// Turns this process into the keeper, with everything that is held. Only for when the keeper has died. Returns
+    /// only if that fails; nothing has changed then.
+    pub fn become_keeper(&self) -> io::Error {
+        let mirror = self.mirror();
+        let mut adoption = Adoption::new(self.shared.open_files);
+        let mut keep = Vec::new();
+        for (name, fd) in mirror.iter() {
+            adoption.fd(name, fd.as_raw_fd());
+            keep.push(fd);
+        }
+        adoption.exits.extend(mirror.exits().copied());
+        let list = match adoption.to_memfd() {
+            Ok(list) => list,
+            Err(error) => return error,
+        };
+        keep.push(list.as_fd());
+        let number = list.as_raw_fd().to_string();
+        inherit::exec_self(&["musher", "keeper", "--adopt", &number], &keep)
+    }
+
+    fn mirror(&self) -> MutexGuard<'_, Holdings> {
+        self.shared.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends, waiting for room. A keeper that is gone is not an error: the mirror has what it needs.
+    fn send(&self, message: &Message, fd: Option<BorrowedFd<'_>>) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.shared.lost.load(Ordering::Acquire) {
+            let waited = match wire::send(&self.shared.socket, message, fd) {
+                Ok(()) => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait_until(&self.shared.socket, PollFlags::OUT, deadline)
+                }
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                    std::thread::sleep(IN_FLIGHT_PAUSE);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = waited {
+                self.lose(&error);
+            }
+        }
+    }
+
+    /// The keeper is of no use any more. One that is merely stuck is killed, else two keepers would live.
+    fn lose(&self, error: &io::Error) {
+        tracing::warn!(%error, "the keeper does not answer");
+        if let Some((_, pidfd)) = &self.shared.keeper {
+            let _ = musher_process::signal(pidfd.as_fd(), Signal::KILL.as_raw());
+        }
+        self.shared.lost.store(true, Ordering::Release);
+    }
+}
+
+impl KeeperWatch {
+    /// What the keeper tells next. Cancel-safe.
+    pub async fn next(&mut self) -> KeeperEvent {
+        loop {
+            if let Some(event) = self.link.next_event() {
+                return event;
+            }
+            match self.socket.readable().await {
+                // Readiness is cleared only when there was nothing to read after it was seen.
+                Ok(mut ready) => match self.link.next_event() {
+                    Some(event) => return event,
+                    None => ready.clear_ready(),
+                },
+                Err(_) => return KeeperEvent::Died,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn keeper_is_dead(&self) -> bool {
+        self.keeper.as_ref().is_none_or(|(_, pidfd)| {
+            let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+            rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+        })
+    }
+}
+
+/// What has come before the end of the inventory.
+#[derive(Default)]
+struct Start {
+    mirror: Holdings,
+    inventory: Inventory,
+    versions: Option<Versions>,
+    open_files: u64,
+}
+
+impl Start {
+    fn take(&mut self, message: Message, fd: Option<OwnedFd>) -> io::Result<()> {
+        match (message, fd) {
+            (Message::Hello { versions, open_files }, _) => {
+                self.versions = Some(versions);
+                self.open_files = open_files;
+            }
+            (Message::Held { name }, Some(fd)) => {
+                if !self.mirror.put(&name, fd.try_clone()?) {
+                    tracing::error!(name, "too many names; the keeper has more than the mirror");
+                }
+                self.inventory.fds.insert(name, fd);
+            }
+            (Message::Held { name }, None) => {
+                // Our table of descriptors is full. Going on would lose it for ever.
+                return Err(io::Error::other(format!("no descriptor came with {name}")));
+            }
+            (Message::Exit(exit), _) => {
+                self.mirror.mirror_exit(exit);
+                self.inventory.exits.push(exit);
+            }
+            (Message::EndRequested, _) => self.inventory.end_requested = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The process at the other end, if it is our parent.
+fn peer(socket: &OwnedFd) -> Option<(Pid, OwnedFd)> {
+    let other = rustix::net::sockopt::socket_peercred(socket).ok()?.pid;
+    let pidfd = pidfd_open(other.into()).ok()?;
+    // It was our parent when the pidfd was opened, so the pidfd is not of another process with its pid.
+    (rustix::process::getppid() == Some(other)).then_some((other.into(), pidfd))
+}
+
+fn wait_until(socket: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout =
+        Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+    match rustix::event::poll(&mut [PollFd::new(&socket, flags)], Some(&timeout)) {
+        Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
