@@ -1,0 +1,12 @@
+// A Fastify app: node fastify.mjs <port>.
+import Fastify from 'fastify';
+import support from './answer.cjs';
+
+const app = Fastify();
+app.get('/', async (request) => support.text(request.query.id));
+app.get('/stream', (request, reply) => {
+  reply.hijack();
+  support.answer(request.raw, reply.raw);
+});
+app.server.on('connection', (socket) => support.journal(`c ${socket.remotePort}`));
+await app.listen({ port: Number(process.argv[2]), host: '127.0.0.1' });

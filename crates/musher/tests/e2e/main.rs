@@ -1,0 +1,23 @@
+//! End-to-end tests: the real executable, real programs, and clients that count every lost request.
+//!
+//! Each test has a home of its own and cleans up after itself (`support::Home`). What they need from npm and PyPI is
+//! installed into `target/e2e` by `cargo xtask test`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "these are tests, also where they are functions of their own"
+)]
+
+mod account;
+mod bad_input;
+mod balance;
+mod crash;
+mod disk;
+mod lifecycle;
+mod logs;
+mod node;
+mod programs;
+mod reload;
+mod support;
