@@ -4,8 +4,11 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,31 @@ pub enum ExitStatus {
     },
     /// It ended, but its parent took the status and the kernel does not tell it to others (before Linux 6.15).
     Unknown,
+}
+
+impl ExitStatus {
+    /// It ended by itself with code 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == ExitStatus::Code(0)
+    }
+
+    /// From the status of wait(2).
+    #[must_use]
+    pub fn from_wait_status(status: i32) -> ExitStatus {
+        match status & 0x7f {
+            0 => ExitStatus::Code((status >> 8) & 0xff),
+            signal => ExitStatus::Signal { signal, core_dumped: status & 0x80 != 0 },
+        }
+    }
+
+    fn from_waitid(status: &WaitIdStatus) -> ExitStatus {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => ExitStatus::Code(code & 0xff),
+            (_, Some(signal)) => ExitStatus::Signal { signal, core_dumped: status.dumped() },
+            _ => ExitStatus::Unknown,
+        }
+    }
 }
 
 impl fmt::Display for ExitStatus {
@@ -52,10 +80,65 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// Takes the exit status if the process has ended: `None` while it runs. Reaps it if it is our child.
+/// Takes the exit status if the process has ended: `None` while it runs.
+///
+/// Our own child is reaped. The status of another process comes from the kernel's memory of the pidfd (Linux 6.15) or,
+/// while its parent has not reaped it, from /proc; else it is [`ExitStatus::Unknown`].
 pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
-    let _ = sys::pidfd::info(pidfd)?;
-    Err(io::ErrorKind::Unsupported.into())
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
+        Ok(None) => Ok(None),
+        Ok(Some(status)) => Ok(Some(ExitStatus::from_waitid(&status))),
+        Err(Errno::CHILD) => status_of_stranger(pidfd),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn status_of_stranger(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+    if !has_ended(pidfd)? {
+        return Ok(None);
+    }
+    // A zombie first: its status is not kept anywhere else until it is reaped, and is kept there afterwards.
+    if let Some(status) = zombie_status(pidfd) {
+        return Ok(Some(status));
+    }
+    let kept = sys::pidfd::info(pidfd).ok().and_then(|known| known.wait_status);
+    Ok(Some(kept.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status)))
+}
+
+/// The last field of /proc/PID/stat of a process that ended and was not reaped. Only root or the same user may
+/// see it: to others it is always 0. The same permission is needed to read the link.
+fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
+    let pid = pid_of(pidfd).ok()??;
+    let stat = crate::stat::read_small(&format!("/proc/{pid}/stat")).ok()?;
+    let permitted = std::fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok();
+    // Only if the process is still there was this its number all the time.
+    signal(pidfd, 0).ok()?;
+    if !permitted {
+        return None;
+    }
+    let status = stat.trim_ascii_end().rsplit(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(status).ok()?.parse().ok().map(ExitStatus::from_wait_status)
+}
+
+/// Whether the process has ended, as a zombie or reaped.
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+    wait_for_end(pidfd, Duration::ZERO)
+}
+
+/// Waits until the process has ended, at most so long. `false`: it has not. Does not reap it.
+pub fn wait_for_end(pidfd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    crate::wait::readable_within(pidfd, patience)
+}
+
+/// The number of the process, as long as it is not reaped.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    match pid.and_then(|pid| pid.trim().parse::<i32>().ok()) {
+        Some(pid) => Ok(Pid::from_raw(pid)),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a pidfd")),
+    }
 }
 
 /// Sends a signal (0: only checks). `ESRCH` if the process has ended, and never another process.
@@ -63,16 +146,165 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     sys::pidfd::send_signal(pidfd, signal)
 }
 
-/// The name of a signal, like `SIGTERM` or `SIGRTMIN+3`.
+/// The name of a signal, like `SIGTERM` or `SIGRTMIN+3`; `"unknown signal"` if Linux has none with this number.
 #[must_use]
 pub fn signal_name(signal: i32) -> &'static str {
-    let _ = signal;
-    "SIG"
+    let standard = STANDARD.iter().find(|(_, number)| *number == signal);
+    let real_time = || REAL_TIME.get(usize::try_from(signal.checked_sub(FIRST_REAL_TIME)?).ok()?).copied();
+    standard.map(|(name, _)| *name).or_else(real_time).unwrap_or("unknown signal")
 }
 
-/// The number of a signal from `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3`.
+/// The number of a signal from `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3` or `SIGRTMAX-3`.
 #[must_use]
-pub fn parse_signal(name: &str) -> Option<i32> {
-    let _ = name;
-    None
+pub fn parse_signal(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=LAST_SIGNAL).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let standard = STANDARD.iter().chain(&SYNONYMS).find(|(known, _)| known.get(3..) == Some(name));
+    if let Some((_, number)) = standard {
+        return Some(*number);
+    }
+    let distance =
+        |text: &str| text.parse::<i32>().ok().filter(|_| text.starts_with(|first: char| first.is_ascii_digit()));
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(""), _) => FIRST_REAL_TIME,
+        (_, Some("")) => LAST_SIGNAL,
+        (Some(rest), _) => FIRST_REAL_TIME.checked_add(distance(rest.strip_prefix('+')?)?)?,
+        (_, Some(rest)) => LAST_SIGNAL.checked_sub(distance(rest.strip_prefix('-')?)?)?,
+        _ => return None,
+    };
+    (FIRST_REAL_TIME..=LAST_SIGNAL).contains(&number).then_some(number)
+}
+
+/// SIGRTMIN as programs see it: the C libraries keep the two (musl: three) below for themselves.
+const FIRST_REAL_TIME: i32 = 34;
+/// SIGRTMAX.
+const LAST_SIGNAL: i32 = 64;
+
+/// signal(7).
+const STANDARD: [(&str, i32); 31] = [
+    ("SIGHUP", libc::SIGHUP),
+    ("SIGINT", libc::SIGINT),
+    ("SIGQUIT", libc::SIGQUIT),
+    ("SIGILL", libc::SIGILL),
+    ("SIGTRAP", libc::SIGTRAP),
+    ("SIGABRT", libc::SIGABRT),
+    ("SIGBUS", libc::SIGBUS),
+    ("SIGFPE", libc::SIGFPE),
+    ("SIGKILL", libc::SIGKILL),
+    ("SIGUSR1", libc::SIGUSR1),
+    ("SIGSEGV", libc::SIGSEGV),
+    ("SIGUSR2", libc::SIGUSR2),
+    ("SIGPIPE", libc::SIGPIPE),
+    ("SIGALRM", libc::SIGALRM),
+    ("SIGTERM", libc::SIGTERM),
+    ("SIGSTKFLT", libc::SIGSTKFLT),
+    ("SIGCHLD", libc::SIGCHLD),
+    ("SIGCONT", libc::SIGCONT),
+    ("SIGSTOP", libc::SIGSTOP),
+    ("SIGTSTP", libc::SIGTSTP),
+    ("SIGTTIN", libc::SIGTTIN),
+    ("SIGTTOU", libc::SIGTTOU),
+    ("SIGURG", libc::SIGURG),
+    ("SIGXCPU", libc::SIGXCPU),
+    ("SIGXFSZ", libc::SIGXFSZ),
+    ("SIGVTALRM", libc::SIGVTALRM),
+    ("SIGPROF", libc::SIGPROF),
+    ("SIGWINCH", libc::SIGWINCH),
+    ("SIGIO", libc::SIGIO),
+    ("SIGPWR", libc::SIGPWR),
+    ("SIGSYS", libc::SIGSYS),
+];
+
+/// Other names that are understood.
+const SYNONYMS: [(&str, i32); 4] =
+    [("SIGIOT", libc::SIGABRT), ("SIGCLD", libc::SIGCHLD), ("SIGPOLL", libc::SIGIO), ("SIGUNUSED", libc::SIGSYS)];
+
+/// From [`FIRST_REAL_TIME`] on.
+const REAL_TIME: [&str; 31] = [
+    "SIGRTMIN",
+    "SIGRTMIN+1",
+    "SIGRTMIN+2",
+    "SIGRTMIN+3",
+    "SIGRTMIN+4",
+    "SIGRTMIN+5",
+    "SIGRTMIN+6",
+    "SIGRTMIN+7",
+    "SIGRTMIN+8",
+    "SIGRTMIN+9",
+    "SIGRTMIN+10",
+    "SIGRTMIN+11",
+    "SIGRTMIN+12",
+    "SIGRTMIN+13",
+    "SIGRTMIN+14",
+    "SIGRTMIN+15",
+    "SIGRTMIN+16",
+    "SIGRTMIN+17",
+    "SIGRTMIN+18",
+    "SIGRTMIN+19",
+    "SIGRTMIN+20",
+    "SIGRTMIN+21",
+    "SIGRTMIN+22",
+    "SIGRTMIN+23",
+    "SIGRTMIN+24",
+    "SIGRTMIN+25",
+    "SIGRTMIN+26",
+    "SIGRTMIN+27",
+    "SIGRTMIN+28",
+    "SIGRTMIN+29",
+    "SIGRTMIN+30",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words() {
+        assert_eq!(ExitStatus::Code(1).to_string(), "exit code 1");
+        let killed = ExitStatus::Signal { signal: 9, core_dumped: false };
+        assert_eq!(killed.to_string(), "signal 9 (SIGKILL)");
+        let crashed = ExitStatus::Signal { signal: 11, core_dumped: true };
+        assert_eq!(crashed.to_string(), "signal 11 (SIGSEGV), core dumped");
+    }
+
+    #[test]
+    fn json() {
+        let json = |status| serde_json::to_string(&status).unwrap();
+        assert_eq!(json(ExitStatus::Code(3)), r#"{"code":3}"#);
+        let crashed = ExitStatus::Signal { signal: 11, core_dumped: true };
+        assert_eq!(json(crashed), r#"{"signal":{"signal":11,"core_dumped":true}}"#);
+        assert_eq!(json(ExitStatus::Unknown), r#""unknown""#);
+        assert_eq!(serde_json::from_str::<ExitStatus>(&json(crashed)).unwrap(), crashed);
+    }
+
+    #[test]
+    fn every_signal_has_a_name_that_is_understood() {
+        for signal in (1..=31).chain(34..=64) {
+            let name = signal_name(signal);
+            assert_eq!(parse_signal(name), Some(signal), "{name}");
+            assert_eq!(parse_signal(&name.to_lowercase()), Some(signal), "{name}");
+            assert_eq!(parse_signal(&name[3..]), Some(signal), "{name}");
+            assert_eq!(parse_signal(&signal.to_string()), Some(signal));
+        }
+        assert_eq!(parse_signal("RTMAX-1"), Some(63));
+        assert_eq!(parse_signal("SIGPOLL"), Some(29));
+        for wrong in ["", "SIG", "0", "65", "-1", "TERMINATE", "RTMIN+31", "RTMIN-1", "RTMIN+-1", "RTMAX-31", "+15x"] {
+            assert_eq!(parse_signal(wrong), None, "{wrong}");
+        }
+        assert_eq!(signal_name(0), "unknown signal");
+        assert_eq!(signal_name(i32::MIN), "unknown signal");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_and_number_is_handled(text in ".{0,12}", number: i32) {
+            let known = parse_signal(&text);
+            prop_assert!(known.is_none_or(|signal| (1..=64).contains(&signal)));
+            prop_assert!(!signal_name(number).is_empty());
+        }
+    }
 }

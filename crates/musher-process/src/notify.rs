@@ -1,12 +1,22 @@
 //! The receiving end of sd_notify(3).
+//!
+//! The socket has an abstract name: anyone in the network namespace can send to it. So the kernel's word on who sent a
+//! datagram comes with it, and it is the caller's to check that this process belongs to a run.
 
+use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
 use crate::pid::Pid;
+use crate::sys::credentials;
 
 /// The longest notification that is read.
 pub const MAX_NOTIFICATION: usize = 4096;
+
+/// How the names begin.
+const PREFIX: &str = "musher/notify/";
 
 /// A datagram socket with an abstract name (nothing in the file system; it ends with its last descriptor).
 #[derive(Debug)]
@@ -17,39 +27,157 @@ pub struct NotifySocket {
 /// One datagram of sd_notify(3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// Who sent it, as the kernel says; `None` from outside of our pid namespace.
+    /// Who sent it, as the kernel says; `None` from outside of our pid namespace. It may have ended since.
     pub pid: Option<Pid>,
     /// The sender's user.
     pub uid: u32,
-    /// The assignments, like `READY=1`. Lines without `=` are left out.
+    /// The assignments, like `READY=1`. Lines without `=` are left out; bytes that are not UTF-8 are replaced.
     pub fields: Vec<(String, String)>,
 }
 
 impl NotifySocket {
     /// Binds a new name. Non-blocking, close-on-exec.
     pub fn bind() -> io::Result<NotifySocket> {
-        Err(io::ErrorKind::Unsupported.into())
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        rustix::net::sockopt::set_socket_passcred(&fd, true)?;
+        let mut random = [0_u8; 16];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+        let mut name = String::from(PREFIX);
+        for byte in random {
+            let _ = write!(name, "{byte:02x}");
+        }
+        rustix::net::bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        Ok(NotifySocket { fd })
     }
 
     /// Takes a socket that [`NotifySocket::bind`] made in another process.
     pub fn from_fd(fd: OwnedFd) -> io::Result<NotifySocket> {
-        Ok(NotifySocket { fd })
+        let socket = NotifySocket { fd };
+        socket.address()?;
+        // Also set if it is: without it a datagram would have no sender.
+        rustix::net::sockopt::set_socket_passcred(&socket.fd, true)?;
+        Ok(socket)
     }
 
     /// The value for `NOTIFY_SOCKET`: `@` and the name.
     pub fn address(&self) -> io::Result<String> {
-        Err(io::ErrorKind::Unsupported.into())
+        let not_ours = || io::Error::new(io::ErrorKind::InvalidInput, "not a socket for notifications");
+        let address = SocketAddrUnix::try_from(rustix::net::getsockname(&self.fd)?).map_err(|_| not_ours())?;
+        let name = address.abstract_name().and_then(|name| std::str::from_utf8(name).ok());
+        Ok(format!("@{}", name.filter(|name| name.starts_with(PREFIX)).ok_or_else(not_ours)?))
     }
 
-    /// The next notification; `None` if none waits. What is longer than [`MAX_NOTIFICATION`] is dropped.
-    /// Descriptors that came with it are closed (which answers `sd_notify_barrier(3)`).
+    /// The next notification; `None` if none waits. What is longer than [`MAX_NOTIFICATION`] or has no sender is
+    /// dropped. Descriptors that came with it are closed (which answers `sd_notify_barrier(3)`).
     pub fn recv(&self) -> io::Result<Option<Notification>> {
-        Err(io::ErrorKind::Unsupported.into())
+        let mut buffer = [0; MAX_NOTIFICATION];
+        loop {
+            let datagram = match credentials::recv(self.fd.as_fd(), &mut buffer) {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if let (false, Some((pid, uid))) = (datagram.cut, datagram.sender) {
+                let fields = parse(buffer.get(..datagram.bytes).unwrap_or_default());
+                return Ok(Some(Notification { pid: Pid::from_raw(pid), uid, fields }));
+            }
+        }
+    }
+}
+
+impl Notification {
+    /// The last value of a variable.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+fn parse(bytes: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(bytes);
+    let assignments = text.lines().filter_map(|line| line.split_once('='));
+    assignments.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::mem::MaybeUninit;
+    use std::time::Duration;
+
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+    use super::*;
+
+    fn sender() -> OwnedFd {
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    fn send(socket: &NotifySocket, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
+        let name = socket.address().unwrap();
+        let address = SocketAddrUnix::new_abstract_name(&name.as_bytes()[1..]).unwrap();
+        let mut space = [MaybeUninit::uninit(); 2048];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+        }
+        let parts = [IoSlice::new(bytes)];
+        rustix::net::sendmsg_addr(sender(), &address, &parts, &mut control, SendFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn sender_and_fields() {
+        let socket = NotifySocket::bind().unwrap();
+        assert_eq!(socket.recv().unwrap(), None);
+        send(&socket, b"READY=1\nSTATUS=a=b\nnothing\nREADY=2", &[]);
+        let notification = socket.recv().unwrap().unwrap();
+        assert_eq!(notification.pid, Some(Pid::own()));
+        assert_eq!(notification.uid, rustix::process::getuid().as_raw());
+        assert_eq!(notification.fields.len(), 3);
+        assert_eq!((notification.value("READY"), notification.value("STATUS")), (Some("2"), Some("a=b")));
+        assert_eq!(notification.value("nothing"), None);
+    }
+
+    #[test]
+    fn too_long_is_dropped_and_the_next_one_comes() {
+        let socket = NotifySocket::bind().unwrap();
+        send(&socket, &[b'x'; MAX_NOTIFICATION + 1], &[]);
+        send(&socket, b"READY=1", &[]);
+        assert_eq!(socket.recv().unwrap().unwrap().value("READY"), Some("1"));
+        assert_eq!(socket.recv().unwrap(), None);
+    }
+
+    #[test]
+    fn descriptors_are_closed() {
+        let socket = NotifySocket::bind().unwrap();
+        for count in [1, 7, crate::fdpass::MAX_FDS] {
+            let (reading, writing) = rustix::pipe::pipe().unwrap();
+            send(&socket, b"BARRIER=1", &vec![writing.as_fd(); count]);
+            drop(writing);
+            assert_eq!(socket.recv().unwrap().unwrap().value("BARRIER"), Some("1"));
+            // The end of the pipe: nobody has the writing end any more.
+            assert!(crate::wait::readable_within(&reading, Duration::from_secs(5)).unwrap());
+            assert_eq!(rustix::io::read(&reading, &mut [0_u8; 1]).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn survives_as_a_descriptor() {
+        let socket = NotifySocket::bind().unwrap();
+        let address = socket.address().unwrap();
+        let copy = socket.as_fd().try_clone_to_owned().unwrap();
+        drop(socket);
+        let socket = NotifySocket::from_fd(copy).unwrap();
+        assert_eq!(socket.address().unwrap(), address);
+        let (other, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(NotifySocket::from_fd(other.into()).is_err());
     }
 }

@@ -19,13 +19,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Resource, Rlimit};
 
 use crate::exit;
 use crate::pid::Pid;
 use crate::sys::child::{Identity, Image, Limit, PidVariable, Report, StringArray};
 use crate::sys::clone::clone;
+use crate::wait::readable_within;
 
 pub use error::SpawnError;
 pub use executable::Problem;
@@ -97,7 +97,7 @@ impl Spawn {
         let image = self.image(&fds, &writing)?;
         let (pid, pidfd) = clone(&image).map_err(SpawnError::no_process)?;
         drop((writing, fds));
-        match read_report(reading, &pidfd) {
+        match read_report(reading) {
             Ok(None) => Ok(Child { pid: Pid::from_raw(pid).unwrap_or(Pid::INIT), pidfd }),
             Ok(Some(report)) => {
                 wait_for_end(&pidfd);
@@ -206,9 +206,11 @@ fn limit64(limit: &Rlimit) -> Limit {
 }
 
 /// `None`: the pipe was closed by execve (or by the child's death, which its exit status will tell).
-fn read_report(reading: OwnedFd, pidfd: &OwnedFd) -> Result<Option<Report>, SpawnError> {
-    if !readable_within(&reading, PATIENCE) {
-        return Err(SpawnError::Stuck { after: PATIENCE });
+fn read_report(reading: OwnedFd) -> Result<Option<Report>, SpawnError> {
+    match readable_within(&reading, PATIENCE) {
+        Ok(true) => {}
+        Ok(false) => return Err(SpawnError::Stuck { after: PATIENCE }),
+        Err(error) => return Err(SpawnError::system("hear from the new process", error)),
     }
     let mut bytes = [0; Report::LEN];
     match File::from(reading).read_exact(&mut bytes) {
@@ -217,31 +219,13 @@ fn read_report(reading: OwnedFd, pidfd: &OwnedFd) -> Result<Option<Report>, Spaw
             None => Err(SpawnError::system("understand the new process", io::Error::from(io::ErrorKind::InvalidData))),
         },
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => {
-            let _ = exit::signal(pidfd.as_fd(), libc::SIGKILL);
-            Err(SpawnError::system("hear from the new process", error))
-        }
+        Err(error) => Err(SpawnError::system("hear from the new process", error)),
     }
 }
 
 /// Reaps a child that ends by itself or was killed. One that hangs in the kernel is left to be reaped later.
 fn wait_for_end(pidfd: &OwnedFd) {
-    if readable_within(pidfd, Duration::from_secs(1)) {
+    if exit::wait_for_end(pidfd.as_fd(), Duration::from_secs(1)).is_ok_and(|ended| ended) {
         let _ = exit::reap(pidfd.as_fd());
-    }
-}
-
-/// Waits for data, an end or an error.
-fn readable_within(fd: &impl AsFd, patience: Duration) -> bool {
-    let start = std::time::Instant::now();
-    loop {
-        let left = patience.saturating_sub(start.elapsed());
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
-        match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-        }
     }
 }

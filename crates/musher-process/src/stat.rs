@@ -1,9 +1,19 @@
 //! What /proc tells about a process: memory, CPU time, state, listening sockets.
+//!
+//! Each reading is of a number, not of a process: whoever acts on it checks with a pidfd that the process was still
+//! there afterwards, as [`crate::tree`] does.
 
-use std::io;
+mod listens;
+
+use std::fs::File;
+use std::io::{self, Read};
 use std::time::Duration;
 
+use rustix::param::{clock_ticks_per_second, page_size};
+
 use crate::pid::Pid;
+
+pub use listens::tree_listens;
 
 /// One reading of /proc/PID/stat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,46 +34,153 @@ pub struct ProcessStat {
     pub threads: u32,
     /// User and system time of all threads so far.
     pub cpu_time: Duration,
-    /// When it started, as time since boot. The same pid with another value is another process.
+    /// When it started, as time since boot in the kernel's clock ticks. The same pid with another value is another
+    /// process.
     pub started: Duration,
-    /// Resident memory in bytes, shared pages included.
+    /// Resident memory in bytes, shared pages included. May be some 100 KiB off; see [`Memory`].
     pub rss_bytes: u64,
 }
 
 impl ProcessStat {
-    /// Reads it. `NotFound` if there is no such process.
+    /// Reads it, in some 5 us. `NotFound` if there is no such process.
     pub fn read(pid: Pid) -> io::Result<ProcessStat> {
-        let _ = pid;
-        Err(io::ErrorKind::Unsupported.into())
+        let line = read_small(&format!("/proc/{pid}/stat"))?;
+        parse_stat(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat")))
+    }
+
+    /// It has ended and only waits to be reaped. (A first thread that ended before the others also shows as `Z`.)
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'X' | 'x') || self.state == 'Z' && self.threads <= 1
     }
 }
 
 /// The memory of a process, exactly. Costs a walk of its page tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Resident, shared pages included.
     pub rss_bytes: u64,
     /// Resident, shared pages divided by the number of processes that share them.
     pub pss_bytes: u64,
+    /// What would be free without this process.
+    pub private_bytes: u64,
 }
 
 impl Memory {
-    /// Reads /proc/PID/smaps_rollup. Our own processes or root only.
+    /// Reads /proc/PID/smaps_rollup. Processes of our own user only, or of any as root.
     pub fn read(pid: Pid) -> io::Result<Memory> {
-        let _ = pid;
-        Err(io::ErrorKind::Unsupported.into())
+        let text = read_small(&format!("/proc/{pid}/smaps_rollup"))?;
+        Ok(parse_rollup(&String::from_utf8_lossy(&text)))
     }
 }
 
 /// Time since boot, the clock of [`ProcessStat::started`].
 #[must_use]
 pub fn since_boot() -> Duration {
-    Duration::ZERO
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }
 
-/// Whether one of the processes has a listening TCP or unix stream socket.
-#[must_use]
-pub fn tree_listens(pids: &[Pid]) -> bool {
-    let _ = pids;
-    false
+/// Reads a file of /proc of at most a few KiB in one call (such files are consistent only then). A process that ended
+/// is `NotFound` in every case.
+pub(crate) fn read_small(path: &str) -> io::Result<Vec<u8>> {
+    read_bounded(path, 4096)
+}
+
+/// Reads a file of /proc up to `limit` bytes.
+pub(crate) fn read_bounded(path: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
+    let result = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    match result {
+        Ok(_) => Ok(bytes),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(io::ErrorKind::NotFound.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// proc_pid_stat(5). The name is in parentheses and may contain any byte, also parentheses and line ends.
+fn parse_stat(line: &[u8]) -> Option<ProcessStat> {
+    let (open, close) = (line.iter().position(|b| *b == b'(')?, line.iter().rposition(|b| *b == b')')?);
+    let pid = std::str::from_utf8(&line[..open]).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
+    let command = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+    // Field 3 (state) is the first after the name.
+    let fields: Vec<&str> = std::str::from_utf8(&line[close + 1..]).ok()?.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    let signed = |number: usize| field(number)?.parse::<i32>().ok();
+    let unsigned = |number: usize| field(number)?.parse::<u64>().ok();
+    Some(ProcessStat {
+        pid,
+        command,
+        state: field(3)?.chars().next()?,
+        parent: Pid::from_raw(signed(4)?),
+        group: signed(5)?,
+        session: signed(6)?,
+        cpu_time: ticks(unsigned(14)?.checked_add(unsigned(15)?)?),
+        threads: u32::try_from(unsigned(20)?).ok()?,
+        started: ticks(unsigned(22)?),
+        rss_bytes: unsigned(24)?.checked_mul(page_size() as u64)?,
+    })
+}
+
+/// The kernel's clock ticks as a duration.
+fn ticks(count: u64) -> Duration {
+    let per_second = clock_ticks_per_second().max(1);
+    Duration::new(count / per_second, u32::try_from(count % per_second * 1_000_000_000 / per_second).unwrap_or(0))
+}
+
+fn parse_rollup(text: &str) -> Memory {
+    let kib = |key: &str| -> u64 {
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap_or(0)
+    };
+    Memory {
+        rss_bytes: kib("Rss") * 1024,
+        pss_bytes: kib("Pss") * 1024,
+        private_bytes: (kib("Private_Clean") + kib("Private_Dirty")) * 1024,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn own_process() {
+        let stat = ProcessStat::read(Pid::own()).unwrap();
+        assert_eq!(stat.pid, Pid::own());
+        assert_eq!(stat.parent, rustix::process::getppid().map(Pid::from));
+        assert!(stat.rss_bytes > 100_000 && stat.threads >= 1 && !stat.is_dead(), "{stat:?}");
+        assert!(stat.started <= since_boot(), "{stat:?}");
+        let memory = Memory::read(Pid::own()).unwrap();
+        assert!(memory.rss_bytes >= memory.pss_bytes && memory.private_bytes > 0, "{memory:?}");
+    }
+
+    #[test]
+    fn name_with_parentheses_and_spaces() {
+        let line = b"7 (a) Z 1) (\n) S 1 7 7 0 -1 0 0 0 0 0 150 50 0 0 20 0 3 0 1234 1000 10 0 0\n";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.command.as_str(), stat.state), ("a) Z 1) (\n", 'S'));
+        assert_eq!((stat.threads, stat.cpu_time), (3, Duration::from_secs(2)));
+        assert_eq!(stat.started, Duration::from_millis(12_340));
+        assert_eq!(stat.rss_bytes, 10 * page_size() as u64);
+    }
+
+    #[test]
+    fn no_such_process() {
+        let error = ProcessStat::read(Pid::from_raw(i32::MAX).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_handled(line in prop::collection::vec(any::<u8>(), 0..200), text in "(?s).{0,200}") {
+            let _ = parse_stat(&line);
+            let _ = parse_rollup(&text);
+            let mut with_name = b"1 (".to_vec();
+            with_name.extend(&line);
+            with_name.extend(b") S 1 1 1 0 -1 0 0 0 0 0 1 1 0 0 20 0 1 0 1 1 1");
+            prop_assert!(parse_stat(&with_name).is_some());
+        }
+    }
 }

@@ -1,15 +1,38 @@
 //! Every process of a run, also those that left its process group.
+//!
+//! A run's processes are found by four traces, from the surest to the weakest:
+//!
+//! 1. its cgroup, where there is one: nothing leaves it;
+//! 2. descent from its first process (/proc/PID/task/*/children);
+//! 3. orphans: when a process in between has ended, its children fall to the supervisor or keeper (subreapers). Such a
+//!    child belongs to the run if its environment has the run's [`MARKER`], or if it has no marker at all and is in the
+//!    session or process group that the run's first process made;
+//! 4. descent from those.
+//!
+//! Without a cgroup a process escapes that starts a new session, outlives its parents, **and** hides its environment
+//! (`env -i`, or a program that writes its title over it). /proc is not searched as a whole, but where the kernel lacks
+//! `children` files (CONFIG_PROC_CHILDREN).
+//!
+//! Numbers found in /proc may be reused before a signal is sent. So each process is held by a pidfd before it is judged,
+//! and is taken only if it started before its number was listed: then it is the one that was listed.
 
-use std::collections::BTreeSet;
+mod scan;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::cgroup;
+use crate::exit;
 use crate::pid::Pid;
 
-/// The variable in the environment of a run's processes that marks them: `<run id>@<home id>`.
-pub const MARKER: &str = "MUSHER_RUN";
+pub use scan::{MARKER, find_by_marker};
+
+/// How often processes are looked for that appeared while the others were killed. A process with a waiting SIGKILL
+/// cannot fork, so each round leaves only children of the moment.
+const ROUNDS: usize = 64;
 
 /// Where to look for the processes of one run. Made for one use, from what the caller knows.
 #[derive(Clone, Copy, Debug)]
@@ -22,34 +45,79 @@ pub struct Tree<'a> {
     pub marker: &'a str,
     /// The directory of the run's cgroup, if it has one.
     pub cgroup: Option<&'a Path>,
-    /// The processes to which orphans fall: supervisor and keeper (and 1 if that is neither).
+    /// The processes to which orphans fall: supervisor and keeper (and 1 if those are no subreapers).
     pub reapers: &'a [Pid],
-    /// The first processes of other runs: never taken for orphans of this one.
+    /// The first processes of other runs: never taken for orphans of this one, and not looked into.
     pub others: &'a BTreeSet<Pid>,
 }
 
+/// A process that is held: the descriptor means it and no other.
+#[derive(Debug)]
+struct Member {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
 impl Tree<'_> {
-    /// The living processes of the run (no zombies).
+    /// The living processes of the run (no zombies), the first one first if it lives.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
-        Err(io::ErrorKind::Unsupported.into())
+        Ok(self.find()?.into_iter().map(|member| member.pid).collect())
     }
 
-    /// Sends a signal to every process of the run, the root first. Returns to how many.
+    /// Sends a signal to every process of the run, the first one first. Returns to how many. The signal is not
+    /// repeated for processes that appear meanwhile.
     pub fn signal_all(&self, signal: i32) -> io::Result<usize> {
-        let _ = signal;
-        Err(io::ErrorKind::Unsupported.into())
+        let mut reached = 0;
+        for member in self.find()? {
+            match exit::signal(member.pidfd.as_fd(), signal) {
+                Ok(()) => reached += 1,
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(reached)
     }
 
     /// Kills every process of the run, repeatedly until no new one appears, then waits up to `patience` for their ends.
-    /// Returns those that still live (with zero patience most of them: death takes a moment).
+    /// Returns those that still live: with zero patience perhaps all, since death takes a moment; else what hangs in the
+    /// kernel or could not be signalled.
     pub fn kill_all(&self, patience: Duration) -> io::Result<Vec<Pid>> {
-        let _ = patience;
-        Err(io::ErrorKind::Unsupported.into())
+        let deadline = Instant::now() + patience;
+        if let Some(directory) = self.cgroup {
+            // Gone, or an old kernel: then one by one.
+            let _ = cgroup::kill(directory);
+        }
+        let mut killed = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            let mut new = false;
+            for member in self.find()? {
+                // Whoever is already there with a descriptor that has not ended is the same process.
+                let known = killed.get(&member.pid).is_some_and(|fd: &OwnedFd| !ended(fd));
+                if !known {
+                    new = true;
+                    let _ = exit::signal(member.pidfd.as_fd(), libc::SIGKILL);
+                    killed.insert(member.pid, member.pidfd);
+                }
+            }
+            if !new {
+                break;
+            }
+        }
+        let mut left = Vec::new();
+        for (pid, pidfd) in killed {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if !exit::wait_for_end(pidfd.as_fd(), patience)? {
+                left.push(pid);
+            }
+        }
+        Ok(left)
+    }
+
+    fn find(&self) -> io::Result<Vec<Member>> {
+        scan::Scan::new(self).run()
     }
 }
 
-/// Every process whose environment has `MUSHER_RUN=<marker>`. Reads all of /proc: for recovery only.
-pub fn find_by_marker(marker: &str) -> io::Result<Vec<Pid>> {
-    let _ = marker;
-    Err(io::ErrorKind::Unsupported.into())
+fn ended(pidfd: &OwnedFd) -> bool {
+    exit::has_ended(pidfd.as_fd()).unwrap_or(true)
 }

@@ -1,0 +1,227 @@
+//! One search for the processes of a run.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::param::clock_ticks_per_second;
+
+use crate::cgroup;
+use crate::exit;
+use crate::pid::Pid;
+use crate::stat::{ProcessStat, read_bounded, since_boot};
+use crate::tree::{Member, Tree};
+
+/// The variable in the environment of a run's processes that marks them: `<run id>@<home id>`.
+pub const MARKER: &str = "MUSHER_RUN";
+
+/// The most of an environment that is read: what Linux gives arguments and environment by default is less.
+const MAX_ENVIRONMENT: u64 = 8 << 20;
+/// The most processes of one run that are held at once. More are found by the next round of killing.
+const MAX_MEMBERS: usize = 4096;
+
+/// Why a number is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trace {
+    /// In the run's cgroup, or a child of a member: it belongs.
+    Sure,
+    /// A child of a process to which orphans fall.
+    Orphan,
+}
+
+pub(super) struct Scan<'a> {
+    tree: &'a Tree<'a>,
+    own: Pid,
+    members: Vec<Member>,
+    seen: BTreeSet<Pid>,
+    /// Members whose children are to be looked at.
+    todo: VecDeque<Pid>,
+    /// Parents and children of the whole system, where the kernel has no `children` files.
+    all: Option<BTreeMap<Pid, Vec<Pid>>>,
+    /// Whether the first process is still there (perhaps as a zombie), so that its number is its own.
+    root_is_there: bool,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(tree: &'a Tree<'a>) -> Scan<'a> {
+        Scan {
+            tree,
+            own: Pid::own(),
+            members: Vec::new(),
+            seen: BTreeSet::new(),
+            todo: VecDeque::new(),
+            all: None,
+            root_is_there: false,
+        }
+    }
+
+    /// The root, then the cgroup, then descent, then orphans. Descent before orphans: a process whose parent ends
+    /// meanwhile moves from the one place to the other, never back.
+    pub(super) fn run(mut self) -> io::Result<Vec<Member>> {
+        self.seen.insert(self.tree.root);
+        if exit::signal(self.tree.pidfd, 0).is_ok() {
+            self.root_is_there = true;
+            self.todo.push_back(self.tree.root);
+            if !exit::has_ended(self.tree.pidfd)? {
+                self.members.push(Member { pid: self.tree.root, pidfd: self.tree.pidfd.try_clone_to_owned()? });
+            }
+        }
+        if let Some(directory) = self.tree.cgroup {
+            let before = since_boot();
+            for pid in cgroup::processes(directory) {
+                self.look_at(pid, Trace::Sure, before)?;
+            }
+        }
+        self.descend()?;
+        for reaper in self.tree.reapers {
+            let before = since_boot();
+            for pid in self.children(*reaper)? {
+                self.look_at(pid, Trace::Orphan, before)?;
+            }
+        }
+        self.descend()?;
+        Ok(self.members)
+    }
+
+    fn descend(&mut self) -> io::Result<()> {
+        while let Some(parent) = self.todo.pop_front() {
+            let before = since_boot();
+            for pid in self.children(parent)? {
+                self.look_at(pid, Trace::Sure, before)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the process in if it belongs to the run. `listed` is a time before its number was read.
+    fn look_at(&mut self, pid: Pid, trace: Trace, listed: Duration) -> io::Result<()> {
+        let tree = self.tree;
+        if pid == self.own || tree.reapers.contains(&pid) || tree.others.contains(&pid) || self.seen.contains(&pid) {
+            return Ok(());
+        }
+        if self.members.len() >= MAX_MEMBERS {
+            return Ok(());
+        }
+        let Ok(pidfd) = exit::pidfd_open(pid) else { return Ok(()) };
+        let Ok(stat) = ProcessStat::read(pid) else { return Ok(()) };
+        let belongs = started_before(&stat, listed)
+            && match trace {
+                Trace::Sure => true,
+                Trace::Orphan => self.is_orphan_of_run(&stat),
+            };
+        // What was read was about the process of this descriptor, if that is still there now.
+        if !belongs || exit::signal(pidfd.as_fd(), 0).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH)) {
+            return Ok(());
+        }
+        self.seen.insert(pid);
+        self.todo.push_back(pid);
+        if !stat.is_dead() {
+            self.members.push(Member { pid, pidfd });
+        }
+        Ok(())
+    }
+
+    fn is_orphan_of_run(&self, stat: &ProcessStat) -> bool {
+        match marker_of(stat.pid) {
+            Some(marker) => marker == self.tree.marker.as_bytes(),
+            // A session or group keeps its number from being given to a new process while it has members. But the
+            // number may be that of a later process with a group of its own, if the first one is reaped.
+            None => {
+                let root = self.tree.root.as_raw();
+                (stat.group == root || stat.session == root)
+                    && (self.root_is_there || ProcessStat::read(self.tree.root).is_err())
+            }
+        }
+    }
+
+    fn children(&mut self, parent: Pid) -> io::Result<Vec<Pid>> {
+        if self.all.is_none() {
+            match children_files(parent) {
+                Some(children) => return Ok(children),
+                None => self.all = Some(all_children()?),
+            }
+        }
+        Ok(self.all.as_ref().and_then(|all| all.get(&parent)).cloned().unwrap_or_default())
+    }
+}
+
+/// The children of all threads of a process: /proc/PID/task/TID/children. `None`: the kernel has no such files.
+fn children_files(parent: Pid) -> Option<Vec<Pid>> {
+    let mut children = Vec::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Some(children) };
+    for thread in threads.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(text) => {
+                children.extend(text.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)))
+            }
+            Err(_) if thread.path().join("stat").exists() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+/// All processes by their parents.
+fn all_children() -> io::Result<BTreeMap<Pid, Vec<Pid>>> {
+    let mut all: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+    for pid in all_processes()? {
+        if let Ok(ProcessStat { parent: Some(parent), .. }) = ProcessStat::read(pid) {
+            all.entry(parent).or_default().push(pid);
+        }
+    }
+    Ok(all)
+}
+
+fn all_processes() -> io::Result<impl Iterator<Item = Pid>> {
+    let numbers = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(numbers.filter_map(Pid::from_raw))
+}
+
+/// Every living process whose environment has `MUSHER_RUN=<marker>`. Reads all of /proc: for recovery only.
+pub fn find_by_marker(marker: &str) -> io::Result<Vec<Pid>> {
+    let found = all_processes()?.filter(|pid| marker_of(*pid).is_some_and(|found| found == marker.as_bytes()));
+    Ok(found.filter(|pid| ProcessStat::read(*pid).is_ok_and(|stat| !stat.is_dead())).collect())
+}
+
+/// The marker in the environment that a process was started with. `None` also if we may not look.
+fn marker_of(pid: Pid) -> Option<Vec<u8>> {
+    let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;
+    marker_in(&environment).map(<[u8]>::to_vec)
+}
+
+fn marker_in(environment: &[u8]) -> Option<&[u8]> {
+    let value = |variable: &'_ [u8]| -> Option<usize> {
+        variable.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"=").map(<[u8]>::len)
+    };
+    let variable = environment.split(|byte| *byte == 0).find(|variable| value(variable).is_some())?;
+    variable.get(variable.len() - value(variable)?..)
+}
+
+/// Starts are known in clock ticks. A process with the number of another that was alive at `listed` is younger; within
+/// one tick (10 ms) all numbers of the system cannot have been used up.
+fn started_before(stat: &ProcessStat, listed: Duration) -> bool {
+    let tick = Duration::from_nanos(1_000_000_000 / clock_ticks_per_second().max(1));
+    stat.started <= listed + tick
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn marker_of_an_environment() {
+        assert_eq!(marker_in(b"A=1\0MUSHER_RUN=7@home\0B=2\0"), Some(&b"7@home"[..]));
+        assert_eq!(marker_in(b"MUSHER_RUN=\0"), Some(&b""[..]));
+        assert_eq!(marker_in(b"MUSHER_RUNS=7\0XMUSHER_RUN=8\0A=MUSHER_RUN=9"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_environment_is_handled(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = marker_in(&bytes);
+        }
+    }
+}
