@@ -1,0 +1,281 @@
+//! The keys of a process file, in one table: what is known, what it is called near to, and what the reference says.
+//!
+//! A test holds this table and the decoder together. `docs/reference/process-file.md` and
+//! `docs/reference/musher.schema.json` are made from it.
+
+use super::fault::nearest;
+
+/// What a key's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// A path; relative to the app's `cwd`.
+    Path,
+    /// Text that is split into words like a shell does, or a list of words.
+    Words,
+    /// One text or a list of them.
+    Texts,
+    /// A table of variables.
+    Variables,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number from the first to the second.
+    Integer(i64, i64),
+    /// A number from the first to the second.
+    Number(i64, i64),
+    /// A list of whole numbers.
+    Integers,
+    /// `"500ms"`, `"2s"`, `"1m"`.
+    Duration,
+    /// `"10MiB"`; 0 needs no unit.
+    Size,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A number or `"max"`.
+    Instances,
+    /// A number or the name of a signal.
+    Signal,
+    /// A user or group: a name or a number.
+    Account,
+    /// An address, or a list of addresses or tables.
+    Listen,
+    /// A table of the keys below it; or, when there are words, one of those.
+    Table(&'static [&'static str]),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// With its table: `restart.window`.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// As it would be written; empty when there is none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the reference is made by a test"))]
+    pub(super) default: &'static str,
+    /// What it is for, one sentence or two.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the reference is made by a test"))]
+    pub(super) text: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, text: &'static str) -> Key {
+    Key { path, kind, default, text }
+}
+
+pub(super) const BALANCE: &[&str] = &["auto", "kernel", "shared", "round-robin"];
+pub(super) const READY: &[&str] = &["auto", "listening", "message", "notify"];
+pub(super) const RESTART: &[&str] = &["always", "on-failure", "never"];
+pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json"];
+
+/// Every key of an app, in the order of the reference.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "name",
+        Kind::Text,
+        "the stem of the script or command",
+        "What the app is called. Unique in the file and in the home.",
+    ),
+    key(
+        "script",
+        Kind::Path,
+        "",
+        "The file to run, by the interpreter that its extension names. Either this or `command`.",
+    ),
+    key(
+        "command",
+        Kind::Words,
+        "",
+        "The program to run with its arguments; looked up in the app's PATH. Either this or `script`.",
+    ),
+    key("args", Kind::Words, "[]", "Arguments of the script or command."),
+    key("cwd", Kind::Path, "the directory of the file", "Working directory, relative to the file."),
+    key(
+        "env",
+        Kind::Variables,
+        "{}",
+        "Variables of the workers. They win over those of the shell that starts the app.",
+    ),
+    key(
+        "env_file",
+        Kind::Texts,
+        "[]",
+        "Files with a `NAME=value` on each line. `env` wins over them, later files over earlier ones.",
+    ),
+    key(
+        "interpreter",
+        Kind::Text,
+        "by the extension of the script",
+        "What runs the script: a name that is looked up in PATH, a path, or `none`.",
+    ),
+    key("interpreter_args", Kind::Words, "[]", "Arguments between the interpreter and the script."),
+    key(
+        "cluster",
+        Kind::Bool,
+        "true for Node",
+        "Whether the workers share their ports as a Node cluster. Node programs only.",
+    ),
+    key("instances", Kind::Instances, "1", "How many workers: 1 to 1000, or `max` for one on each core."),
+    key(
+        "balance",
+        Kind::Choice(BALANCE),
+        "\"auto\"",
+        "How connections reach the workers. `auto` is `kernel` for TCP of Node clusters and `shared` otherwise.",
+    ),
+    key(
+        "listen",
+        Kind::Listen,
+        "[]",
+        "Sockets that musher opens and passes to the workers as fd 3 and up, with LISTEN_FDS.",
+    ),
+    key(
+        "listen.address",
+        Kind::Text,
+        "",
+        "`tcp://127.0.0.1:8080`, `udp://0.0.0.0:53`, `unix:///run/app.sock`; a port alone is TCP on all addresses.",
+    ),
+    key("listen.name", Kind::Text, "", "The socket's name in LISTEN_FDNAMES."),
+    key("listen.backlog", Kind::Integer(1, 65_535), "511", "Length of the accept queue."),
+    key(
+        "ready",
+        Kind::Table(READY),
+        "\"auto\"",
+        "What proves that a new worker serves. Until then the old one stays. A word is the same as `when`.",
+    ),
+    key(
+        "ready.when",
+        Kind::Choice(READY),
+        "\"auto\"",
+        "`auto`: the first of listening, message, notify; without any, a time that it has lived.",
+    ),
+    key("ready.tcp", Kind::Text, "", "Ready when a connection to this address succeeds."),
+    key("ready.http", Kind::Text, "", "Ready when GET of this `http://` URL answers with a status from 200 to 399."),
+    key("ready.after", Kind::Duration, "", "Ready when it has lived this long."),
+    key("ready.timeout", Kind::Duration, "\"30s\"", "A worker that takes longer has failed to start."),
+    key(
+        "restart",
+        Kind::Table(RESTART),
+        "\"always\"",
+        "When an exited worker is started again. A word is the same as `policy`.",
+    ),
+    key("restart.policy", Kind::Choice(RESTART), "\"always\"", "After which exits."),
+    key(
+        "restart.stop_exit_codes",
+        Kind::Integers,
+        "[]",
+        "Exit codes after which a worker stays down, whatever the policy.",
+    ),
+    key("restart.min_uptime", Kind::Duration, "\"1s\"", "A run of at least this length is stable and resets the wait."),
+    key(
+        "restart.delay",
+        Kind::Duration,
+        "\"100ms\"",
+        "The first wait before a restart. A stable worker is restarted at once.",
+    ),
+    key("restart.factor", Kind::Number(1, 10), "2", "Each wait is this many times the one before; 1 is a fixed delay."),
+    key("restart.max_delay", Kind::Duration, "\"15s\"", "The longest wait."),
+    key(
+        "restart.jitter",
+        Kind::Number(0, 1),
+        "0.2",
+        "The part of a wait that chance takes off, so that workers do not restart in step.",
+    ),
+    key(
+        "restart.max_restarts",
+        Kind::Integer(0, 10_000),
+        "10",
+        "At most this many restarts in any `window`; then the slot gives up.",
+    ),
+    key("restart.window", Kind::Duration, "\"60s\"", "The window of `max_restarts`."),
+    key("stop", Kind::Table(&[]), "", "How a worker is stopped: stop signal, grace, kill."),
+    key("stop.signal", Kind::Signal, "\"SIGTERM\"", "The stop signal."),
+    key("stop.grace", Kind::Duration, "\"5s\"", "From the stop signal to SIGKILL."),
+    key(
+        "stop.drain",
+        Kind::Duration,
+        "\"30s\"",
+        "How long a Node cluster worker may finish what it has before it gets the stop signal.",
+    ),
+    key("reload", Kind::Table(&[]), "", "How workers are replaced."),
+    key("reload.max_surge", Kind::Integer(1, 1000), "1", "How many slots are replaced at a time."),
+    key("limits", Kind::Table(&[]), "", "Limits of each worker process. Nothing given: the limits of the supervisor."),
+    key("limits.open_files", Kind::Integer(1, i64::MAX), "", "Open files (RLIMIT_NOFILE)."),
+    key(
+        "limits.address_space",
+        Kind::Size,
+        "",
+        "Address space (RLIMIT_AS). Not for Node, which reserves gigabytes that it never uses.",
+    ),
+    key("limits.core", Kind::Size, "", "Size of a core file (RLIMIT_CORE)."),
+    key("limits.cpu", Kind::Duration, "", "CPU time of one worker (RLIMIT_CPU), in whole seconds."),
+    key("limits.processes", Kind::Integer(1, i64::MAX), "", "Processes of the worker's user (RLIMIT_NPROC)."),
+    key("limits.nice", Kind::Integer(-20, 19), "", "Priority, nice(2)."),
+    key("logs", Kind::Table(&[]), "", "Where the workers' output goes."),
+    key("logs.out", Kind::Path, "`logs/<app>/out.log` in the home", "File of standard output."),
+    key("logs.err", Kind::Path, "`logs/<app>/err.log` in the home", "File of standard error."),
+    key("logs.format", Kind::Choice(FORMAT), "\"raw\"", "Form of a line in the file."),
+    key("logs.max_size", Kind::Size, "\"10MiB\"", "Rotate when the file is larger; 0 for never."),
+    key("logs.keep", Kind::Integer(0, 1000), "5", "How many rotated files are kept."),
+    key(
+        "user",
+        Kind::Account,
+        "the supervisor's",
+        "The user that workers run as. Needs a supervisor that runs as root.",
+    ),
+    key("group", Kind::Account, "the user's", "The group that workers run as."),
+];
+
+/// The keys directly in `table`; the empty name is the app itself.
+pub(super) fn keys_of(table: &str) -> impl Iterator<Item = &'static Key> + Clone {
+    let prefix = if table.is_empty() { String::new() } else { format!("{table}.") };
+    KEYS.iter().filter(move |key| key.path.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('.')))
+}
+
+/// What people write who come from elsewhere, or think of the same thing by another word.
+const ALIASES: &[(&str, &str)] = &[
+    ("exec", "script"),
+    ("cmd", "command"),
+    ("node_args", "interpreter_args"),
+    ("exec_mode", "cluster"),
+    ("autorestart", "restart.policy"),
+    ("max_restarts", "restart.max_restarts"),
+    ("min_uptime", "restart.min_uptime"),
+    ("restart_delay", "restart.delay"),
+    ("exp_backoff_restart_delay", "restart.delay"),
+    ("stop_exit_codes", "restart.stop_exit_codes"),
+    ("kill_timeout", "stop.grace"),
+    ("wait_ready", "ready"),
+    ("listen_timeout", "ready.timeout"),
+    ("out_file", "logs.out"),
+    ("error_file", "logs.err"),
+    ("uid", "user"),
+    ("gid", "group"),
+    ("port", "env.PORT"),
+    ("workers", "instances"),
+];
+
+/// What may have been meant by the unknown key `word` in `table`: a hint, or nothing.
+pub(super) fn suggestion(table: &str, word: &str) -> String {
+    let snake = word.replace('-', "_");
+    let here = keys_of(table).filter_map(|key| key.path.rsplit('.').next());
+    if let Some(same) = here.clone().find(|key| *key == snake) {
+        return format!("did you mean \"{same}\"?");
+    }
+    if let Some((_, meant)) = ALIASES.iter().find(|(alias, meant)| {
+        let plain = meant.rsplit('.').next().unwrap_or(meant);
+        *alias == snake && (table.is_empty() || !meant.contains('.') || plain != snake)
+    }) {
+        return format!("musher calls this \"{meant}\"");
+    }
+    let near = nearest(&snake, here.clone());
+    if let Some(best) = near.first() {
+        return format!("did you mean \"{best}\"?");
+    }
+    // The right key in the wrong table: `max_size` beside `logs`.
+    if let Some(elsewhere) = KEYS.iter().find(|key| key.path.rsplit('.').next() == Some(&snake)) {
+        let plain = elsewhere.path;
+        return format!("did you mean \"{plain}\"?");
+    }
+    let mut known: Vec<&str> = here.collect();
+    known.sort_unstable();
+    format!("known here: {}", known.join(", "))
+}

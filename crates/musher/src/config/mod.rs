@@ -1,0 +1,178 @@
+//! Process files and command lines into valid specs.
+//!
+//! Each step is a type and each step happens once: bytes → [`tree`] (values with their places, whatever the syntax) →
+//! [`raw`] (typed as written; unknown keys refused) → [`AppSpec`] (paths absolute, programs found, checked). Flags are
+//! turned into the same tree, so that `--instances` and `instances` cannot disagree about what is valid. Faults are
+//! collected on the way and reported together, each with its line and column.
+//!
+//! This module refuses to talk to the supervisor and to decide what changes: a plan is made from specs elsewhere.
+
+mod decode;
+mod decode_app;
+mod fault;
+mod flags;
+mod keys;
+mod program;
+mod raw;
+mod reference;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod values;
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use musher_core::spec::AppSpec;
+
+pub use fault::{ConfigError, Fault, Origin};
+pub use flags::Flags;
+pub use tree::Syntax;
+
+use fault::{Faults, did_you_mean, nearest};
+
+/// The names of process files that are looked for when none is given, in this order.
+pub const DEFAULT_FILES: [&str; 4] = ["musher.toml", "musher.yaml", "musher.yml", "musher.json"];
+
+/// What an app takes over from where it is started.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The caller's working directory.
+    pub cwd: PathBuf,
+    /// The caller's environment; variables that are not UTF-8 are left out.
+    pub env: BTreeMap<String, String>,
+    /// What `instances = "max"` stands for.
+    pub cores: u32,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    ///
+    /// # Errors
+    ///
+    /// The working directory is gone.
+    pub fn current() -> std::io::Result<Surroundings> {
+        let utf8 = |text: std::ffi::OsString| text.into_string().ok();
+        Ok(Surroundings {
+            cwd: std::env::current_dir()?,
+            env: std::env::vars_os().filter_map(|(name, value)| Some((utf8(name)?, utf8(value)?))).collect(),
+            cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+        })
+    }
+}
+
+/// What a command line changes about a process file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Only the apps of these names; empty: all.
+    pub only: Vec<String>,
+    /// Put over every app that is taken.
+    pub flags: Flags,
+}
+
+/// What `musher start` says about one app.
+#[derive(Clone, Debug, Default)]
+pub struct StartArgs {
+    /// A script; or, after `--`, a command: looked up in PATH.
+    pub program: String,
+    /// Whether `program` is a command.
+    pub command: bool,
+    /// The arguments of the program.
+    pub args: Vec<String>,
+    /// Everything else.
+    pub flags: Flags,
+}
+
+/// Whether `musher start` takes this for a process file: by its extension.
+pub fn is_process_file(path: &Path) -> bool {
+    Syntax::of(path).is_some()
+}
+
+/// The process file that stands for a directory.
+pub fn find_in(directory: &Path) -> Option<PathBuf> {
+    DEFAULT_FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file())
+}
+
+/// The apps of a process file.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, all at once.
+pub fn from_file(path: &Path, overrides: &Overrides, around: &Surroundings) -> Result<Vec<AppSpec>, ConfigError> {
+    let absolute = around.cwd.join(path);
+    let mut faults = Faults::default();
+    let bytes = read(&absolute).map_err(|(message, hint)| {
+        faults.add(Origin::Whole, "", message).hint(hint);
+        std::mem::take(&mut faults).into_error(Some(path))
+    })?;
+    let Some(syntax) = Syntax::of(path) else {
+        faults.add(Origin::Whole, "", "a process file ends with .toml, .yaml, .yml or .json");
+        return Err(faults.into_error(Some(path)));
+    };
+    let base = absolute.parent().unwrap_or(&around.cwd).to_path_buf();
+    from_bytes(&bytes, syntax, &base, overrides, around, faults).map_err(|faults| faults.into_error(Some(path)))
+}
+
+/// The app of a command line.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, all at once.
+pub fn from_command(start: &StartArgs, around: &Surroundings) -> Result<AppSpec, ConfigError> {
+    let mut faults = Faults::default();
+    let node = flags::app(start, around);
+    let app = decode::app(&node, &mut faults);
+    let specs = resolve::specs(app.as_slice(), &around.cwd, around, &mut faults);
+    faults.into_result(None)?;
+    specs.into_iter().next().ok_or_else(|| {
+        let mut faults = Faults::default();
+        faults.add(Origin::Whole, "", "there is nothing to start");
+        faults.into_error(None)
+    })
+}
+
+fn from_bytes(
+    bytes: &[u8],
+    syntax: Syntax,
+    base: &Path,
+    overrides: &Overrides,
+    around: &Surroundings,
+    mut faults: Faults,
+) -> Result<Vec<AppSpec>, Faults> {
+    let Some(mut root) = tree::parse(bytes, syntax, &mut faults) else { return Err(faults) };
+    overrides.flags.put_over(&mut root, around);
+    let mut apps = decode::apps(&root, &mut faults);
+    let all: Vec<String> = apps.iter().filter_map(resolve::name_of).collect();
+    for name in overrides.only.iter().filter(|name| !all.contains(name)) {
+        let fault = faults.add(Origin::Flag("--only"), "", format!("there is no app {name:?} in the file"));
+        let near = did_you_mean(&nearest(name, all.iter().map(String::as_str)));
+        fault.hint(if near.is_empty() { format!("it has {}", all.join(", ")) } else { near });
+    }
+    if !overrides.only.is_empty() {
+        apps.retain(|app| resolve::name_of(app).is_none_or(|name| overrides.only.contains(&name)));
+    }
+    if overrides.flags.name.is_some() && apps.len() > 1 {
+        faults.add(Origin::Flag("--name"), "", format!("{} apps cannot have one name", apps.len()));
+    } else {
+        let specs = resolve::specs(&apps, base, around, &mut faults);
+        if faults.is_empty() {
+            return Ok(specs);
+        }
+    }
+    Err(faults)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
+    let said = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => ("there is no such file".to_owned(), program::similar_files(path)),
+        ErrorKind::IsADirectory => ("this is a directory".to_owned(), String::new()),
+        _ => (error.to_string(), String::new()),
+    };
+    let file = std::fs::File::open(path).map_err(said)?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that the limit is noticed; never a whole /dev/zero.
+    file.take(tree::MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(said)?;
+    Ok(bytes)
+}

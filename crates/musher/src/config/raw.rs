@@ -1,0 +1,130 @@
+//! An app as it was written: typed, but nothing looked up and no default filled in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use musher_core::spec::{Balance, ListenAddress, LogFormat, RestartPolicy};
+
+use super::fault::Origin;
+
+/// What one entry of `app` says. `None`: it says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RawApp {
+    pub(super) name: Option<String>,
+    pub(super) script: Option<String>,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) args: Vec<String>,
+    pub(super) cwd: Option<String>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) env_file: Vec<String>,
+    pub(super) interpreter: Option<String>,
+    pub(super) interpreter_args: Vec<String>,
+    pub(super) cluster: Option<bool>,
+    pub(super) instances: Option<Instances>,
+    pub(super) balance: Option<Balance>,
+    pub(super) listen: Vec<RawListen>,
+    pub(super) ready: RawReady,
+    pub(super) restart: RawRestart,
+    pub(super) stop: RawStop,
+    pub(super) max_surge: Option<u32>,
+    pub(super) limits: RawLimits,
+    pub(super) logs: RawLogs,
+    pub(super) user: Option<Account>,
+    pub(super) group: Option<Account>,
+    /// Where each key stands, by its path.
+    pub(super) places: BTreeMap<String, Origin>,
+    /// Where the app stands.
+    pub(super) at: Origin,
+}
+
+impl RawApp {
+    /// Where `path` stands, or the table that it would stand in.
+    pub(super) fn place(&self, path: &str) -> Origin {
+        let mut path = path;
+        loop {
+            if let Some(at) = self.places.get(path) {
+                return *at;
+            }
+            match path.rfind('.') {
+                Some(dot) => path = &path[..dot],
+                None => return self.at,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instances {
+    Exactly(u32),
+    Max,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    Name(String),
+    Id(u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RawListen {
+    pub(super) address: ListenAddress,
+    pub(super) name: Option<String>,
+    pub(super) backlog: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawReady {
+    pub(super) proof: Option<Proof>,
+    pub(super) timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    Auto,
+    Listening,
+    Message,
+    Notify,
+    Tcp(SocketAddr),
+    Http(SocketAddr, String),
+    After(Duration),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RawRestart {
+    pub(super) policy: Option<RestartPolicy>,
+    pub(super) stop_exit_codes: Vec<i32>,
+    pub(super) min_uptime: Option<Duration>,
+    pub(super) delay: Option<Duration>,
+    pub(super) factor: Option<f64>,
+    pub(super) max_delay: Option<Duration>,
+    pub(super) jitter: Option<f64>,
+    pub(super) max_restarts: Option<u32>,
+    pub(super) window: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawStop {
+    pub(super) signal: Option<i32>,
+    pub(super) grace: Option<Duration>,
+    pub(super) drain: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawLimits {
+    pub(super) open_files: Option<u64>,
+    pub(super) address_space: Option<u64>,
+    pub(super) core: Option<u64>,
+    pub(super) cpu: Option<Duration>,
+    pub(super) processes: Option<u64>,
+    pub(super) nice: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawLogs {
+    pub(super) out: Option<String>,
+    pub(super) err: Option<String>,
+    pub(super) format: Option<LogFormat>,
+    pub(super) max_size: Option<u64>,
+    pub(super) keep: Option<u32>,
+}
