@@ -7,7 +7,7 @@ use super::event::Event;
 use super::run::{ExitOutcome, RunState};
 use super::slot::SlotState;
 use super::{Chance, Effect};
-use crate::ids::RunId;
+use crate::ids::{RunId, SlotId};
 use crate::time::Time;
 
 /// What a new supervisor found out about a run.
@@ -38,18 +38,46 @@ impl App {
         effects.extend(unsaid.into_iter().filter(|effect| self.still_holds(effect)));
         let mut turn = Turn { now, chance, effects };
         let runs: Vec<RunId> = self.runs.keys().copied().collect();
-        let alive = runs.iter().filter(|run| seen.get(run) == Some(&Observation::Alive));
-        let alive = count(alive);
-        turn.event(Event::Recovered { alive, lost: count(&runs) - alive });
-        for run in runs {
+        let (alive, gone): (Vec<_>, Vec<_>) =
+            runs.into_iter().partition(|run| seen.get(run) == Some(&Observation::Alive));
+        turn.event(Event::Recovered { alive: count(&alive), lost: count(&gone) });
+        // Deaths first, as they decide what is still wanted of the others.
+        let mut never_spawned = Vec::new();
+        for run in gone {
             match seen.get(&run) {
-                Some(Observation::Alive) => self.found_alive(&mut turn, run),
                 Some(Observation::Exited(outcome)) => self.exited(&mut turn, run, *outcome),
-                None => self.not_found(&mut turn, run),
+                Some(Observation::Alive) | None if self.is_unconfirmed(run) => never_spawned.push(run),
+                Some(Observation::Alive) | None => self.exited(&mut turn, run, ExitOutcome::Unknown),
             }
         }
+        for run in alive {
+            self.found_alive(&mut turn, run);
+        }
+        for run in never_spawned {
+            self.spawn_again(&mut turn, run);
+        }
         self.settle(&mut turn);
+        self.keep_from_the_dead(effects, first);
         self.remember(&effects[first..]);
+    }
+
+    /// Withdraws what one death would have done to a run that turned out to be dead too.
+    fn keep_from_the_dead(&self, effects: &mut Vec<Effect>, first: usize) {
+        let mut position = 0;
+        effects.retain(|effect| {
+            position += 1;
+            position <= first
+                || match effect {
+                    Effect::Drain { run } | Effect::Signal { run, .. } | Effect::Kill { run } => {
+                        self.runs.contains_key(run)
+                    }
+                    Effect::Spawn { .. }
+                    | Effect::RetireSlot { .. }
+                    | Effect::CloseListeners
+                    | Effect::Finished { .. }
+                    | Effect::Event(_) => true,
+                }
+        });
     }
 
     fn still_holds(&self, effect: &Effect) -> bool {
@@ -83,26 +111,27 @@ impl App {
         }
     }
 
-    fn not_found(&mut self, turn: &mut Turn<'_>, id: RunId) {
-        let Some(run) = self.runs.get(&id) else { return };
+    fn is_unconfirmed(&self, run: RunId) -> bool {
+        self.runs.get(&run).is_some_and(|run| match run.state {
+            RunState::Starting { spawned, .. } | RunState::Draining { spawned, .. } => !spawned,
+            RunState::Online { .. } => false,
+        })
+    }
+
+    /// The spawn of this run was lost. One that is not wanted any more is forgotten.
+    fn spawn_again(&mut self, turn: &mut Turn<'_>, id: RunId) {
+        let Some(run) = self.runs.remove(&id) else { return };
         match run.state {
-            RunState::Starting { spawned: false, .. } => {
-                let (slot, generation) = (run.slot, run.generation);
-                self.runs.remove(&id);
-                let again = self.spawn(turn, slot, generation);
-                self.rename(slot, id, again);
+            RunState::Starting { .. } => {
+                let again = self.spawn(turn, run.slot, run.generation);
+                self.rename(run.slot, id, again);
             }
-            RunState::Draining { spawned: false, .. } => {
-                self.runs.remove(&id);
-            }
-            RunState::Starting { spawned: true, .. }
-            | RunState::Online { .. }
-            | RunState::Draining { spawned: true, .. } => self.exited(turn, id, ExitOutcome::Unknown),
+            RunState::Online { .. } | RunState::Draining { .. } => {}
         }
     }
 
     /// Puts a run in the place of one that never was.
-    fn rename(&mut self, slot: crate::ids::SlotId, from: RunId, to: RunId) {
+    fn rename(&mut self, slot: SlotId, from: RunId, to: RunId) {
         let Some(slot) = self.slot_mut(slot) else { return };
         match &mut slot.state {
             SlotState::Filled { run } if *run == from => *run = to,

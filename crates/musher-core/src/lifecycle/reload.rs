@@ -10,7 +10,8 @@ use crate::ids::{Generation, RunId, SlotId};
 
 impl App {
     /// Begins with as many slots as may be replaced now. A slot without a run takes nothing from anybody and does not
-    /// count; one whose run is still starting waits until it is ready or dead.
+    /// count; one whose run is still starting waits until it is ready or dead, and one where a run is being stopped waits
+    /// until that is gone.
     pub(super) fn advance_reload(&mut self, turn: &mut Turn<'_>) {
         let Some(Operation::Reloading(reload)) = &self.operation else { return };
         if reload.queue.is_empty() {
@@ -21,17 +22,14 @@ impl App {
         let mut free = self.policy(generation).max_surge.max(1).saturating_sub(surge);
         let blocked = self.blocked_slots();
         for slot in reload.queue.clone() {
-            let Some(state) = self.slots.get(index(slot)) else {
-                self.dequeue(slot);
-                continue;
-            };
+            let Some(state) = self.slots.get(index(slot)).filter(|_| !blocked.contains(&slot)) else { continue };
             let before = match &state.state {
                 SlotState::Filled { run } if free > 0 && self.runs.get(run).is_some_and(Run::is_online) => {
                     free -= 1;
                     Before::Online { run: *run }
                 }
-                SlotState::Vacant(vacancy) if !blocked.contains(&slot) => Before::Vacant(vacancy.clone()),
-                SlotState::Filled { .. } | SlotState::Vacant(_) | SlotState::Replacing { .. } => continue,
+                SlotState::Vacant(vacancy) => Before::Vacant(vacancy.clone()),
+                SlotState::Filled { .. } | SlotState::Replacing { .. } => continue,
             };
             self.dequeue(slot);
             let new = self.spawn(turn, slot, generation);
