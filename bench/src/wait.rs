@@ -8,7 +8,12 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks at `condition` until it yields a value; `None` when `limit` has passed before.
-pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn until<T>(limit: Duration, condition: impl FnMut() -> Option<T>) -> Option<T> {
+    until_every(LOOK_EVERY, limit, condition)
+}
+
+/// As [`until`], with another time between two looks.
+pub fn until_every<T>(pause: Duration, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {
@@ -17,6 +22,6 @@ pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Op
         if Instant::now() >= deadline {
             return None;
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(pause);
     }
 }

@@ -1,0 +1,226 @@
+//! The table: each figure with its medians, what is demanded of it, and how it was measured.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// What a figure is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Mebibytes,
+    Milliseconds,
+    Microseconds,
+    PerSecond,
+    Percent,
+    Count,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Unit::Mebibytes => format!("{:.1} MB", value / 1e6),
+            Unit::Milliseconds if value >= 10.0 => format!("{value:.0} ms"),
+            Unit::Milliseconds => format!("{value:.2} ms"),
+            Unit::Microseconds => format!("{value:.2} us"),
+            Unit::PerSecond => format!("{value:.0} /s"),
+            Unit::Percent if value >= 10.0 => format!("{value:.0} %"),
+            Unit::Percent => format!("{value:.3} %"),
+            Unit::Count => format!("{value:.0}"),
+        }
+    }
+}
+
+/// What is demanded of musher's median.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    /// At most this.
+    AtMost(f64),
+    /// At most this part of PM2's.
+    AtMostOfPm2(f64),
+    /// At least this many times PM2's.
+    AtLeastTimesPm2(f64),
+    /// At most plain Node's plus this.
+    PlainPlus(f64),
+}
+
+/// The names under which values are collected.
+pub(crate) const MUSHER: &str = "musher";
+pub(crate) const PM2: &str = "PM2";
+pub(crate) const PLAIN: &str = "plain node";
+
+/// One figure.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    name: &'static str,
+    unit: Unit,
+    goal: Goal,
+    how: String,
+    values: BTreeMap<&'static str, Vec<f64>>,
+}
+
+/// All figures, in the order in which they were first measured.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    list: Vec<Figure>,
+}
+
+impl Figures {
+    /// Adds a value of one side to a figure.
+    pub(crate) fn add(
+        &mut self,
+        name: &'static str,
+        unit: Unit,
+        goal: Goal,
+        how: &str,
+        side: &'static str,
+        value: f64,
+    ) {
+        let index = self.list.iter().position(|figure| figure.name == name).unwrap_or_else(|| {
+            self.list.push(Figure { name, unit, goal, how: how.into(), values: BTreeMap::new() });
+            self.list.len() - 1
+        });
+        self.list[index].values.entry(side).or_default().push(value);
+    }
+
+    /// The table for people.
+    pub(crate) fn table(&self) -> String {
+        let mut rows =
+            vec![["figure", "musher", "PM2", "musher : PM2", "demanded", "reached"].map(str::to_owned).to_vec()];
+        for figure in &self.list {
+            let show = |side| figure.median(side).map_or_else(|| "-".into(), |value| figure.unit.show(value));
+            let ratio = match (figure.median(MUSHER), figure.median(PM2)) {
+                (Some(ours), Some(theirs)) if theirs > 0.0 && ours > 0.0 => {
+                    if ours < theirs {
+                        format!("1 : {:.1}", theirs / ours)
+                    } else {
+                        format!("{:.2} : 1", ours / theirs)
+                    }
+                }
+                _ => "-".into(),
+            };
+            let reached = match figure.reached() {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "",
+            };
+            rows.push(vec![figure.name.into(), show(MUSHER), show(PM2), ratio, figure.demand(), reached.into()]);
+        }
+        aligned(&rows)
+    }
+
+    /// How each figure was measured, with the spread of its values.
+    pub(crate) fn methods(&self) -> String {
+        let mut text = String::new();
+        for figure in &self.list {
+            text.push_str(&format!("{}: {}\n", figure.name, figure.how));
+            for (side, values) in &figure.values {
+                let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(l, m), v| (l.min(*v), m.max(*v)));
+                let (least, most) = (figure.unit.show(least), figure.unit.show(most));
+                text.push_str(&format!("    {side}: {} values, {least} to {most}\n", values.len()));
+            }
+        }
+        text
+    }
+
+    /// The figures in which musher is behind PM2 or behind what is demanded.
+    pub(crate) fn lost(&self) -> Vec<String> {
+        let demanded = self.list.iter().filter(|figure| figure.reached() == Some(false));
+        demanded.map(|figure| format!("{} (demanded: {})", figure.name, figure.demand())).collect()
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let figures = self.list.iter().map(|figure| {
+            json!({
+                "figure": figure.name,
+                "unit": format!("{:?}", figure.unit),
+                "how": figure.how,
+                "demanded": figure.demand(),
+                "reached": figure.reached(),
+                "values": figure.values,
+                "medians": figure.values.keys().map(|side| (*side, figure.median(side))).collect::<BTreeMap<_, _>>(),
+            })
+        });
+        figures.collect()
+    }
+}
+
+impl Figure {
+    fn median(&self, side: &str) -> Option<f64> {
+        self.values.get(side).and_then(|values| median(values))
+    }
+
+    fn demand(&self) -> String {
+        match self.goal {
+            Goal::AtMost(limit) => format!("at most {}", self.unit.show(limit)),
+            Goal::AtMostOfPm2(part) => format!("at most 1/{:.0} of PM2", 1.0 / part),
+            Goal::AtLeastTimesPm2(1.0) => "at least PM2".into(),
+            Goal::AtLeastTimesPm2(times) => format!("at least {times} times PM2"),
+            Goal::PlainPlus(more) => {
+                let plain = self.median(PLAIN).map_or_else(|| "-".into(), |value| self.unit.show(value));
+                format!("plain node ({plain}) + {}", self.unit.show(more))
+            }
+        }
+    }
+
+    fn reached(&self) -> Option<bool> {
+        let ours = self.median(MUSHER)?;
+        match self.goal {
+            Goal::AtMost(limit) => Some(ours <= limit),
+            Goal::AtMostOfPm2(part) => Some(ours <= self.median(PM2)? * part),
+            Goal::AtLeastTimesPm2(times) => Some(ours >= self.median(PM2)? * times),
+            Goal::PlainPlus(more) => Some(ours <= self.median(PLAIN)? + more),
+        }
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        odd if odd % 2 == 1 => sorted.get(middle).copied(),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}
+
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        if number == 0 {
+            let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+            text.push_str(&format!("| {} |\n", rule.join(" | ")));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn goals_are_judged_by_medians() {
+        let mut figures = Figures::default();
+        for (side, value) in [(MUSHER, 10.0), (PM2, 60.0), (MUSHER, 1000.0), (MUSHER, 9.0)] {
+            figures.add("memory", Unit::Mebibytes, Goal::AtMostOfPm2(1.0 / 6.0), "how", side, value);
+        }
+        assert_eq!(figures.lost(), Vec::<String>::new());
+        figures.add("speed", Unit::PerSecond, Goal::AtLeastTimesPm2(1.8), "how", MUSHER, 17.0);
+        figures.add("speed", Unit::PerSecond, Goal::AtLeastTimesPm2(1.8), "how", PM2, 10.0);
+        assert_eq!(figures.lost(), ["speed (demanded: at least 1.8 times PM2)"]);
+        assert!(figures.table().contains("NO"));
+    }
+}
