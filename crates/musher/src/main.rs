@@ -1,2 +1,43 @@
-//! musher
-fn main() {}
+//! The executable `musher`: every role that it plays, told by its first argument.
+
+mod args;
+mod config;
+mod exit_codes;
+mod failure;
+mod output;
+mod roles;
+mod session;
+mod verbs;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // The daemon's own roles come first and know nothing of the command line's machinery: they live long.
+    if let Some(role) = roles::of(&words) {
+        return role.play();
+    }
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(refused) => return output::refused(&refused),
+    };
+    match run(&cli) {
+        Ok(()) => ExitCode::from(exit_codes::OK),
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// One thread and no more: a command is short, and its start is what it costs.
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment(format!("cannot begin: {error}")))?;
+    runtime.block_on(verbs::run(cli))
+}

@@ -16,6 +16,7 @@ use hyper::Response;
 use hyper::body::{Bytes, Incoming};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
 use self::connection::{ask, read};
@@ -233,48 +234,65 @@ impl Client {
         method: Method,
         path: &str,
         body: Bytes,
-        patience: Duration,
+        answer: Duration,
     ) -> Result<T, ClientError> {
-        let answer =
-            self.persist(patience, async || read(ask(&self.socket, method, path, body.clone()).await?).await).await?;
-        serde_json::from_slice(&answer).map_err(|error| ClientError::Protocol(error.to_string()))
+        let mut persistence = Persistence::new(&self.socket);
+        loop {
+            let attempt = timeout(answer, async { read(ask(&self.socket, method, path, body.clone()).await?).await });
+            if let Some(body) = persistence.judge(attempt.await).await? {
+                return serde_json::from_slice(&body).map_err(|error| ClientError::Protocol(error.to_string()));
+            }
+        }
     }
 
     async fn open(&self, path: &str) -> Result<Response<Incoming>, ClientError> {
-        self.persist(Client::ANSWER, async || ask(&self.socket, Method::Get, path, Bytes::new()).await).await
+        let mut persistence = Persistence::new(&self.socket);
+        loop {
+            let attempt = timeout(Client::ANSWER, ask(&self.socket, Method::Get, path, Bytes::new()));
+            if let Some(response) = persistence.judge(attempt.await).await? {
+                return Ok(response);
+            }
+        }
+    }
+}
+
+/// Whether a failed attempt is followed by another.
+struct Persistence<'a> {
+    socket: &'a Path,
+    start: Instant,
+    /// When a connection last broke.
+    broke_at: Option<Instant>,
+    pause: Duration,
+}
+
+impl<'a> Persistence<'a> {
+    fn new(socket: &'a Path) -> Persistence<'a> {
+        Persistence { socket, start: Instant::now(), broke_at: None, pause: FIRST_PAUSE }
     }
 
-    /// Makes attempts until one succeeds or it is pointless.
-    async fn persist<T>(
-        &self,
-        answer: Duration,
-        mut attempt: impl AsyncFnMut() -> Result<T, Attempt>,
-    ) -> Result<T, ClientError> {
-        let start = Instant::now();
-        let mut broke_at: Option<Instant> = None;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match timeout(answer, attempt()).await {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(Attempt::Final(error))) => return Err(error),
-                Ok(Err(Attempt::Refused)) => {
-                    if broke_at.is_none_or(|at| at.elapsed() > Client::REFUSAL_PATIENCE) {
-                        return Err(ClientError::NotRunning { socket: self.socket.clone() });
-                    }
-                }
-                Ok(Err(Attempt::Broken(last))) => {
-                    broke_at = Some(Instant::now());
-                    if start.elapsed() > Client::PATIENCE {
-                        return Err(ClientError::Lost { after: start.elapsed(), last });
-                    }
-                }
-                Err(_) => {
-                    return Err(ClientError::Lost { after: start.elapsed(), last: "no answer in time".into() });
+    /// The value of an attempt; none after a pause, when another one shall be made.
+    async fn judge<T>(&mut self, attempt: Result<Result<T, Attempt>, Elapsed>) -> Result<Option<T>, ClientError> {
+        match attempt {
+            Ok(Ok(value)) => return Ok(Some(value)),
+            Ok(Err(Attempt::Final(error))) => return Err(error),
+            Ok(Err(Attempt::Refused)) => {
+                if self.broke_at.is_none_or(|at| at.elapsed() > Client::REFUSAL_PATIENCE) {
+                    return Err(ClientError::NotRunning { socket: self.socket.to_owned() });
                 }
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            Ok(Err(Attempt::Broken(last))) => {
+                self.broke_at = Some(Instant::now());
+                if self.start.elapsed() > Client::PATIENCE {
+                    return Err(ClientError::Lost { after: self.start.elapsed(), last });
+                }
+            }
+            Err(_) => {
+                return Err(ClientError::Lost { after: self.start.elapsed(), last: "no answer in time".into() });
+            }
         }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(None)
     }
 }
 

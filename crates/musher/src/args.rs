@@ -1,0 +1,406 @@
+//! The command line: what can be typed. What it means is in [`crate::verbs`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use crate::exit_codes;
+
+/// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
+/// losing a request.
+#[derive(Debug, Parser)]
+#[command(name = "musher", version, after_help = START_HERE, after_long_help = long_help(), max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, infer_subcommands = false)]
+pub(crate) struct Cli {
+    /// Directory of the daemon's socket and logs [default: $MUSHER_HOME, else ~/.musher].
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) home: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const START_HERE: &str = "\
+Start here:
+  musher start server.js -i max --name web    a Node server on every core, one port
+  musher start -- python3 worker.py           any other command
+  musher start team.toml                      several apps from a file; again: only what changed
+  musher list";
+
+fn long_help() -> String {
+    format!("{START_HERE}\n\n{}", exit_codes::HELP)
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a script, a command, the apps of a file, or apps that are stopped
+    #[command(after_long_help = exit_codes::HELP)]
+    Start(Box<StartArgs>),
+    /// Show every worker
+    #[command(visible_alias = "ls", aliases = ["l", "ps"])]
+    List(ListArgs),
+    /// Show all about an app
+    #[command(aliases = ["show", "info"])]
+    Describe(DescribeArgs),
+    /// Show what workers wrote, and follow
+    #[command(alias = "log")]
+    Logs(LogsArgs),
+    /// Replace workers one after the other, without refusing a connection
+    Reload(TargetArgs),
+    /// Stop workers, then start them
+    Restart(TargetArgs),
+    /// Change the number of workers: N, +N, -N or max
+    Scale(ScaleArgs),
+    /// Stop workers and keep the app
+    Stop(TargetArgs),
+    /// Stop workers and forget the app
+    #[command(visible_alias = "del", alias = "rm")]
+    Delete(TargetArgs),
+    /// Stop everything and end the daemon
+    Kill(KillArgs),
+    /// Show the daemon: version, home, processes
+    Status(StatusArgs),
+    /// Show what happens, as it happens
+    Events(EventsArgs),
+    /// Send a signal to the workers of apps
+    Signal(SignalArgs),
+    /// Print the OpenAPI description of the control API
+    Openapi,
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all pages into a directory
+    Man(ManArgs),
+}
+
+/// `musher start`
+#[derive(Debug, Default, Args)]
+pub(crate) struct StartArgs {
+    /// A script, a process file (.toml, .json, .yaml), or names or ids of apps. None: musher.toml (or .json, .yaml)
+    /// here, or the command after `--`.
+    #[arg(value_name = "WHAT", value_hint = ValueHint::FilePath)]
+    pub(crate) what: Vec<String>,
+    /// Number of workers: a number from 1 to 1000, or `max` for one on each core.
+    #[arg(short, long, value_name = "N|max", allow_hyphen_values = true)]
+    pub(crate) instances: Option<String>,
+    /// Name of the app [default: the script's].
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+    /// Program that runs the script; `none`: the script is executable itself.
+    #[arg(long, value_name = "PROGRAM", value_hint = ValueHint::CommandName)]
+    pub(crate) interpreter: Option<String>,
+    /// Arguments for the interpreter, before the script; split as a shell does.
+    #[arg(long, visible_alias = "node-args", value_name = "ARGS", allow_hyphen_values = true)]
+    pub(crate) interpreter_args: Option<String>,
+    /// Working directory of the workers [default: here].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cwd: Option<String>,
+    /// A variable of the workers' environment; KEY alone takes its value from here. May be repeated.
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// A file of KEY=VALUE lines for the workers' environment; may be repeated.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) env_file: Vec<String>,
+    /// How connections reach the workers: auto, kernel, shared or round-robin.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) balance: Option<String>,
+    /// A socket that musher opens for the workers: tcp://IP:PORT, udp://IP:PORT, unix:///PATH. May be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<String>,
+    /// What proves a worker ready: auto, listening, message, notify, IP:PORT, http://IP:PORT/PATH, or a time.
+    #[arg(long, value_name = "PROOF")]
+    pub(crate) ready: Option<String>,
+    /// Run a Node script by itself, not as a worker of a cluster.
+    #[arg(long)]
+    pub(crate) no_cluster: bool,
+    #[command(flatten)]
+    pub(crate) more: MoreStartArgs,
+    /// Of a process file, only these apps; with commas between them.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Only show what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Replace the workers even when nothing changed.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    /// Arguments of the script; or, without WHAT, a command and its arguments.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+/// What is rarely wanted on a command line: a process file is the better place for most.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Restart, stop, logs")]
+pub(crate) struct MoreStartArgs {
+    /// How long a new worker may take to become ready.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ready_timeout: Option<String>,
+    /// When an ended worker is started again: always, on-failure or never.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
+    /// Give up after this many restarts within a minute.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_restarts: Option<String>,
+    /// First wait before a restart.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) restart_delay: Option<String>,
+    /// Exit codes after which a worker stays down; with commas between them.
+    #[arg(long, value_name = "CODES")]
+    pub(crate) stop_exit_codes: Option<String>,
+    /// The signal that asks a worker to stop.
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<String>,
+    /// From the stop signal to SIGKILL.
+    #[arg(long, visible_alias = "kill-timeout", value_name = "TIME")]
+    pub(crate) grace: Option<String>,
+    /// How long a draining worker may take to finish what it has.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) drain: Option<String>,
+    /// How many workers a reload replaces at a time.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_surge: Option<String>,
+    /// File of standard output.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<String>,
+    /// File of standard error.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) err: Option<String>,
+    /// Form of a line in the log files: raw, timestamp or json.
+    #[arg(long, value_name = "FORM")]
+    pub(crate) log_format: Option<String>,
+    /// Account that the workers run as: name or id. Root only.
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Group that the workers run as: name or id. Root only.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+}
+
+/// How long to wait.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WaitArgs {
+    /// Wait no longer than this (500ms, 30s, 5m); the operation goes on [default: until it is done].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Verbs that take only targets.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// Names or ids of apps, or `all`.
+    #[arg(required = true, value_name = "APP")]
+    pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `musher list`
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only this app: name or id.
+    #[arg(value_name = "APP")]
+    pub(crate) target: Option<String>,
+    /// One array with an object for each slot.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `musher describe`
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// Names or ids of apps.
+    #[arg(required = true, value_name = "APP")]
+    pub(crate) targets: Vec<String>,
+    /// Show the values of environment variables.
+    #[arg(long)]
+    pub(crate) env: bool,
+    /// As the control API gives it.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `musher logs`
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Names or ids of apps [default: all].
+    #[arg(value_name = "APP")]
+    pub(crate) targets: Vec<String>,
+    /// How many lines from the past.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 15)]
+    pub(crate) lines: u32,
+    /// Go on with new lines as they come [default: on a terminal].
+    #[arg(short, long, conflicts_with = "no_follow")]
+    pub(crate) follow: bool,
+    /// End after the lines from the past [default: when the output is not a terminal].
+    #[arg(long, visible_alias = "nostream")]
+    pub(crate) no_follow: bool,
+    /// Only standard output.
+    #[arg(long, conflicts_with = "err")]
+    pub(crate) out: bool,
+    /// Only standard error.
+    #[arg(long)]
+    pub(crate) err: bool,
+    /// Only lines that contain this.
+    #[arg(long, value_name = "TEXT", visible_alias = "grep")]
+    pub(crate) text: Option<String>,
+    /// Before each line, when it was written.
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// The lines as they were written, without names.
+    #[arg(long, conflicts_with_all = ["json", "timestamps"])]
+    pub(crate) raw: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `musher scale`
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// Name or id of an app.
+    #[arg(value_name = "APP")]
+    pub(crate) target: String,
+    /// A number of workers, or a change (+2, -1), or `max` for one on each core.
+    #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true)]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `musher signal`
+#[derive(Debug, Args)]
+pub(crate) struct SignalArgs {
+    /// Name or number: SIGUSR2, usr2, 12.
+    #[arg(value_name = "SIGNAL")]
+    pub(crate) signal: String,
+    /// Names or ids of apps, or `all`.
+    #[arg(required = true, value_name = "APP")]
+    pub(crate) targets: Vec<String>,
+}
+
+/// `musher kill`
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// `musher status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// One object; `running` tells whether a supervisor runs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `musher events`
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only those of these apps.
+    #[arg(value_name = "APP")]
+    pub(crate) targets: Vec<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `musher completions`
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `musher man`
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where to write musher.1 and a page for each command.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<OsString>,
+}
+
+/// A time with its unit; a number alone is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a time is a number and ms, s, m or h: 500ms, 30s, 5m".into()),
+    };
+    number
+        .parse::<f64>()
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number * factor).ok())
+        .filter(|time| !time.is_zero() && time.as_secs() < 365 * 24 * 3600)
+        .ok_or_else(|| "a time is longer than 0 and shorter than a year: 500ms, 30s, 5m".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Verb, duration};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_short_name_of_a_verb_works() {
+        for word in ["list", "ls", "l", "ps"] {
+            assert!(matches!(Cli::try_parse_from(["musher", word]).unwrap().verb, Verb::List(_)));
+        }
+        for word in ["describe", "show", "info"] {
+            assert!(matches!(Cli::try_parse_from(["musher", word, "web"]).unwrap().verb, Verb::Describe(_)));
+        }
+        for word in ["delete", "del", "rm"] {
+            assert!(matches!(Cli::try_parse_from(["musher", word, "web"]).unwrap().verb, Verb::Delete(_)));
+        }
+    }
+
+    #[test]
+    fn what_follows_two_dashes_belongs_to_the_program() {
+        let cli = Cli::try_parse_from(["musher", "start", "a.js", "-i", "max", "--", "--name", "x", "-i"]).unwrap();
+        let Verb::Start(start) = cli.verb else { panic!() };
+        assert_eq!(start.args, ["--name", "x", "-i"]);
+        assert_eq!(start.name, None);
+        assert_eq!(start.instances.as_deref(), Some("max"));
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value_not_a_flag() {
+        let cli = Cli::try_parse_from(["musher", "start", "a.js", "-i", "-1"]).unwrap();
+        assert!(matches!(cli.verb, Verb::Start(start) if start.instances.as_deref() == Some("-1")));
+        let cli = Cli::try_parse_from(["musher", "scale", "web", "-1"]).unwrap();
+        assert!(matches!(cli.verb, Verb::Scale(scale) if scale.to == "-1"));
+    }
+
+    #[test]
+    fn a_misspelt_verb_is_answered_with_the_right_one() {
+        let error = Cli::try_parse_from(["musher", "relaod", "web"]).unwrap_err().to_string();
+        assert!(error.contains("reload"), "{error}");
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        for wrong in ["", "s", "0", "-1s", "1 day", "1e99h", "NaN"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The exit codes of `musher`, with one meaning each. `docs/reference/exit-codes.md` explains them; a test keeps the
+//! two together.
+
+/// What was asked for is true now.
+pub(crate) const OK: u8 = 0;
+/// The operation was tried and failed: a worker died at its start, a reload was given up.
+pub(crate) const FAILED: u8 = 1;
+/// The command line is wrong.
+pub(crate) const USAGE: u8 = 2;
+/// The process file, or the app that the command line describes, is wrong.
+pub(crate) const BAD_SPEC: u8 = 3;
+/// There is no app of that name or id.
+pub(crate) const NO_SUCH_APP: u8 = 4;
+/// No supervisor runs, or it does not answer, or it could not be started.
+pub(crate) const UNREACHABLE: u8 = 5;
+/// The time given by `--timeout` ran out; the operation goes on.
+pub(crate) const TIMEOUT: u8 = 6;
+/// The surroundings do not allow it: the home is not writable, its path is too long, a permission is missing.
+pub(crate) const ENVIRONMENT: u8 = 7;
+
+/// Every code with its meaning, for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done: what was asked for is true now
+  1  the operation failed: a worker died at its start, a reload was given up
+  2  the command line is wrong
+  3  the process file, or the app that the command line describes, is wrong
+  4  there is no app of that name or id
+  5  no supervisor runs, or it does not answer, or it could not be started
+  6  the time given by --timeout ran out; the operation goes on
+  7  the surroundings do not allow it: home not writable, its path too long, a permission missing";

@@ -1,0 +1,140 @@
+//! `musher reload`, `restart`, `stop`, `delete`, `scale`, `signal`
+
+use musher_api::client::{Client, request_id};
+use musher_api::{Action, ActionRequest, Operation, OperationKind};
+use musher_core::spec::MAX_INSTANCES;
+
+use super::operations::{self, Ended, follow, in_time, tell_failures};
+use super::targets;
+use crate::args::{Cli, ScaleArgs, SignalArgs, WaitArgs};
+use crate::exit_codes;
+use crate::failure::Failure;
+use crate::output::{note, sanitize, units};
+use crate::session;
+
+/// Acts on apps that exist, and waits until it is true.
+pub(crate) async fn run(cli: &Cli, action: Action, targets: &[String], wait: &WaitArgs) -> Result<(), Failure> {
+    let client = session::client(cli)?;
+    let ended = act(&client, action, targets, wait).await?;
+    for operation in ended.operations.iter().filter(|operation| operation.ok) {
+        note(&done(operation, &ended));
+    }
+    if ended.operations.is_empty() {
+        note("there are no apps; nothing to do");
+    }
+    tell_failures(&ended)
+}
+
+/// Asks for an action and waits for its end.
+pub(super) async fn act(
+    client: &Client,
+    action: Action,
+    targets: &[String],
+    wait: &WaitArgs,
+) -> Result<Ended, Failure> {
+    let request = ActionRequest { request_id: request_id(), action, targets: targets.to_vec() };
+    match client.act(&request).await {
+        Ok(response) => follow(client, &response.operations, wait).await,
+        Err(error) => Err(targets::with_suggestion(client, error.into(), targets).await),
+    }
+}
+
+/// `musher scale`
+pub(crate) async fn scale(cli: &Cli, args: &ScaleArgs) -> Result<(), Failure> {
+    let client = session::client(cli)?;
+    let to = match change(&args.to)? {
+        Change::To(to) => to,
+        Change::By(by) => {
+            let target = std::slice::from_ref(&args.target);
+            let slots = match client.slots(Some(&args.target)).await {
+                Ok(slots) => slots,
+                Err(error) => return Err(targets::with_suggestion(&client, error.into(), target).await),
+            };
+            let now = i64::try_from(slots.len()).unwrap_or(i64::MAX);
+            u32::try_from(now.saturating_add(by)).unwrap_or(0)
+        }
+    };
+    if to == 0 || to > MAX_INSTANCES {
+        return Err(Failure::new(
+            exit_codes::USAGE,
+            format!("{} would make {to} workers of {:?}: 1 to {MAX_INSTANCES} are possible", args.to, args.target),
+        )
+        .with_hint("`musher stop` keeps an app without workers"));
+    }
+    run(cli, Action::Scale { to }, std::slice::from_ref(&args.target), &args.wait).await
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    To(u32),
+    By(i64),
+}
+
+fn change(text: &str) -> Result<Change, Failure> {
+    let wrong = || {
+        Failure::new(exit_codes::USAGE, format!("{text:?} is not a number of workers"))
+            .with_hint("a number (4), a change (+2, -1), or max")
+    };
+    if text == "max" {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        return Ok(Change::To(u32::try_from(cores).unwrap_or(MAX_INSTANCES).min(MAX_INSTANCES)));
+    }
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let number: u32 = digits.parse().map_err(|_| wrong())?;
+    match text.as_bytes().first() {
+        Some(b'+') => Ok(Change::By(i64::from(number))),
+        Some(b'-') => Ok(Change::By(-i64::from(number))),
+        _ if digits.starts_with(|c: char| c.is_ascii_digit()) => Ok(Change::To(number)),
+        _ => Err(wrong()),
+    }
+}
+
+/// `musher signal`
+pub(crate) async fn signal(cli: &Cli, args: &SignalArgs) -> Result<(), Failure> {
+    let signal = musher_process::exit::parse_signal(&args.signal).ok_or_else(|| {
+        Failure::new(exit_codes::USAGE, format!("{:?} is not a signal", args.signal))
+            .with_hint("a name (SIGUSR2, usr2) or a number (12); `kill -l` lists them")
+    })?;
+    run(cli, Action::Signal { signal }, &args.targets, &WaitArgs::default()).await
+}
+
+/// What was done, in one line.
+fn done(operation: &Operation, ended: &Ended) -> String {
+    let workers = units::count(operation.progress.ready, "worker");
+    let took = in_time(ended.took);
+    let what = match operation.kind {
+        OperationKind::Start => format!("started, {workers} online"),
+        OperationKind::Restart => format!("restarted, {workers} online"),
+        OperationKind::Reload => format!("reloaded, {workers} replaced"),
+        OperationKind::Scale => format!("scaled, {workers} online"),
+        OperationKind::Stop => "stopped".into(),
+        OperationKind::Delete => "deleted".into(),
+        OperationKind::Signal => format!("signal sent to {workers}"),
+        OperationKind::Other => "done".into(),
+    };
+    format!("{}: {what}{took}", sanitize(&operation.app))
+}
+
+/// The line for an app that was started by name.
+pub(super) fn tell(ended: &operations::Ended) -> Result<(), Failure> {
+    for operation in ended.operations.iter().filter(|operation| operation.ok) {
+        note(&done(operation, ended));
+    }
+    tell_failures(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Change, change};
+
+    #[test]
+    fn a_number_of_workers_is_absolute_or_a_change() {
+        assert_eq!(change("4").ok(), Some(Change::To(4)));
+        assert_eq!(change("+2").ok(), Some(Change::By(2)));
+        assert_eq!(change("-1").ok(), Some(Change::By(-1)));
+        assert!(matches!(change("max"), Ok(Change::To(1..))));
+        for wrong in ["", "+", "-", "many", "1.5", "--1", "++1", "99999999999"] {
+            assert!(change(wrong).is_err(), "{wrong}");
+        }
+    }
+}

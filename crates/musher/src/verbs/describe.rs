@@ -1,0 +1,285 @@
+//! `musher describe`
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use musher_api::{AppDetail, Operation, REDACTED, SlotDetail};
+use musher_core::spec::{AppSpec, Balance, LogFormat, Ready, ReadyWhen, RestartPolicy, Runtime};
+
+use super::targets;
+use crate::args::{Cli, DescribeArgs};
+use crate::failure::{Failure, death_story};
+use crate::output::{Colour, Terminal, sanitize, units};
+use crate::session;
+
+/// Width of the names of values.
+const NAME: usize = 12;
+
+/// Shows all about apps.
+pub(crate) async fn run(cli: &Cli, args: &DescribeArgs) -> Result<(), Failure> {
+    let client = session::client(cli)?;
+    let mut details = Vec::new();
+    for target in &args.targets {
+        match client.app(target, args.env).await {
+            Ok(detail) => details.push(detail),
+            Err(error) => {
+                return Err(targets::with_suggestion(&client, error.into(), std::slice::from_ref(target)).await);
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        // One app is an object; several are an array.
+        let text = match details.as_slice() {
+            [detail] => serde_json::to_string_pretty(detail),
+            details => serde_json::to_string_pretty(details),
+        };
+        writeln!(out, "{}", text.map_err(std::io::Error::from)?)?;
+    } else {
+        let terminal = Terminal::stdout();
+        let texts: Vec<String> = details.iter().map(|detail| text(detail, terminal)).collect();
+        write!(out, "{}", texts.join("\n"))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// A text of `name  value` lines under headings.
+struct Page {
+    text: String,
+    terminal: Terminal,
+}
+
+impl Page {
+    fn heading(&mut self, heading: &str) {
+        // Writing to a String cannot fail; the same below.
+        let _ = writeln!(self.text, "\n{}", self.terminal.paint(Colour::Bold, heading));
+    }
+
+    fn value(&mut self, name: &str, value: impl AsRef<str>) {
+        let _ = writeln!(self.text, "  {name:<NAME$}  {}", sanitize(value.as_ref()));
+    }
+
+    fn line(&mut self, line: &str) {
+        let _ = writeln!(self.text, "  {line}");
+    }
+}
+
+fn text(detail: &AppDetail, terminal: Terminal) -> String {
+    let mut page = Page { text: String::new(), terminal };
+    let title = format!("{} (id {})", sanitize(&detail.app), detail.id);
+    let _ = writeln!(page.text, "{}", terminal.paint(Colour::Bold, &title));
+    program(&mut page, detail);
+    rules(&mut page, &detail.spec);
+    environment(&mut page, &detail.spec);
+    page.heading("workers");
+    for slot in &detail.slots {
+        worker(&mut page, slot);
+    }
+    if !detail.listeners.is_empty() {
+        page.heading("listeners");
+        for listener in &detail.listeners {
+            let owner = listener.slot.map_or("all slots".to_owned(), |slot| format!("slot {slot}"));
+            let queue = listener.queue.map_or_else(String::new, |queue| format!(", {queue} waiting"));
+            let address = sanitize(&listener.address);
+            page.line(&format!("{address}  {owner}, {}{queue}", balance(listener.balance)));
+        }
+    }
+    if let Some(operation) = &detail.operation {
+        page.heading("last operation");
+        page.line(&sanitize(&operation_text(operation)));
+    }
+    page.text
+}
+
+fn program(page: &mut Page, detail: &AppDetail) {
+    let exec = &detail.spec.exec;
+    if let Some(script) = &exec.script {
+        page.value("script", script.display().to_string());
+    }
+    page.value("program", exec.program.display().to_string());
+    if !exec.args.is_empty() {
+        page.value("args", exec.args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
+    }
+    page.value("cwd", detail.spec.cwd.display().to_string());
+    let runtime = match exec.runtime {
+        Runtime::Plain => "program",
+        Runtime::NodeFork => "Node program",
+        Runtime::NodeCluster => "worker of a Node cluster",
+    };
+    page.value("mode", format!("{} ({runtime}), balance {}", detail.mode.word(), balance(detail.balance)));
+    page.value("state", if detail.running { "wanted to run" } else { "stopped" });
+    page.value("instances", detail.spec.instances.to_string());
+    page.value("generation", detail.generation.to_string());
+    page.value("added", musher_api::rfc3339(detail.added_ms));
+    page.value("stdout", &detail.log_files.out);
+    page.value("stderr", &detail.log_files.err);
+}
+
+fn rules(page: &mut Page, spec: &AppSpec) {
+    page.heading("rules");
+    for listen in &spec.listen {
+        page.value("listen", listen.address.to_string());
+    }
+    page.value("ready", ready(&spec.ready));
+    let restart = &spec.restart;
+    let policy = match restart.policy {
+        RestartPolicy::Always => "always",
+        RestartPolicy::OnFailure => "on failure",
+        RestartPolicy::Never => "never",
+    };
+    let wait = format!("{} to {}", time(restart.backoff.initial), time(restart.backoff.max));
+    page.value(
+        "restart",
+        format!(
+            "{policy}, after {wait}; gives up after {} in {}",
+            units::count(restart.max_restarts, "restart"),
+            time(restart.window)
+        ),
+    );
+    page.value(
+        "stop",
+        format!(
+            "{}, killed after {}; drains for at most {}",
+            musher_process::exit::signal_name(spec.stop.signal),
+            time(spec.stop.grace),
+            time(spec.stop.drain)
+        ),
+    );
+    page.value("reload", format!("{} at a time", units::count(spec.reload.max_surge, "worker")));
+    let form = match spec.logs.format {
+        LogFormat::Raw => "as written",
+        LogFormat::Timestamp => "with time",
+        LogFormat::Json => "JSON",
+    };
+    let rotated = match spec.logs.max_bytes {
+        0 => "never rotated".to_owned(),
+        size => format!("rotated at {}, {} kept", units::bytes(size), spec.logs.keep),
+    };
+    page.value("logs", format!("{form}, {rotated}"));
+    let limits: Vec<String> = [
+        ("open files", spec.limits.open_files),
+        ("address space", spec.limits.address_space_bytes),
+        ("core", spec.limits.core_bytes),
+        ("cpu seconds", spec.limits.cpu_seconds),
+        ("processes", spec.limits.processes),
+    ]
+    .iter()
+    .filter_map(|(name, limit)| limit.map(|limit| format!("{name} {limit}")))
+    .chain(spec.limits.nice.map(|nice| format!("nice {nice}")))
+    .collect();
+    if !limits.is_empty() {
+        page.value("limits", limits.join(", "));
+    }
+    if let Some(user) = &spec.user {
+        page.value("user", format!("uid {}, gid {}", user.uid, user.gid));
+    }
+}
+
+fn environment(page: &mut Page, spec: &AppSpec) {
+    let hidden = spec.env.values().chain(spec.base_env.values()).any(|value| value == REDACTED);
+    if spec.env.is_empty() && hidden {
+        return;
+    }
+    page.heading(if hidden { "environment (--env shows the values)" } else { "environment" });
+    for (key, value) in &spec.env {
+        page.line(&sanitize(&format!("{key}={value}")));
+    }
+    if !hidden {
+        for (key, value) in spec.base_env.iter().filter(|(key, _)| !spec.env.contains_key(*key)) {
+            page.line(&sanitize(&format!("{key}={value} (inherited)")));
+        }
+    }
+}
+
+fn worker(page: &mut Page, slot: &SlotDetail) {
+    let row = &slot.row;
+    let status = row.status.word();
+    let status = super::list::status_colour(row.status)
+        .map_or_else(|| status.to_owned(), |colour| page.terminal.paint(colour, status));
+    page.line(&format!("slot {}: {status}, {}", row.slot, units::count(row.restarts, "restart")));
+    for run in &slot.runs {
+        page.line(&format!(
+            "  pid {}, up {}, cpu {}, {} of memory, generation {}, run {}",
+            run.pid,
+            units::uptime(run.uptime_ms),
+            units::percent(run.cpu_percent),
+            units::bytes(run.memory_bytes),
+            run.generation,
+            run.run,
+        ));
+    }
+    if let Some(death) = slot.last_death.as_ref() {
+        let asked = if death.asked { " (asked to)" } else { "" };
+        let at = musher_api::rfc3339(death.time_ms);
+        if death.asked {
+            page.line(&format!(
+                "  before: pid {} ended at {at}{asked}: {}",
+                death.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+                sanitize(&death.status)
+            ));
+        } else {
+            page.line(&format!("  last death at {at}:"));
+            for line in death_story(death).lines() {
+                page.line(&format!("    {line}"));
+            }
+        }
+    }
+}
+
+fn operation_text(operation: &Operation) -> String {
+    let end = match (operation.done, operation.ok, &operation.error) {
+        (false, _, _) => {
+            format!("{}/{} {}", operation.progress.ready, operation.progress.total, operation.progress.text)
+        }
+        (true, true, _) => "done".to_owned(),
+        (true, false, Some(error)) => format!("failed: {error}"),
+        (true, false, None) => "failed".to_owned(),
+    };
+    format!("{}: {}", operation.kind.word(), end.trim_end())
+}
+
+fn ready(ready: &Ready) -> String {
+    let when = match &ready.when {
+        ReadyWhen::Auto => "by itself found out: listening, message, notify, or alive".to_owned(),
+        ReadyWhen::Listening => "when it listens".to_owned(),
+        ReadyWhen::Message => "when it sends 'ready'".to_owned(),
+        ReadyWhen::Notify => "when it notifies READY=1".to_owned(),
+        ReadyWhen::Tcp { address } => format!("when {address} takes a connection"),
+        ReadyWhen::Http { address, path } => format!("when http://{address}{path} answers"),
+        ReadyWhen::Alive { after_ms } => format!("when alive for {}", units::precise(*after_ms)),
+    };
+    format!("{when}; within {}", time(ready.timeout))
+}
+
+fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::Auto => "auto",
+        Balance::Kernel => "kernel",
+        Balance::Shared => "shared",
+        Balance::RoundRobin => "round-robin",
+    }
+}
+
+fn time(duration: std::time::Duration) -> String {
+    units::precise(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// An argument as one would type it.
+fn quoted(arg: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) { arg.to_owned() } else { format!("'{}'", arg.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn arguments_are_shown_as_typed() {
+        assert_eq!(quoted("--port=80"), "--port=80");
+        assert_eq!(quoted("two words"), "'two words'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,150 @@
+//! `musher list`
+
+use std::io::Write;
+
+use musher_api::{SlotRow, SlotStatus};
+
+use super::targets;
+use crate::args::{Cli, ListArgs};
+use crate::failure::Failure;
+use crate::output::{Colour, Column, Table, Terminal, sanitize, units};
+use crate::session;
+
+/// Shows every worker. Without a supervisor there is none, which is not an error.
+pub(crate) async fn run(cli: &Cli, args: &ListArgs) -> Result<(), Failure> {
+    let client = session::client(cli)?;
+    let asked = client.slots(args.target.as_deref()).await;
+    let rows = match (&args.target, session::unless_absent(asked)) {
+        (_, Ok(Some(rows))) => rows,
+        (None, Ok(None)) => Vec::new(),
+        (Some(target), Ok(None)) => return Err(targets::nothing_runs(target)),
+        (_, Err(failure)) => return Err(targets::with_suggestion(&client, failure, args.target.as_slice()).await),
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?;
+        writeln!(out, "{json}")?;
+    } else if rows.is_empty() {
+        writeln!(out, "no apps; `musher start server.js` starts one")?;
+    } else {
+        write!(out, "{}", table(&rows).render(Terminal::stdout()))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The rows as a table.
+pub(super) fn table(rows: &[SlotRow]) -> Table {
+    let mut table = Table::new([
+        Column::number("id", 5),
+        Column::text("name", 0),
+        Column::number("slot", 2),
+        Column::text("mode", 6),
+        Column::text("status", 0),
+        Column::number("pid", 0),
+        Column::number("uptime", 3),
+        Column::number("restarts", 1),
+        Column::number("cpu", 4),
+        Column::number("memory", 3),
+    ]);
+    for row in rows {
+        let none = || "-".to_owned();
+        let up = row.pid.is_some();
+        table.row([
+            (row.id.to_string(), None),
+            (sanitize(&row.app), None),
+            (row.slot.to_string(), None),
+            (row.mode.word().to_owned(), None),
+            (status_text(row), status_colour(row.status)),
+            (row.pid.map_or_else(none, |pid| pid.to_string()), None),
+            (if up { units::uptime(row.uptime_ms) } else { none() }, None),
+            (row.restarts.to_string(), (row.restarts > 0).then_some(Colour::Yellow)),
+            (if up { units::percent(row.cpu_percent) } else { none() }, None),
+            (if up { units::bytes(row.memory_bytes) } else { none() }, None),
+        ]);
+    }
+    table
+}
+
+/// The state, with what a person wants to know next to it.
+fn status_text(row: &SlotRow) -> String {
+    match (row.status, row.retry_in_ms, row.successor_pid) {
+        (SlotStatus::Backoff, Some(ms), _) => format!("backoff {}", units::precise(ms)),
+        (SlotStatus::Online, _, Some(_)) => "online, reloading".to_owned(),
+        (status, _, _) => status.word().to_owned(),
+    }
+}
+
+pub(super) fn status_colour(status: SlotStatus) -> Option<Colour> {
+    match status {
+        SlotStatus::Online => Some(Colour::Green),
+        SlotStatus::Starting | SlotStatus::Draining | SlotStatus::Backoff => Some(Colour::Yellow),
+        SlotStatus::GaveUp => Some(Colour::Red),
+        SlotStatus::Stopped | SlotStatus::Exited => Some(Colour::Dim),
+        SlotStatus::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use musher_api::{Mode, SlotRow, SlotStatus};
+
+    use super::table;
+    use crate::output::Terminal;
+
+    fn row(app: &str, slot: u32, status: SlotStatus) -> SlotRow {
+        let up = matches!(status, SlotStatus::Online | SlotStatus::Starting);
+        SlotRow {
+            app: app.into(),
+            id: 3,
+            slot,
+            pid: up.then_some(4_123_456),
+            status,
+            restarts: 12,
+            uptime_ms: 93_784_000,
+            memory_bytes: 54_631_000,
+            cpu_percent: 12.34,
+            mode: Mode::Cluster,
+            generation: 1,
+            successor_pid: None,
+            retry_in_ms: (status == SlotStatus::Backoff).then_some(1500),
+        }
+    }
+
+    fn rows() -> Vec<SlotRow> {
+        vec![row("web", 0, SlotStatus::Online), row("web", 1, SlotStatus::Backoff), row("jobs", 0, SlotStatus::GaveUp)]
+    }
+
+    #[test]
+    fn the_table_fits_eighty_columns_whole() {
+        let text = table(&rows()).render(Terminal::plain(80));
+        assert_eq!(
+            text,
+            "id  name  slot  mode     status             pid  uptime  restarts  cpu   memory\n\
+             \x20 3  web      0  cluster  online         4123456   1d 2h        12  12%  52.1 MB\n\
+             \x20 3  web      1  cluster  backoff 1.5 s        -       -        12    -        -\n\
+             \x20 3  jobs     0  cluster  gave_up              -       -        12    -        -\n"
+                .replace("\n\x20 3", "\n 3")
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_keeps_name_status_and_pid() {
+        let mut rows = rows();
+        rows[0].app = "a-service-with-a-long-name-that-nobody-can-remember".into();
+        let text = table(&rows).render(Terminal::plain(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        for word in ["name", "status", "pid", "online", "4123456", "a-service-"] {
+            assert!(text.contains(word), "{text}");
+        }
+        let whole = table(&rows).render(Terminal::file());
+        assert!(whole.contains("nobody-can-remember"), "a file gets everything: {whole}");
+    }
+
+    #[test]
+    fn a_hundred_workers_are_a_hundred_lines() {
+        let rows: Vec<_> = (0..100).map(|slot| row("web", slot, SlotStatus::Online)).collect();
+        assert_eq!(table(&rows).render(Terminal::plain(80)).lines().count(), 101);
+    }
+}

@@ -1,0 +1,180 @@
+//! `musher logs`
+
+use std::io::{BufWriter, Write};
+use std::time::Duration;
+
+use musher_api::client::{Client, ClientError, LogStreamReader};
+use musher_api::{LogLine, LogQuery, LogStream, rfc3339};
+use tokio::time::sleep;
+
+use super::targets;
+use crate::args::{Cli, LogsArgs};
+use crate::failure::Failure;
+use crate::output::{Colour, Terminal, note, sanitize, sanitize_keeping_colours};
+use crate::session;
+
+/// Pause before the stream is opened again.
+const AGAIN: Duration = Duration::from_millis(50);
+/// How much output is written together.
+const BUFFER: usize = 64 << 10;
+/// The colours of apps, chosen by name.
+const COLOURS: [Colour; 5] = [Colour::Cyan, Colour::Magenta, Colour::Green, Colour::Yellow, Colour::Blue];
+
+/// Shows what workers wrote; follows when asked to, or on a terminal.
+pub(crate) async fn run(cli: &Cli, args: &LogsArgs) -> Result<(), Failure> {
+    let terminal = Terminal::stdout();
+    let client = session::client(cli)?;
+    let mut query = LogQuery {
+        target: (!args.targets.is_empty()).then(|| args.targets.join(",")),
+        lines: Some(args.lines),
+        follow: args.follow || (terminal.is_terminal() && !args.no_follow),
+        stream: if args.err { Some(LogStream::Err) } else { args.out.then_some(LogStream::Out) },
+        text: args.text.clone(),
+        since: None,
+    };
+    let mut stream = match client.logs(&query).await {
+        Ok(stream) => stream,
+        Err(error) => return Err(targets::with_suggestion(&client, error.into(), &args.targets).await),
+    };
+    let form = Form { args, terminal };
+    loop {
+        let ended = copy(&mut stream, &mut query, &form).await?;
+        match ended {
+            // What was asked for is complete.
+            None if !query.follow => return Ok(()),
+            Some(error @ ClientError::Protocol(_)) => return Err(error.into()),
+            // The supervisor has ended. The next one goes on behind the last line, unless the whole daemon is gone.
+            None | Some(_) => {}
+        }
+        match again(&client, &query).await? {
+            Some(next) => stream = next,
+            None => {
+                note("the daemon has ended");
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn again(client: &Client, query: &LogQuery) -> Result<Option<LogStreamReader>, Failure> {
+    sleep(AGAIN).await;
+    session::unless_absent(client.logs(query).await)
+}
+
+/// Copies lines until the stream ends or breaks, and keeps in `query` where it was.
+async fn copy(
+    stream: &mut LogStreamReader,
+    query: &mut LogQuery,
+    form: &Form<'_>,
+) -> Result<Option<ClientError>, Failure> {
+    let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+    loop {
+        // Lines that are there already are written together.
+        let next = tokio::select! {
+            biased;
+            next = stream.next() => next,
+            () = std::future::ready(()) => {
+                out.flush()?;
+                stream.next().await
+            }
+        };
+        let line = match next {
+            Ok(Some(line)) => line,
+            ended => {
+                out.flush()?;
+                return Ok(ended.err());
+            }
+        };
+        writeln!(out, "{}", form.line(&line)?)?;
+        query.since = Some(line.cursor);
+        if query.follow {
+            // From here on everything behind the cursor is wanted.
+            query.lines = None;
+        }
+    }
+}
+
+/// How lines are shown.
+struct Form<'a> {
+    args: &'a LogsArgs,
+    terminal: Terminal,
+}
+
+impl Form<'_> {
+    fn line(&self, line: &LogLine) -> Result<String, Failure> {
+        if self.args.json {
+            return Ok(serde_json::to_string(line).map_err(std::io::Error::from)?);
+        }
+        if self.args.raw {
+            return Ok(line.line.clone());
+        }
+        // A file gets what was written; a terminal must not be driven by a program's output.
+        let text = match (self.terminal.is_terminal(), self.terminal.has_colours()) {
+            (true, true) => sanitize_keeping_colours(&line.line),
+            (true, false) => sanitize(&line.line),
+            (false, _) => line.line.clone(),
+        };
+        let time = if self.args.timestamps { format!("{} ", rfc3339(line.time_ms)) } else { String::new() };
+        let name = format!("{}/{}", sanitize(&line.app), line.slot);
+        let name = self.terminal.paint(colour_of(&line.app), &name);
+        let bar = match line.stream {
+            LogStream::Out => "|".to_owned(),
+            LogStream::Err => self.terminal.paint(Colour::Red, "!"),
+        };
+        Ok(format!("{}{name} {bar} {text}", self.terminal.paint(Colour::Dim, &time)))
+    }
+}
+
+/// Always the same colour for the same name (FNV-1a).
+fn colour_of(app: &str) -> Colour {
+    let hash = app
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    COLOURS[usize::try_from(hash % COLOURS.len() as u64).unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use musher_api::{Cursor, LogLine, LogStream};
+
+    use super::{Form, colour_of};
+    use crate::args::{Cli, LogsArgs, Verb};
+    use crate::output::Terminal;
+
+    fn args(words: &[&str]) -> LogsArgs {
+        let Verb::Logs(args) = Cli::try_parse_from(["musher", "logs"].iter().chain(words)).unwrap().verb else {
+            panic!()
+        };
+        args
+    }
+
+    fn line(words: &[&str], terminal: Terminal) -> String {
+        let line = LogLine {
+            cursor: Cursor(7),
+            time_ms: 1_700_000_000_123,
+            app: "web".into(),
+            slot: 1,
+            run: 9,
+            pid: 4,
+            stream: LogStream::Err,
+            line: "bad \x1b[2J thing".into(),
+        };
+        Form { args: &args(words), terminal }.line(&line).unwrap()
+    }
+
+    #[test]
+    fn a_line_says_whose_it_is() {
+        assert_eq!(line(&[], Terminal::plain(80)), "web/1 ! bad \\x1b[2J thing");
+        assert_eq!(line(&["-t"], Terminal::plain(80)), "2023-11-14T22:13:20.123Z web/1 ! bad \\x1b[2J thing");
+        assert_eq!(line(&[], Terminal::file()), "web/1 ! bad \x1b[2J thing", "a file gets what was written");
+        assert_eq!(line(&["--raw"], Terminal::plain(80)), "bad \x1b[2J thing");
+        let json: serde_json::Value = serde_json::from_str(&line(&["--json"], Terminal::file())).unwrap();
+        assert_eq!((&json["cursor"], &json["stream"]), (&"7".into(), &"err".into()));
+    }
+
+    #[test]
+    fn a_name_keeps_its_colour() {
+        assert_eq!(colour_of("web"), colour_of("web"));
+    }
+}

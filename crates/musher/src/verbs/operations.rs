@@ -1,0 +1,142 @@
+//! Waiting for operations, and telling how they ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use musher_api::client::{Client, ClientError};
+use musher_api::{Operation, OperationRef};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::args::WaitArgs;
+use crate::exit_codes;
+use crate::failure::{Failure, advice, death_story};
+use crate::output::{Progress, error_text, sanitize, units};
+
+/// How many operations are polled at once.
+const AT_ONCE: usize = 32;
+/// How many operations the display names.
+const SHOWN: usize = 3;
+
+/// How operations ended.
+pub(super) struct Ended {
+    /// In the order in which they were begun.
+    pub(super) operations: Vec<Operation>,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+/// Waits until all operations are done, showing how far they are.
+pub(super) async fn follow(client: &Client, begun: &[OperationRef], wait: &WaitArgs) -> Result<Ended, Failure> {
+    let mut progress = Progress::new();
+    let mut now: BTreeMap<u64, Operation> = BTreeMap::new();
+    let (changes, mut changed) = mpsc::channel(AT_ONCE);
+    let mut polls = poll_all(client, begun, &changes);
+    drop(changes);
+
+    let deadline = wait.timeout.map(|timeout| Instant::now() + timeout);
+    let mut tick = interval(Progress::TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            change = changed.recv() => match change {
+                Some(operation) => { now.insert(operation.id, operation); }
+                None => break,
+            },
+            _ = tick.tick() => {}
+            () = until(deadline) => {
+                progress.finish();
+                return Err(out_of_time(&now, wait));
+            }
+        }
+        progress.tick(|| describe(&now));
+    }
+    // The changes have ended, so every poll has.
+    while let Some(ended) = polls.join_next().await {
+        let ended = ended.map_err(|error| Failure::new(exit_codes::FAILED, format!("cannot wait: {error}")))?;
+        let operation = ended?;
+        now.insert(operation.id, operation);
+    }
+    let took = progress.finish();
+    let operations = begun.iter().filter_map(|begun| now.remove(&begun.id)).collect();
+    Ok(Ended { operations, took })
+}
+
+fn poll_all(
+    client: &Client,
+    begun: &[OperationRef],
+    changes: &mpsc::Sender<Operation>,
+) -> JoinSet<Result<Operation, ClientError>> {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut polls = JoinSet::new();
+    for operation in begun {
+        let (client, operation, changes, places) =
+            (client.clone(), operation.clone(), changes.clone(), Arc::clone(&places));
+        polls.spawn(async move {
+            let _place = places.acquire().await;
+            // A change that finds the channel full is followed by another, or by the end, which is not sent here.
+            client.wait(&operation, |now| drop(changes.try_send(now.clone()))).await
+        });
+    }
+    polls
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn describe(now: &BTreeMap<u64, Operation>) -> String {
+    let open: Vec<&Operation> = now.values().filter(|operation| !operation.done).collect();
+    let mut parts: Vec<String> = open.iter().take(SHOWN).map(|operation| state(operation)).collect();
+    if open.len() > SHOWN {
+        parts.push(format!("and {} more", open.len() - SHOWN));
+    }
+    parts.join("; ")
+}
+
+fn state(operation: &Operation) -> String {
+    let progress = &operation.progress;
+    let mut text = format!("{} {}", operation.kind.word(), operation.app);
+    if progress.total > 0 {
+        text.push_str(&format!(" {}/{}", progress.ready, progress.total));
+    }
+    if !progress.text.is_empty() {
+        text.push_str(&format!(", {}", progress.text));
+    }
+    text
+}
+
+fn out_of_time(now: &BTreeMap<u64, Operation>, wait: &WaitArgs) -> Failure {
+    let limit = units::precise(u64::try_from(wait.timeout.unwrap_or_default().as_millis()).unwrap_or(u64::MAX));
+    Failure::new(exit_codes::TIMEOUT, format!("not done after {limit}: {}", sanitize(&describe(now))))
+        .with_hint("the operation goes on; `musher list` and `musher events` show how far it is")
+}
+
+/// Tells every operation that failed; an error when there is one.
+pub(super) fn tell_failures(ended: &Ended) -> Result<(), Failure> {
+    let mut code = None;
+    for operation in ended.operations.iter().filter(|operation| !operation.ok) {
+        let app = sanitize(&operation.app);
+        let reason = operation.error.as_ref().map_or("no reason is known", |error| error.message.as_str());
+        let mut text = format!("{app}: {} failed: {}", operation.kind.word(), sanitize(reason));
+        let mut hint = operation.error.as_ref().and_then(|error| error.hint.as_deref().map(sanitize));
+        if let Some(death) = &operation.death {
+            text.push_str(&format!("\n{}", death_story(death)));
+            hint = hint.or_else(|| Some(advice(&app, death)));
+        }
+        error_text(&text, hint.as_deref());
+        code = Some(exit_codes::FAILED);
+    }
+    code.map_or(Ok(()), |code| Err(Failure::told(code)))
+}
+
+/// ` in 3.2 s`, when it took long enough to be worth a word.
+pub(super) fn in_time(took: Duration) -> String {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if ms < 1000 { String::new() } else { format!(" in {}", units::precise(ms)) }
+}
