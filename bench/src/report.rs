@@ -122,9 +122,9 @@ impl Figures {
         text
     }
 
-    /// The figures in which musher is behind PM2 or behind what is demanded.
+    /// The figures that are not reached, or were not measured on all sides.
     pub(crate) fn lost(&self) -> Vec<String> {
-        let demanded = self.list.iter().filter(|figure| figure.reached() == Some(false));
+        let demanded = self.list.iter().filter(|figure| figure.reached() != Some(true));
         demanded.map(|figure| format!("{} (demanded: {})", figure.name, figure.demand())).collect()
     }
 
@@ -152,6 +152,7 @@ impl Figure {
     fn demand(&self) -> String {
         match self.goal {
             Goal::AtMost(limit) => format!("at most {}", self.unit.show(limit)),
+            Goal::AtMostOfPm2(1.0) => "at most PM2".into(),
             Goal::AtMostOfPm2(part) => format!("at most 1/{:.0} of PM2", 1.0 / part),
             Goal::AtLeastTimesPm2(1.0) => "at least PM2".into(),
             Goal::AtLeastTimesPm2(times) => format!("at least {times} times PM2"),

@@ -85,15 +85,16 @@ impl Drop for Ended {
 
 /// Asks until there is an answer; the time since `started`.
 fn first_answer(port: u16, started: Instant) -> Result<Duration> {
-    let answered = wait::until_every(Duration::from_millis(1), PATIENCE, || pid_of_answer(port).ok());
+    let answered =
+        wait::until_every(Duration::from_millis(1), PATIENCE, || pid_of_answer(port, Duration::from_secs(2)).ok());
     ensure!(answered.is_some(), "no answer on port {port} in {PATIENCE:?}");
     Ok(started.elapsed())
 }
 
 /// The pid of the worker that answers on a connection of its own.
-pub(super) fn pid_of_answer(port: u16) -> Result<u32> {
+pub(super) fn pid_of_answer(port: u16, patience: Duration) -> Result<u32> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"GET /?id=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -68,7 +68,7 @@ pub(super) fn killed_worker(bench: &mut Bench<'_>, contender: Contender) -> Resu
         proc_fs::kill9(workers[0])?;
         let started = Instant::now();
         let replacement = wait::until_every(Duration::from_millis(2), Duration::from_secs(30), || {
-            pid_of_answer(team.port).ok().filter(|pid| !known.contains(pid))
+            pid_of_answer(team.port, Duration::from_millis(50)).ok().filter(|pid| !known.contains(pid))
         });
         let took = started.elapsed();
         ensure!(replacement.is_some(), "no replacement answers");

@@ -109,7 +109,7 @@ pub(super) fn blocked(bench: &mut Bench<'_>, contender: Contender) -> Result<()>
 
 /// Until every worker has answered, then a second of load, so that Node has compiled what it runs.
 fn warm(bench: &Bench<'_>, team: &Team) -> Result<()> {
-    let answered = wait::until(Duration::from_secs(10), || pid_of_answer(team.port).ok());
+    let answered = wait::until(Duration::from_secs(10), || pid_of_answer(team.port, Duration::from_secs(2)).ok());
     anyhow::ensure!(answered.is_some(), "no answer on port {}", team.port);
     wrk::run(bench.tools, team.port, 1, &[], || Ok(()))?;
     Ok(())
