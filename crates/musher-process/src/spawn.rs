@@ -89,7 +89,7 @@ impl Spawn {
     ///
     /// Blocks for as long as the system needs to make the process, some 0.2 to 1 ms.
     pub fn spawn(self) -> Result<Child, SpawnError> {
-        let above = self.fds.iter().map(|(_, to)| *to).fold(2, i32::max) + 1;
+        let above = self.first_free_number()?;
         let fds = self.child_fds(above)?;
         let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::system("make a pipe", error))?;
@@ -111,16 +111,23 @@ impl Spawn {
         }
     }
 
+    /// The number above all those that the child is to have.
+    fn first_free_number(&self) -> Result<RawFd, SpawnError> {
+        for (index, (_, number)) in self.fds.iter().enumerate() {
+            if !(0..=MAX_CHILD_FD).contains(number) {
+                return Err(SpawnError::invalid(format!("descriptor number {number} is not in 0..={MAX_CHILD_FD}")));
+            }
+            if self.fds.iter().skip(index + 1).any(|(_, other)| other == number) {
+                return Err(SpawnError::invalid(format!("descriptor {number} is given twice")));
+            }
+        }
+        Ok(self.fds.iter().map(|(_, number)| *number).fold(2, i32::max) + 1)
+    }
+
     /// The descriptors for the child, each at a number from `above` so that no duplication there overwrites a source.
     fn child_fds(&self, above: RawFd) -> Result<Vec<(OwnedFd, RawFd)>, SpawnError> {
         let mut fds = Vec::with_capacity(self.fds.len() + 3);
         for (fd, to) in &self.fds {
-            if !(0..=MAX_CHILD_FD).contains(to) {
-                return Err(SpawnError::invalid(format!("descriptor number {to} is not in 0..={MAX_CHILD_FD}")));
-            }
-            if fds.iter().any(|(_, other)| other == to) {
-                return Err(SpawnError::invalid(format!("descriptor {to} is given twice")));
-            }
             let source = rustix::io::fcntl_dupfd_cloexec(fd, above)
                 .map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
             fds.push((source, *to));

@@ -87,30 +87,29 @@ impl Tree<'_> {
             // Gone, or an old kernel: then one by one.
             let _ = cgroup::kill(directory);
         }
-        let mut killed = BTreeMap::new();
+        let mut killed: BTreeMap<Pid, OwnedFd> = BTreeMap::new();
+        // Children move to other parents while processes end, and the kernel's lists may skip one then. So the last
+        // look comes when all have ended, or there are at least two that find nothing.
+        let (mut quiet_rounds, mut all_ended) = (0, false);
         for _ in 0..ROUNDS {
             let mut new = false;
             for member in self.find()? {
                 // Whoever is already there with a descriptor that has not ended is the same process.
-                let known = killed.get(&member.pid).is_some_and(|fd: &OwnedFd| !ended(fd));
-                if !known {
+                if !killed.get(&member.pid).is_some_and(is_alive) {
                     new = true;
                     let _ = exit::signal(member.pidfd.as_fd(), libc::SIGKILL);
                     killed.insert(member.pid, member.pidfd);
                 }
             }
-            if !new {
+            quiet_rounds = if new { 0 } else { quiet_rounds + 1 };
+            if quiet_rounds >= 1 && all_ended || quiet_rounds >= 2 && Instant::now() >= deadline {
                 break;
             }
-        }
-        let mut left = Vec::new();
-        for (pid, pidfd) in killed {
-            let patience = deadline.saturating_duration_since(Instant::now());
-            if !exit::wait_for_end(pidfd.as_fd(), patience)? {
-                left.push(pid);
+            if !new {
+                all_ended = wait_for_ends(killed.values(), deadline)?;
             }
         }
-        Ok(left)
+        Ok(killed.into_iter().filter(|(_, pidfd)| is_alive(pidfd)).map(|(pid, _)| pid).collect())
     }
 
     fn find(&self) -> io::Result<Vec<Member>> {
@@ -118,6 +117,13 @@ impl Tree<'_> {
     }
 }
 
-fn ended(pidfd: &OwnedFd) -> bool {
-    exit::has_ended(pidfd.as_fd()).unwrap_or(true)
+fn is_alive(pidfd: &OwnedFd) -> bool {
+    exit::has_ended(pidfd.as_fd()).is_ok_and(|ended| !ended)
+}
+
+fn wait_for_ends<'a>(mut pidfds: impl Iterator<Item = &'a OwnedFd>, deadline: Instant) -> io::Result<bool> {
+    pidfds.try_fold(true, |all, pidfd| {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        Ok(exit::wait_for_end(pidfd.as_fd(), patience)? && all)
+    })
 }

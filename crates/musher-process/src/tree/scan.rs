@@ -6,8 +6,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::param::clock_ticks_per_second;
-
 use crate::cgroup;
 use crate::exit;
 use crate::pid::Pid;
@@ -69,17 +67,13 @@ impl<'a> Scan<'a> {
             }
         }
         if let Some(directory) = self.tree.cgroup {
-            let before = since_boot();
-            for pid in cgroup::processes(directory) {
-                self.look_at(pid, Trace::Sure, before)?;
-            }
+            let pids = cgroup::processes(directory);
+            self.look_at_all(pids, Trace::Sure)?;
         }
         self.descend()?;
         for reaper in self.tree.reapers {
-            let before = since_boot();
-            for pid in self.children(*reaper)? {
-                self.look_at(pid, Trace::Orphan, before)?;
-            }
+            let pids = self.children(*reaper)?;
+            self.look_at_all(pids, Trace::Orphan)?;
         }
         self.descend()?;
         Ok(self.members)
@@ -87,15 +81,19 @@ impl<'a> Scan<'a> {
 
     fn descend(&mut self) -> io::Result<()> {
         while let Some(parent) = self.todo.pop_front() {
-            let before = since_boot();
-            for pid in self.children(parent)? {
-                self.look_at(pid, Trace::Sure, before)?;
-            }
+            let pids = self.children(parent)?;
+            self.look_at_all(pids, Trace::Sure)?;
         }
         Ok(())
     }
 
-    /// Takes the process in if it belongs to the run. `listed` is a time before its number was read.
+    /// What was just listed.
+    fn look_at_all(&mut self, pids: Vec<Pid>, trace: Trace) -> io::Result<()> {
+        let listed = since_boot();
+        pids.into_iter().try_for_each(|pid| self.look_at(pid, trace, listed))
+    }
+
+    /// Takes the process in if it belongs to the run. `listed` is when its number had been read.
     fn look_at(&mut self, pid: Pid, trace: Trace, listed: Duration) -> io::Result<()> {
         let tree = self.tree;
         if pid == self.own || tree.reapers.contains(&pid) || tree.others.contains(&pid) || self.seen.contains(&pid) {
@@ -106,7 +104,9 @@ impl<'a> Scan<'a> {
         }
         let Ok(pidfd) = exit::pidfd_open(pid) else { return Ok(()) };
         let Ok(stat) = ProcessStat::read(pid) else { return Ok(()) };
-        let belongs = started_before(&stat, listed)
+        // A process with the number of another that was listed is younger than the list. Starts are known in ticks of
+        // 10 ms: in one tick, all numbers of the system cannot have been used up.
+        let belongs = stat.started <= listed
             && match trace {
                 Trace::Sure => true,
                 Trace::Orphan => self.is_orphan_of_run(&stat),
@@ -197,13 +197,6 @@ fn marker_in(environment: &[u8]) -> Option<&[u8]> {
     };
     let variable = environment.split(|byte| *byte == 0).find(|variable| value(variable).is_some())?;
     variable.get(variable.len() - value(variable)?..)
-}
-
-/// Starts are known in clock ticks. A process with the number of another that was alive at `listed` is younger; within
-/// one tick (10 ms) all numbers of the system cannot have been used up.
-fn started_before(stat: &ProcessStat, listed: Duration) -> bool {
-    let tick = Duration::from_nanos(1_000_000_000 / clock_ticks_per_second().max(1));
-    stat.started <= listed + tick
 }
 
 #[cfg(test)]

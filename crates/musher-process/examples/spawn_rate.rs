@@ -1,0 +1,63 @@
+//! How long a spawn takes, against the standard library: `cargo run --release --example spawn_rate [count] [MiB]`.
+//!
+//! The second number is memory that this process holds: clone3 without CLONE_VM copies page tables, so a spawn takes
+//! longer the more memory the parent has. The standard library's `posix_spawn` shares the memory until execve(2).
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use musher_process::exit::wait_for_end;
+use musher_process::{Spawn, reap};
+
+fn main() -> io::Result<()> {
+    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
+    let count = numbers.next().unwrap_or(1000);
+    let ballast = vec![1_u8; numbers.next().unwrap_or(8) << 20];
+    let mut out = io::stdout().lock();
+    for (name, spawn) in [("musher-process", ours as fn() -> io::Result<Duration>), ("std::process", standard)] {
+        let mut times = (0..count).map(|_| spawn()).collect::<io::Result<Vec<_>>>()?;
+        times.sort_unstable();
+        let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+        writeln!(out, "{name:15} median {:?}, 99 % {:?}", at(50), at(99))?;
+    }
+    writeln!(
+        out,
+        "{count} spawns each, parent with {} MiB",
+        ballast.iter().map(|byte| usize::from(*byte)).sum::<usize>() >> 20
+    )
+}
+
+fn ours() -> io::Result<Duration> {
+    let spawn = Spawn {
+        program: "/bin/true".into(),
+        args: vec![],
+        env: vec![],
+        cwd: "/".into(),
+        fds: vec![],
+        session: true,
+        limits: vec![],
+        nice: None,
+        credentials: None,
+        listen_pid: false,
+        cgroup: None,
+    };
+    let start = Instant::now();
+    let child = spawn.spawn().map_err(io::Error::other)?;
+    let time = start.elapsed();
+    wait_for_end(child.pidfd.as_fd(), Duration::from_secs(10))?;
+    reap(child.pidfd.as_fd())?;
+    Ok(time)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what it is compared with")]
+fn standard() -> io::Result<Duration> {
+    let mut command = Command::new("/bin/true");
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let mut child = command.spawn()?;
+    let time = start.elapsed();
+    child.wait()?;
+    Ok(time)
+}
