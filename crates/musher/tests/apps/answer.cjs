@@ -50,6 +50,12 @@ function answer(request, response) {
     case '/block':
       finish(text(id));
       return setTimeout(() => block(number('ms', 1000)), 5);
+    case '/disconnect':
+      finish(text(id));
+      return setTimeout(() => cluster.worker.disconnect(), 5);
+    case '/kill':
+      finish(text(id));
+      return setTimeout(() => cluster.worker.kill(), 5);
     case '/exit':
       finish(text(id));
       return setTimeout(() => process.exit(number('code', 1)), 5);
