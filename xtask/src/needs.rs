@@ -1,0 +1,72 @@
+//! What the end-to-end tests need beside a Rust toolchain, installed below `target/` when it is missing.
+
+use std::fs;
+use std::path::Path;
+
+use crate::run::{Run, Task, has, root};
+
+/// Node 18 to 24, Express and Fastify from npm; gunicorn and uvicorn from PyPI.
+pub(crate) fn install() -> Task {
+    // The tests look below the repository, wherever cargo builds.
+    let tools = root().join("target/e2e");
+    fs::create_dir_all(&tools).map_err(|error| format!("{}: {error}", tools.display()))?;
+    let apps = root().join("crates/musher/tests/apps");
+    npm(&apps, &tools)?;
+    python(&apps, &tools)
+}
+
+fn npm(apps: &Path, tools: &Path) -> Task {
+    let lock = "package-lock.json";
+    if tools.join("npm-is-complete").exists() && same(&apps.join(lock), &tools.join(lock)) {
+        return Ok(());
+    }
+    if !has("npm") {
+        return Err("the end-to-end tests need Node and npm (nodejs.org, or your distribution's packages)".into());
+    }
+    let _ = fs::remove_file(tools.join("npm-is-complete"));
+    for name in ["package.json", lock] {
+        fs::copy(apps.join(name), tools.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    }
+    Run::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).within(tools).go()?;
+    mark(&tools.join("npm-is-complete"))
+}
+
+fn python(apps: &Path, tools: &Path) -> Task {
+    let list = "requirements.txt";
+    if tools.join("pip-is-complete").exists() && same(&apps.join(list), &tools.join(list)) {
+        return Ok(());
+    }
+    let _ = fs::remove_file(tools.join("pip-is-complete"));
+    if !has("python3") {
+        apt(&["python3", "python3-venv"])?;
+    }
+    let venv = || Run::new("python3").args(["-m", "venv", "--clear", "venv"]).within(tools);
+    if venv().go().is_err() {
+        // Debian and Ubuntu keep it in a package of its own.
+        apt(&["python3-venv"])?;
+        venv().go()?;
+    }
+    fs::copy(apps.join(list), tools.join(list)).map_err(|error| format!("{list}: {error}"))?;
+    let pip = ["install", "--quiet", "--disable-pip-version-check", "-r", list];
+    Run::new(tools.join("venv/bin/pip")).args(pip).within(tools).go()?;
+    mark(&tools.join("pip-is-complete"))
+}
+
+/// Installs packages where that is possible without asking; says what to install elsewhere.
+fn apt(packages: &[&str]) -> Task {
+    let root = fs::metadata("/proc/self").is_ok_and(|of| std::os::unix::fs::MetadataExt::uid(&of) == 0);
+    if !root || !has("apt-get") {
+        return Err(format!("please install {}", packages.join(" and ")));
+    }
+    Run::new("apt-get").args(["update", "-q"]).go()?;
+    let install = ["install", "-q", "-y", "--no-install-recommends"];
+    Run::new("apt-get").args(install).args(packages.iter().copied()).env("DEBIAN_FRONTEND", "noninteractive").go()
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    matches!((fs::read(one), fs::read(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn mark(path: &Path) -> Task {
+    fs::write(path, "").map_err(|error| format!("{}: {error}", path.display()))
+}

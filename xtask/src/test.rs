@@ -1,0 +1,192 @@
+//! `cargo xtask test`: every check that a change has to pass, in stages.
+//!
+//! All stages run even when one fails, so that one run tells everything. With cargo-nextest each test is a process of its
+//! own; without it `cargo test` does the same more slowly.
+
+use std::time::{Duration, Instant};
+
+use crate::needs;
+use crate::run::{Run, Task};
+
+/// One stage.
+struct Stage {
+    word: &'static str,
+    about: &'static str,
+    /// Which tests: nextest's filter, and cargo test's arguments.
+    nextest: &'static str,
+    cargo: &'static [&'static str],
+}
+
+const LINT: &str = "lint";
+const E2E: &str = "e2e";
+
+const STAGES: &[Stage] = &[
+    Stage { word: LINT, about: "format and clippy", nextest: "", cargo: &[] },
+    Stage {
+        word: "unit",
+        about: "unit and property tests, and the house's own rules",
+        nextest: "kind(lib) or kind(bin) or package(xtask)",
+        cargo: &["--workspace", "--lib", "--bins", "--test", "tidy"],
+    },
+    Stage {
+        word: "sim",
+        about: "the core under a seeded simulation with faults",
+        nextest: "package(musher-core) and kind(test)",
+        cargo: &["-p", "musher-core", "--test", "*"],
+    },
+    Stage {
+        word: "integration",
+        about: "each crate against the real operating system",
+        nextest: "kind(test) and not binary(e2e) and not package(musher-core) and not package(xtask)",
+        cargo: &["--workspace", "--exclude", "musher", "--exclude", "musher-core", "--exclude", "xtask", "--test", "*"],
+    },
+    Stage {
+        word: E2E,
+        about: "the executable with real Node, Python and clients that count every lost request",
+        nextest: "binary(e2e)",
+        cargo: &["-p", "musher", "--test", "e2e"],
+    },
+];
+
+/// What a stage came to.
+struct Outcome {
+    word: &'static str,
+    took: Duration,
+    totals: Totals,
+    result: Task,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+#[expect(clippy::print_stderr, reason = "the summary")]
+pub(crate) fn test(words: &[String]) -> Task {
+    let (stages, filters) = asked(words)?;
+    let nextest = Run::cargo(["nextest", "--version"]).quietly();
+    if !nextest {
+        eprintln!("cargo-nextest is not installed: using cargo test (cargo install --locked cargo-nextest is faster)");
+    }
+    let started = Instant::now();
+    let mut outcomes = Vec::new();
+    for stage in stages {
+        eprintln!("\n=== {}: {} ===", stage.word, stage.about);
+        let started = Instant::now();
+        let mut totals = Totals::default();
+        let result = match stage.word {
+            LINT => lint(),
+            E2E => needs::install().and_then(|()| tests(stage, nextest, &filters, &mut totals)),
+            _ => tests(stage, nextest, &filters, &mut totals),
+        };
+        outcomes.push(Outcome { word: stage.word, took: started.elapsed(), totals, result });
+    }
+    summary(&outcomes, started.elapsed())
+}
+
+/// The stages and filters of the command line.
+fn asked(words: &[String]) -> Result<(Vec<&'static Stage>, Vec<String>), String> {
+    let mut chosen = Vec::new();
+    let mut words = words.iter();
+    let mut filters = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--only" => {
+                let wanted = words.next().map(String::as_str).unwrap_or_default();
+                let known: Vec<&str> = STAGES.iter().map(|stage| stage.word).collect();
+                let stage = STAGES.iter().find(|stage| stage.word == wanted);
+                chosen.push(stage.ok_or_else(|| format!("--only takes one of {}", known.join(", ")))?);
+            }
+            "--" => filters.extend(words.by_ref().cloned()),
+            other => return Err(format!("unknown argument {other:?}")),
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(STAGES);
+    }
+    Ok((chosen, filters))
+}
+
+pub(crate) fn lint() -> Task {
+    Run::cargo(["fmt", "--all", "--check"]).go()?;
+    Run::cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).go()
+}
+
+fn tests(stage: &Stage, nextest: bool, filters: &[String], totals: &mut Totals) -> Task {
+    let run = if nextest {
+        let expression = ["-E", stage.nextest, "--no-fail-fast", "--no-tests=pass"];
+        Run::cargo(["nextest", "run", "--workspace"]).args(expression).args(filters)
+    } else {
+        let threads: &[&str] = if stage.word == E2E { &["--", "--test-threads=2"] } else { &["--"] };
+        Run::cargo(["test", "--no-fail-fast"]).args(stage.cargo).args(threads.iter().copied()).args(filters)
+    };
+    run.watched(&mut |line| totals.add(line))
+}
+
+impl Totals {
+    /// Takes the numbers from a summary line of nextest or cargo test.
+    fn add(&mut self, line: &str) {
+        let line = line.trim();
+        let counts = if line.starts_with("Summary [") {
+            line.split_once("tests run:").or_else(|| line.split_once("test run:")).map(|(_, counts)| counts)
+        } else {
+            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map(|(_, counts)| counts)
+        };
+        let Some(counts) = counts else { return };
+        for part in counts.split([',', ';']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(number)), Some(word)) = (words.next().map(str::parse::<u64>), words.next()) else { continue };
+            match word {
+                "passed" => self.passed += number,
+                "failed" | "timed" => self.failed += number,
+                "ignored" => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the summary")]
+fn summary(outcomes: &[Outcome], took: Duration) -> Task {
+    let mut all = Totals::default();
+    let mut failed = Vec::new();
+    eprintln!();
+    for Outcome { word, took, totals, result } in outcomes {
+        let said = if result.is_ok() { "ok" } else { "FAILED" };
+        let counts = match *word {
+            LINT => String::new(),
+            _ => format!("{} passed, {} failed", totals.passed, totals.failed),
+        };
+        eprintln!("{word:>12}  {said:<6}  {:>7.1} s  {counts}", took.as_secs_f64());
+        all.passed += totals.passed;
+        all.failed += totals.failed;
+        all.skipped += totals.skipped;
+        failed.extend(result.as_ref().err().map(|why| format!("{word}: {why}")));
+    }
+    let Totals { passed, failed: wrong, skipped } = all;
+    eprintln!("------------");
+    eprintln!(
+        "     Summary [{:>8.3}s] {} tests run: {passed} passed, {wrong} failed, {skipped} skipped",
+        took.as_secs_f64(),
+        passed + wrong
+    );
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n  ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Totals;
+
+    #[test]
+    fn totals_are_read_from_both_runners() {
+        let mut totals = Totals::default();
+        totals.add("     Summary [   0.412s] 56 tests run: 53 passed (1 slow), 2 failed, 1 timed out, 7 skipped");
+        assert_eq!((totals.passed, totals.failed, totals.skipped), (53, 3, 0));
+        totals.add("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.33s");
+        assert_eq!((totals.passed, totals.failed, totals.skipped), (56, 4, 2));
+        totals.add("test values::a ... ok");
+        assert_eq!(totals.passed, 56);
+    }
+}
