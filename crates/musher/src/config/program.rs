@@ -99,6 +99,10 @@ pub(super) struct Script<'a> {
 pub(super) fn of_script(wanted: Script<'_>, place: Place<'_>) -> Result<Exec, Unrunnable> {
     let path = absolute(wanted.script, place.cwd);
     check_file(&path, "script")?;
+    if base_name(&path).starts_with("ecosystem.config.") {
+        let hint = "write its apps into a musher.toml: docs/reference/process-file.md has the keys";
+        return unrunnable("script", "this is a process file of PM2, which musher cannot read yet", hint);
+    }
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     let names: &[&str] = match wanted.interpreter {
         Some("none") => &[],
@@ -143,7 +147,7 @@ pub(super) fn of_command(words: &[String], wanted: Script<'_>, place: Place<'_>)
     }
     let program = find(name, place).map_err(|(message, hint)| Unrunnable { key: "command", message, hint })?;
     let base = base_name(&program);
-    if matches!(base.as_str(), "node" | "nodejs")
+    if is_node(&base)
         && let Some(at) = node_script(rest)
     {
         let (options, script) = rest.split_at(at);
@@ -216,14 +220,19 @@ fn find_interpreter(names: &[&str], wanted: Script<'_>, place: Place<'_>) -> Res
 }
 
 fn runtime(interpreter: &str, cluster: Option<bool>) -> Result<Runtime, Unrunnable> {
-    match (interpreter, cluster) {
-        ("node" | "nodejs", Some(false)) => Ok(Runtime::NodeFork),
-        ("node" | "nodejs", _) => Ok(Runtime::NodeCluster),
-        (other, Some(true)) => {
-            unrunnable("cluster", format!("{other} has no clusters that musher knows: only node has"), "")
+    match (is_node(interpreter), cluster) {
+        (true, Some(false)) => Ok(Runtime::NodeFork),
+        (true, _) => Ok(Runtime::NodeCluster),
+        (false, Some(true)) => {
+            unrunnable("cluster", format!("{interpreter} has no clusters that musher knows: only node has"), "")
         }
-        _ => Ok(Runtime::Plain),
+        (false, _) => Ok(Runtime::Plain),
     }
+}
+
+/// `node`, `nodejs` as Debian calls it, or one of several as `node22`.
+fn is_node(name: &str) -> bool {
+    name.strip_prefix("node").is_some_and(|rest| rest == "js" || rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
 }
 
 /// Which of node's arguments is the script.

@@ -29,9 +29,17 @@ impl Ground {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().to_path_buf();
         std::fs::create_dir_all(root.join("sub")).unwrap();
-        for name in
-            ["server.js", "server.mjs", "server.ts", "worker.py", "task.sh", "plain", "sub/other.js", "page.tsx"]
-        {
+        for name in [
+            "server.js",
+            "server.mjs",
+            "server.ts",
+            "worker.py",
+            "task.sh",
+            "plain",
+            "sub/other.js",
+            "page.tsx",
+            "ecosystem.config.js",
+        ] {
             std::fs::write(root.join(name), "").unwrap();
         }
         let env = BTreeMap::from([("PATH".to_owned(), format!("{}/bin", root.display()))]);

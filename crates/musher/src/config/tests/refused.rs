@@ -20,6 +20,7 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
         ("script = \"server.js\"\ninstances = 1.5", "expected a number or \"max\", found the number 1.5"),
         ("script = \"servr.js\"", "t.toml:2:1: script: there is no file servr.js\n  hint: did you mean \"server.js\"?"),
         ("script = \"sub\"", "is a directory"),
+        ("script = \"ecosystem.config.js\"", "this is a process file of PM2"),
         ("script = \"\"", "the path is empty"),
         (
             "script = \"plain\"",
