@@ -184,7 +184,11 @@ impl<'t> Arena<'t> {
     }
 
     fn processes(&self) -> Vec<u32> {
-        proc_fs::with_variable(&format!("PM2_HOME={}", self.home().display()))
+        let variable = match self.contender {
+            Contender::Musher => "MUSHER_HOME",
+            Contender::Pm2 => "PM2_HOME",
+        };
+        proc_fs::with_variable(&format!("{variable}={}", self.home().display()))
     }
 }
 

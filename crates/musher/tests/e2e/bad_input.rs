@@ -96,7 +96,7 @@ fn all_errors_of_a_file_are_told_at_once() {
          [[app]]\nname = \"c\"\nscript = \"nowhere.js\"\ninstances = 0\n",
     );
     home.run(["start", "team.toml"])
-        .failed(3, &["a/b", "instancs", "instances", "fair", "team.toml:4:", "team.toml:5:", "team.toml:10:"]);
+        .failed(3, &["'/' cannot be in a name", "instancs", "instances", "fair", "team.toml:4:", "team.toml:5:", "team.toml:10:"]);
     unharmed(&home);
 }
 
@@ -122,7 +122,7 @@ fn names_that_cannot_be() {
         ["a/b", "../x", "with\nnewline", "with\x1b[31mcolour", "tab\there", "", "all", "17", " x", &"n".repeat(65)]
     {
         let output = home.run(["start", &app("worker.py"), "--name", name]);
-        assert!(matches!(output.code, Some(2 | 3)) && output.err.contains("name"), "name {name:?}: {output:#?}");
+        assert!(matches!(output.code, Some(2 | 3)) && output.err.contains("--name"), "name {name:?}: {output:#?}");
         assert!(!output.err.contains('\x1b'), "control characters are not repeated raw: {output:#?}");
     }
     unharmed(&home);
@@ -175,7 +175,7 @@ fn unknown_targets_and_words() {
     home.run(["frobnicate"]).failed(2, &["frobnicate"]);
     home.run(["start", "--no-such-flag"]).failed(2, &["--no-such-flag"]);
     let nothing = home.run(["start"]);
-    assert!(matches!(nothing.code, Some(2 | 3)) && nothing.err.contains("musher.toml"), "{nothing:#?}");
+    assert!(nothing.code == Some(2) && nothing.err.contains("musher.toml"), "{nothing:#?}");
     home.run(["scale", "healthy"]).failed(2, &[]);
     unharmed(&home);
 }
@@ -188,7 +188,7 @@ fn two_apps_of_one_name() {
         "team.toml",
         &format!("[[app]]\nname = \"x\"\nscript = \"{script}\"\n[[app]]\nname = \"x\"\nscript = \"{script}\"\n"),
     );
-    home.run(["start", "team.toml"]).failed(3, &["x", "twice"]);
+    home.run(["start", "team.toml"]).failed(3, &["two apps are called \"x\""]);
     unharmed(&home);
 }
 
