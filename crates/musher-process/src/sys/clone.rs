@@ -125,3 +125,63 @@ fn set_signal_mask(mask: u64) {
         );
     }
 }
+
+/// The ways that this kernel does not need: what old kernels and sandboxes make of a spawn.
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cgroup::Cgroups;
+    use crate::exit::{self, ExitStatus};
+    use crate::sys::child::StringArray;
+
+    /// The output of `cat /proc/self/cgroup`, or of another file.
+    fn run(file: &str, cgroup: Option<RawFd>, way: impl Fn(&Image) -> io::Result<(i32, OwnedFd)>) -> String {
+        let strings = |texts: &[&str]| texts.iter().map(|text| CString::new(*text).unwrap()).collect();
+        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let (_report, reporting) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let image = Image {
+            program: c"/bin/cat".to_owned(),
+            args: StringArray::new(strings(&["cat", file]), None),
+            env: StringArray::new(vec![], None),
+            cwd: c"/".to_owned(),
+            fds: vec![(writing.as_raw_fd(), 1)],
+            session: false,
+            limits: vec![],
+            nice: None,
+            identity: None,
+            cgroup,
+            report: reporting.as_raw_fd(),
+        };
+        let (pid, pidfd) = way(&image).unwrap();
+        drop(writing);
+        let mut text = String::new();
+        File::from(reading).read_to_string(&mut text).unwrap();
+        assert!(exit::wait_for_end(pidfd.as_fd(), Duration::from_secs(30)).unwrap());
+        assert_eq!(exit::reap(pidfd.as_fd()).unwrap(), Some(ExitStatus::Code(0)));
+        assert!(pid > 0);
+        text
+    }
+
+    #[test]
+    fn without_clone3() {
+        let text = run("/proc/self/status", None, clone2);
+        assert!(text.contains("SigIgn:\t0000000000000000"), "{text}");
+    }
+
+    #[test]
+    fn into_a_cgroup_by_hand() {
+        let Some(cgroups) = Cgroups::open(&format!("test-{}-by-hand", std::process::id())) else { return };
+        let directory = cgroups.create("1").unwrap();
+        for way in [clone2, |image: &Image| clone3(image, None), clone_blocked] {
+            let text = run("/proc/self/cgroup", Some(directory.as_raw_fd()), way);
+            assert!(text.contains("/run.1\n"), "{text}");
+        }
+        cgroups.clean();
+    }
+}

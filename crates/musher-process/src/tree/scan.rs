@@ -211,6 +211,18 @@ mod tests {
         assert_eq!(marker_in(b"MUSHER_RUNS=7\0XMUSHER_RUN=8\0A=MUSHER_RUN=9"), None);
     }
 
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any child will do")]
+    fn a_kernel_without_children_files_gives_the_same() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+        assert!(children_files(Pid::own()).unwrap().contains(&pid));
+        assert!(all_children().unwrap()[&Pid::own()].contains(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(children_files(pid), Some(vec![]), "no such process has no children");
+    }
+
     proptest! {
         #[test]
         fn any_environment_is_handled(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use musher_process::exit::wait_for_end;
-use musher_process::{Child, ExitStatus, Spawn, reap, signal};
+use musher_process::{Child, ExitStatus, Spawn, reap};
 
 /// How long anything may take on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ pub(crate) fn python(script: &str) -> Spawn {
     program(python, &["-c", script])
 }
 
-/// A running child that is killed and reaped at the end of the test.
+/// A running child that is killed with its process group, and reaped, at the end of the test.
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) output: File,
@@ -92,7 +92,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = signal(self.child.pidfd.as_fd(), libc_sigkill());
+        // Not reaped yet, or else not there any more: the number is its own, or that of its orphans.
+        if let Some(group) = rustix::process::Pid::from_raw(self.child.pid.as_raw()) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         let _ = wait_for_end(self.child.pidfd.as_fd(), DEADLINE);
         let _ = reap(self.child.pidfd.as_fd());
     }
@@ -118,10 +121,6 @@ pub(crate) fn file(directory: &Path, name: &str, content: &[u8], mode: u32) -> P
 /// /dev/null.
 pub(crate) fn null() -> OwnedFd {
     File::options().read(true).write(true).open("/dev/null").unwrap().into()
-}
-
-fn libc_sigkill() -> i32 {
-    musher_process::exit::parse_signal("KILL").unwrap()
 }
 
 /// Takes every permission from other users.
