@@ -1,1 +1,38 @@
-//! musher-cluster
+//! The primary of Node's cluster workers, unmodified ones, in one thread of the supervisor.
+//!
+//! It owns the channel of every Node worker and every listener that they ask for, answers their `listen` calls as Node's
+//! own primary would, and decides who gets a connection:
+//!
+//! - **kernel** (TCP): each slot has a SO_REUSEPORT socket of its own that outlives its workers. The kernel deals
+//!   connections out; a program in the kernel leaves out slots that cannot serve, and what waits at such a slot is
+//!   accepted here and given to its siblings. The thread is not in the path of a connection.
+//! - **round-robin**: connections are accepted here and handed to the workers in strict turns.
+//! - **shared** (also UDP and unix sockets under `kernel`): one socket that all workers accept from.
+//!
+//! Everything that has to survive the supervisor goes through [`FdStore`] before it has effects; [`Cluster::restore_app`]
+//! and [`WorkerConfig::adopted`] bring it back. What a worker sends can only hurt that worker.
+//!
+//! When workers are started, stopped and killed is not decided here; see `musher-core`. [`PRELOAD`] is the script that
+//! lets a Node worker drain without cutting keep-alive connections.
+
+#[doc(hidden)]
+pub mod message;
+
+mod bind;
+mod cluster;
+mod event;
+mod group;
+mod primary;
+mod reactor;
+mod ring;
+mod saved;
+mod steering;
+mod watch;
+mod worker;
+
+pub use cluster::{AppConfig, Cluster, FdStore, Stats, WorkerConfig};
+pub use event::{ClusterEvent, EventSink};
+
+/// A script for `NODE_OPTIONS=--require=<path>` (Node 18 to 24, CommonJS and ES modules). It does nothing but in a
+/// process whose environment has `MUSHER_RUN` and a channel, and nothing there until it is told to drain.
+pub const PRELOAD: &str = include_str!("preload.cjs");

@@ -101,7 +101,9 @@ pub struct Batch {
 pub enum State {
     /// There may be more: read again after consuming.
     More,
-    /// Nothing more for now: wait until the socket is readable anew (edge-triggered: an unfinished message stays there).
+    /// Nothing more for now: consume and wait until the socket is readable anew (edge-triggered: an unfinished message
+    /// stays there). The end of the stream is no new edge when it was there before this batch: if the socket was hung up
+    /// (EPOLLRDHUP), read on to [`State::Ended`].
     Idle,
     /// The peer has closed its end, or died; nothing more will come.
     Ended,
@@ -167,6 +169,9 @@ impl Channel {
             return nothing(State::Broken(Fault::TooManyHandles));
         }
         let handle = received.fds.into_iter().next();
+        // Everything that was there has been seen; what comes later makes the socket readable anew. (A call stops behind
+        // a descriptor, so there may be more after one.)
+        let all = handle.is_none() && received.bytes < buffer.len();
         let chunk = &buffer[..received.bytes];
         let Some(end) = end_of_batch(chunk) else {
             return self.gather(received.bytes, buffer, handle);
@@ -175,7 +180,8 @@ impl Channel {
         let whole = end == chunk.len();
         self.handed_out = end;
         let (messages, fault) = self.decode(&chunk[..end], handle.filter(|_| whole));
-        Batch { messages, state: fault.map_or(State::More, State::Broken) }
+        let state = if all && whole { State::Idle } else { State::More };
+        Batch { messages, state: fault.map_or(state, State::Broken) }
     }
 
     /// Takes the messages of the last batch out of the socket. They were acted on.

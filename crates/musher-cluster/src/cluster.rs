@@ -1,0 +1,201 @@
+//! The handle that the supervisor has of the cluster thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_core::spec::Balance;
+use serde_json::Value;
+
+use crate::event::EventSink;
+use crate::primary::Primary;
+
+/// Where descriptors and state are kept beyond the life of this process. Calls are made from the cluster thread; they
+/// must not block for long, and what they were given must be safe when they return.
+pub trait FdStore: Send + Sync {
+    /// Keeps a copy of `fd` under `name`, instead of any other.
+    fn put(&self, name: &str, fd: BorrowedFd<'_>);
+    /// Keeps bytes under `name`, instead of any other.
+    fn put_bytes(&self, name: &str, bytes: &[u8]);
+    /// Forgets what is kept under `name`.
+    fn remove(&self, name: &str);
+}
+
+/// How an app's workers listen.
+#[derive(Debug)]
+pub struct AppConfig {
+    /// Who gets a connection. `Auto` is `Kernel`.
+    pub policy: Balance,
+    /// The sockets of the app's `listen` entries: a worker that calls `listen({fd: 3 + n})` gets the n-th.
+    pub inherited: Vec<OwnedFd>,
+}
+
+/// A Node worker.
+#[derive(Debug)]
+pub struct WorkerConfig {
+    /// Its app, which was added or restored before.
+    pub app: AppId,
+    /// Its slot.
+    pub slot: SlotId,
+    /// Itself.
+    pub run: RunId,
+    /// Our end of its channel.
+    pub channel: OwnedFd,
+    /// Whether it is a worker of a cluster (`NODE_UNIQUE_ID`); else only messages go over the channel.
+    pub cluster: bool,
+    /// Whether it was started by a supervisor before this one.
+    pub adopted: bool,
+}
+
+/// What an app's listeners have seen since they were opened or restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections that wait in the kernel's queues.
+    pub queued: u64,
+    /// Connections handed to a worker here: all with round-robin, rescued ones with kernel.
+    pub handed_over: u64,
+    /// Of these, connections that a worker held unanswered when it died and another got.
+    pub redistributed: u64,
+    /// Connections given up because workers died with them.
+    pub given_up: u64,
+    /// Connections offered to workers and not answered yet.
+    pub unanswered: u64,
+    /// How often a worker was found to be blocked.
+    pub blocked: u64,
+    /// How often the kernel was told anew which slots get connections.
+    pub steered: u64,
+}
+
+/// What the thread is told.
+pub(crate) enum Command {
+    AddApp(AppId, AppConfig),
+    RestoreApp(AppId, AppConfig, Vec<u8>, Vec<(String, OwnedFd)>),
+    AddWorker(WorkerConfig),
+    Drain(RunId, Duration),
+    Send(RunId, Value),
+    RemoveWorker(RunId),
+    RetireSlot(AppId, SlotId),
+    CloseApp(AppId),
+    Stats(AppId, Box<dyn FnOnce(Stats) + Send>),
+    Abandon,
+}
+
+/// A handle of the thread. Commands take effect in the order they are given; no call waits for its effect. When the last
+/// handle is dropped the thread ends and lets go of everything, without closing anything for others.
+#[derive(Clone)]
+pub struct Cluster {
+    commands: SyncSender<Command>,
+    wake: Arc<OwnedFd>,
+    _ended: Arc<Wake>,
+}
+
+/// Wakes the thread when the last handle is gone, so that it sees it.
+struct Wake(Arc<OwnedFd>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        wake(&self.0);
+    }
+}
+
+/// Commands that may wait. The thread never waits for the supervisor, so a caller is never stopped for long.
+const COMMANDS: usize = 1024;
+
+impl Cluster {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptors or threads left.
+    pub fn start(store: Arc<dyn FdStore>, events: EventSink) -> io::Result<Cluster> {
+        let (sender, receiver) = sync_channel(COMMANDS);
+        let (primary, wake) = Primary::new(store, events)?;
+        let wake = Arc::new(wake);
+        let thread_wake = Arc::clone(&wake);
+        std::thread::Builder::new().name("cluster".into()).spawn(move || run(primary, &receiver, &thread_wake))?;
+        Ok(Cluster { commands: sender, _ended: Arc::new(Wake(Arc::clone(&wake))), wake })
+    }
+
+    fn command(&self, command: Command) {
+        if self.commands.send(command).is_err() {
+            tracing::error!("the cluster thread has ended");
+        }
+        wake(&self.wake);
+    }
+
+    /// An app whose workers may come.
+    pub fn add_app(&self, app: AppId, config: AppConfig) {
+        self.command(Command::AddApp(app, config));
+    }
+
+    /// An app that another supervisor had: `saved` was kept under `cluster/<app>`, `listeners` under
+    /// `listen/<app>/...`, each given with its name.
+    pub fn restore_app(&self, app: AppId, config: AppConfig, saved: Vec<u8>, listeners: Vec<(String, OwnedFd)>) {
+        self.command(Command::RestoreApp(app, config, saved, listeners));
+    }
+
+    /// A worker that was started, or adopted.
+    pub fn add_worker(&self, worker: WorkerConfig) {
+        self.command(Command::AddWorker(worker));
+    }
+
+    /// Asks a worker to finish what it has and end; answered by `Drained`. New connections go elsewhere at once. With
+    /// the preload, idle keep-alive connections are closed after `grace`; without it Node closes them at once.
+    pub fn drain(&self, run: RunId, grace: Duration) {
+        self.command(Command::Drain(run, grace));
+    }
+
+    /// Sends a message to a worker. Dropped if the worker does not read its channel.
+    pub fn send(&self, run: RunId, message: Value) {
+        self.command(Command::Send(run, message));
+    }
+
+    /// The worker's process is gone. What it still wrote is read, connections it was offered go to others.
+    pub fn remove_worker(&self, run: RunId) {
+        self.command(Command::RemoveWorker(run));
+    }
+
+    /// The slot is given up: new connections go to others at once, so do those that come late for a minute; then its
+    /// sockets are closed. A worker that comes for the slot before takes it back.
+    pub fn retire_slot(&self, app: AppId, slot: SlotId) {
+        self.command(Command::RetireSlot(app, slot));
+    }
+
+    /// Closes all listeners of the app and forgets it; answered by `Closed`. Its workers should be gone.
+    pub fn close_app(&self, app: AppId) {
+        self.command(Command::CloseApp(app));
+    }
+
+    /// Calls `answer` with what the app's listeners have seen, from the cluster thread.
+    pub fn stats(&self, app: AppId, answer: impl FnOnce(Stats) + Send + 'static) {
+        self.command(Command::Stats(app, Box::new(answer)));
+    }
+
+    /// Ends the thread as a kill would, for tests.
+    #[doc(hidden)]
+    pub fn abandon(&self) {
+        self.command(Command::Abandon);
+    }
+}
+
+fn wake(eventfd: &impl AsFd) {
+    // It can only fail when the counter is full: then the thread is awake.
+    let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+}
+
+fn run(mut primary: Primary, commands: &Receiver<Command>, wake: &OwnedFd) {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| primary.run(commands, wake)));
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the cluster thread cannot go on");
+            std::process::abort();
+        }
+        // A supervisor without its cluster is worse than a new one, which the keeper starts at once.
+        Err(_) => std::process::abort(),
+    }
+}

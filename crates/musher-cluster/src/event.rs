@@ -1,0 +1,168 @@
+//! What the cluster tells the supervisor.
+
+use std::collections::{HashMap, VecDeque};
+
+use musher_core::ids::{AppId, RunId};
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Where events go. Bounded; when it is full the cluster keeps events and stops reading the workers they come from.
+pub type EventSink = Sender<ClusterEvent>;
+
+/// Something that happened to a worker or app. Events of one worker come in order, each at least once: a supervisor that
+/// adopts a worker hears `Online`, `Listening` and `Ready` again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterEvent {
+    /// The worker's Node is up.
+    Online {
+        /// Which.
+        run: RunId,
+    },
+    /// A server of the worker listens.
+    Listening {
+        /// Which.
+        run: RunId,
+        /// `127.0.0.1:8080`, `[::]:8080`, `udp://127.0.0.1:53` or the path of a unix socket.
+        address: String,
+    },
+    /// The worker sent the message `'ready'`.
+    Ready {
+        /// Which.
+        run: RunId,
+    },
+    /// The worker sent any other message.
+    Message {
+        /// Which.
+        run: RunId,
+        /// The message.
+        value: Value,
+    },
+    /// The worker's channel has ended: it disconnected, exits, or is dead.
+    Disconnected {
+        /// Which.
+        run: RunId,
+    },
+    /// The worker was asked to drain and has: its channel has ended, or it has none of the means to be asked.
+    Drained {
+        /// Which.
+        run: RunId,
+    },
+    /// The worker broke the protocol of its channel, which is closed now. It should be killed.
+    Violation {
+        /// Which.
+        run: RunId,
+        /// What it did: `sent a line that is not JSON: ...`.
+        reason: String,
+    },
+    /// The worker could not be given the address it wants to listen on. It was told so.
+    BindFailed {
+        /// Which.
+        run: RunId,
+        /// What it asked for.
+        address: String,
+        /// The error number of Linux: 98 is EADDRINUSE, 13 EACCES.
+        errno: i32,
+    },
+    /// All listeners of the app are closed and their ports free.
+    Closed {
+        /// Which.
+        app: AppId,
+    },
+}
+
+impl ClusterEvent {
+    fn run(&self) -> Option<RunId> {
+        match self {
+            ClusterEvent::Online { run }
+            | ClusterEvent::Listening { run, .. }
+            | ClusterEvent::Ready { run }
+            | ClusterEvent::Message { run, .. }
+            | ClusterEvent::Disconnected { run }
+            | ClusterEvent::Drained { run }
+            | ClusterEvent::Violation { run, .. }
+            | ClusterEvent::BindFailed { run, .. } => Some(*run),
+            ClusterEvent::Closed { .. } => None,
+        }
+    }
+}
+
+/// Events on their way to the sink.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    sink: EventSink,
+    kept: VecDeque<ClusterEvent>,
+    of_run: HashMap<RunId, usize>,
+}
+
+impl Outbox {
+    pub(crate) fn new(sink: EventSink) -> Outbox {
+        Outbox { sink, kept: VecDeque::new(), of_run: HashMap::new() }
+    }
+
+    pub(crate) fn push(&mut self, event: ClusterEvent) {
+        if let Some(run) = event.run() {
+            *self.of_run.entry(run).or_default() += 1;
+        }
+        self.kept.push_back(event);
+    }
+
+    /// Hands over as much as the sink takes. Whether nothing is left. A sink that is gone takes everything.
+    pub(crate) fn deliver(&mut self) -> bool {
+        while let Some(event) = self.kept.pop_front() {
+            let run = event.run();
+            match self.sink.try_send(event) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {
+                    if let Some(run) = run
+                        && let Some(count) = self.of_run.get_mut(&run)
+                    {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.of_run.remove(&run);
+                        }
+                    }
+                }
+                Err(TrySendError::Full(event)) => {
+                    self.kept.push_front(event);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether events of this worker are kept: its messages stay in its channel so long.
+    pub(crate) fn keeps(&self, run: RunId) -> bool {
+        self.of_run.contains_key(&run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use musher_core::ids::RunId;
+
+    use super::{ClusterEvent, Outbox};
+
+    #[test]
+    fn a_full_sink_keeps_events_in_order() {
+        let (sink, mut received) = tokio::sync::mpsc::channel(1);
+        let mut outbox = Outbox::new(sink);
+        let (loud, quiet) = (RunId(1), RunId(2));
+        for n in 0..=16 {
+            outbox.push(ClusterEvent::Message { run: loud, value: n.into() });
+        }
+        outbox.push(ClusterEvent::Ready { run: quiet });
+        assert!(!outbox.deliver());
+        assert!(outbox.keeps(loud));
+        assert!(outbox.keeps(quiet));
+        for n in 0..=16 {
+            assert_eq!(received.try_recv().unwrap(), ClusterEvent::Message { run: loud, value: n.into() });
+            outbox.deliver();
+        }
+        assert!(!outbox.keeps(loud));
+        assert_eq!(received.try_recv().unwrap(), ClusterEvent::Ready { run: quiet });
+        drop(received);
+        outbox.push(ClusterEvent::Ready { run: quiet });
+        assert!(outbox.deliver());
+    }
+}

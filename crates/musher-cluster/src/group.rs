@@ -1,0 +1,128 @@
+//! An address that workers of an app listen on, and what is kept for it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use musher_core::ids::{RunId, SlotId};
+use musher_process::net::reuseport::Members;
+use musher_process::net::unix::SocketFile;
+use serde_json::Value;
+
+use crate::bind::Bind;
+use crate::reactor::Token;
+use crate::ring::Ring;
+use crate::saved::{SavedGroup, SavedSharing};
+use crate::watch::Watch;
+
+/// An address of an app.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) number: u32,
+    /// Its name among the workers.
+    pub(crate) key: String,
+    pub(crate) bind: Bind,
+    pub(crate) backlog: u32,
+    /// What the first worker said; every worker is told.
+    pub(crate) data: Value,
+    pub(crate) sharing: Sharing,
+    /// The workers that listen here, for turns.
+    pub(crate) ring: Ring<RunId>,
+    /// Connections that were accepted for a worker which did not take them.
+    pub(crate) waiting: VecDeque<Connection>,
+    /// A timer for `waiting` is set.
+    pub(crate) settling: bool,
+    /// Connections may be in the kernel's queue that no worker could take when it was looked at.
+    pub(crate) starved: bool,
+    /// Since when no worker has it, and who closed it last if that is why.
+    pub(crate) unused: Option<(Instant, Option<RunId>)>,
+}
+
+/// How workers share an address.
+#[derive(Debug)]
+pub(crate) enum Sharing {
+    /// Each slot has a socket.
+    Slots(Slots),
+    /// All have the same socket.
+    Shared(Single),
+    /// They are given connections in turn.
+    RoundRobin(Single),
+}
+
+/// The sockets of the slots.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) sockets: BTreeMap<SlotId, SlotSocket>,
+    /// The listening ones in the kernel's order.
+    pub(crate) members: Members<SlotId>,
+    /// What the program in the kernel chooses among; none when it has to be attached anew.
+    pub(crate) steered: Option<Vec<u32>>,
+    /// The kernel refuses programs (a sandbox); stealing alone has to do.
+    pub(crate) cannot_steer: bool,
+    /// Slots whose connections go to siblings, and had none to go to when they were looked at.
+    pub(crate) starved: BTreeSet<SlotId>,
+}
+
+/// The socket of one slot.
+#[derive(Debug)]
+pub(crate) struct SlotSocket {
+    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) token: Token,
+    pub(crate) watch: Watch,
+    pub(crate) retiring: bool,
+}
+
+/// The one socket of a group.
+#[derive(Debug)]
+pub(crate) struct Single {
+    pub(crate) socket: Arc<OwnedFd>,
+    /// Of a unix socket.
+    pub(crate) file: Option<SocketFile>,
+    pub(crate) token: Token,
+}
+
+/// An accepted connection on its way to a worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: Arc<OwnedFd>,
+    /// How many workers died with it in their hands.
+    pub(crate) deaths: u8,
+}
+
+/// A connection is closed when so many workers died with it offered to them: it may be what kills them.
+pub(crate) const MAX_DEATHS: u8 = 3;
+/// How long a group that no worker has is kept when the app's workers listen elsewhere.
+pub(crate) const UNUSED: Duration = Duration::from_secs(60);
+/// How long a group is kept after its last worker closed its server and lives on. A worker that leaves by
+/// `cluster.worker.disconnect()` closes its servers first: this is the time to see that it leaves.
+pub(crate) const CLOSED: Duration = Duration::from_secs(1);
+
+impl Group {
+    pub(crate) fn saved(&self) -> SavedGroup {
+        let sharing = match &self.sharing {
+            Sharing::Slots(slots) => SavedSharing::Slots {
+                members: slots.members.order().to_vec(),
+                retiring: slots.sockets.iter().filter(|(_, socket)| socket.retiring).map(|(slot, _)| *slot).collect(),
+            },
+            Sharing::Shared(single) => SavedSharing::Shared { file: single.file.as_ref().map(Into::into) },
+            Sharing::RoundRobin(single) => SavedSharing::RoundRobin { file: single.file.as_ref().map(Into::into) },
+        };
+        SavedGroup {
+            number: self.number,
+            key: self.key.clone(),
+            bind: self.bind.clone(),
+            backlog: self.backlog,
+            data: self.data.clone(),
+            sharing,
+        }
+    }
+
+    /// The sockets of the slots, if each has one.
+    pub(crate) fn slots(&mut self) -> Option<&mut Slots> {
+        match &mut self.sharing {
+            Sharing::Slots(slots) => Some(slots),
+            Sharing::Shared(_) | Sharing::RoundRobin(_) => None,
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! What a worker's runtime says (`NODE_CLUSTER`, `NODE_MUSHER`) and what it is answered. Pure.
+//!
+//! Parsing is tolerant, as Node versions differ: members that are missing or of a wrong type count as absent, unknown
+//! acts are [`Request::Other`]. Nothing a worker sends makes more than one small allocation per member.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The `cmd` of Node's cluster messages.
+pub const CLUSTER: &str = "NODE_CLUSTER";
+/// The `cmd` of the messages between musher and its preload.
+pub const MUSHER: &str = "NODE_MUSHER";
+/// The largest number that JavaScript counts exactly.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// The worker's runtime is up; the program has not run yet.
+    Online,
+    /// The program calls listen or bind.
+    QueryServer {
+        /// To be answered under this number.
+        seq: u64,
+        /// For what.
+        query: Box<Query>,
+    },
+    /// A server of the program listens.
+    Listening(Box<Identity>),
+    /// The program closed a server.
+    Close {
+        /// The key that the answer to its query had.
+        key: String,
+    },
+    /// The program called `cluster.worker.disconnect()` or `kill()`; it goes on when this is answered.
+    ExitedAfterDisconnect {
+        /// To be answered under this number.
+        seq: u64,
+    },
+    /// The worker took a connection, or did not want it.
+    Ack {
+        /// The number of the offer.
+        ack: u64,
+        /// Whether it took it.
+        accepted: bool,
+    },
+    /// The preload is loaded.
+    Hello,
+    /// Nothing that concerns us.
+    Other,
+}
+
+/// What a program wants to listen on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    /// What the same question always has in common.
+    pub identity: Identity,
+    /// libuv's flags: for TCP 1 is IPv6 only; for UDP 1 is IPv6 only and 4 is SO_REUSEADDR.
+    pub flags: u64,
+    /// Length of the accept queue, when the program said one.
+    pub backlog: Option<u32>,
+    /// What every worker that listens on the same gets from the first (TLS ticket keys).
+    pub data: Value,
+    /// Everybody may read from the unix socket.
+    pub readable_all: bool,
+    /// Everybody may write to the unix socket.
+    pub writable_all: bool,
+}
+
+/// What tells one question of a worker from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// A literal IP address, the path of a unix socket, or nothing for all addresses.
+    pub address: Option<String>,
+    /// The port; 0 for any, -1 for unix sockets.
+    pub port: Option<i64>,
+    /// What `address` is.
+    pub family: Family,
+    /// A descriptor of the primary's instead of an address.
+    pub fd: Option<i64>,
+    /// How often this worker has asked for the same before, as long as it holds it.
+    pub index: u64,
+}
+
+/// Kinds of addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// TCP over IPv4, or over both when there is no address.
+    Tcp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// A unix socket.
+    Unix,
+    /// UDP over IPv4.
+    Udp4,
+    /// UDP over IPv6.
+    Udp6,
+    /// None: a descriptor.
+    #[default]
+    None,
+}
+
+impl Request {
+    /// Understands the text of an internal message with this `cmd`.
+    pub fn parse(cmd: &str, text: &str) -> Request {
+        let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(text) else { return Request::Other };
+        let act = members.get("act").and_then(Value::as_str).unwrap_or_default();
+        if cmd == MUSHER {
+            return if act == "hello" { Request::Hello } else { Request::Other };
+        }
+        if cmd != CLUSTER {
+            return Request::Other;
+        }
+        if let Some(ack) = number(&members, "ack") {
+            return Request::Ack { ack, accepted: flag(&members, "accepted") };
+        }
+        let seq = number(&members, "seq");
+        match (act, seq) {
+            ("online", _) => Request::Online,
+            ("queryServer", Some(seq)) => Request::QueryServer { seq, query: Box::new(Query::take(&mut members)) },
+            ("listening", _) => Request::Listening(Box::new(Query::take(&mut members).identity)),
+            ("close", _) => match members.remove("key") {
+                Some(Value::String(key)) => Request::Close { key },
+                _ => Request::Other,
+            },
+            ("exitedAfterDisconnect", Some(seq)) => Request::ExitedAfterDisconnect { seq },
+            _ => Request::Other,
+        }
+    }
+}
+
+impl Query {
+    fn take(members: &mut Map<String, Value>) -> Query {
+        let family = match members.get("addressType") {
+            Some(Value::Number(n)) if n.as_i64() == Some(4) => Family::Tcp4,
+            Some(Value::Number(n)) if n.as_i64() == Some(6) => Family::Tcp6,
+            Some(Value::Number(n)) if n.as_i64() == Some(-1) => Family::Unix,
+            Some(Value::String(s)) if s == "udp4" => Family::Udp4,
+            Some(Value::String(s)) if s == "udp6" => Family::Udp6,
+            _ => Family::None,
+        };
+        let string = |value: Value| match value {
+            Value::String(string) => Some(string),
+            _ => None,
+        };
+        let identity = Identity {
+            address: members.remove("address").and_then(string),
+            port: members.get("port").and_then(Value::as_i64),
+            family,
+            fd: members.get("fd").and_then(Value::as_i64).filter(|fd| *fd >= 0),
+            index: members.get("index").and_then(Value::as_u64).unwrap_or(0),
+        };
+        Query {
+            identity,
+            flags: members.get("flags").and_then(Value::as_u64).unwrap_or(0),
+            // Unspecified is 0, and in some versions `false`.
+            backlog: number(members, "backlog").and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
+            data: members.remove("data").unwrap_or_default(),
+            readable_all: flag(members, "readableAll"),
+            writable_all: flag(members, "writableAll"),
+        }
+    }
+}
+
+impl Identity {
+    /// The name under which a worker knows what it was given. The same question always has the same name.
+    pub fn key(&self) -> String {
+        let family = match self.family {
+            Family::Tcp4 => "4",
+            Family::Tcp6 => "6",
+            Family::Unix => "-1",
+            Family::Udp4 => "udp4",
+            Family::Udp6 => "udp6",
+            Family::None => "null",
+        };
+        let number = |n: Option<i64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
+        let address = self.address.as_deref().unwrap_or("null");
+        format!("{address}:{}:{family}:{}:{}", number(self.port), number(self.fd), self.index)
+    }
+
+    /// Whether `self`, of a `listening` message, is about what `asked` asked for. A port that was left open is filled in.
+    pub fn answers(&self, asked: &Identity) -> bool {
+        self.address == asked.address
+            && self.family == asked.family
+            && self.fd == asked.fd
+            && self.index == asked.index
+            && (self.port == asked.port || asked.port == Some(0))
+    }
+}
+
+fn number(members: &Map<String, Value>, name: &str) -> Option<u64> {
+    members.get(name).and_then(Value::as_u64).filter(|n| *n <= MAX_SAFE_INTEGER)
+}
+
+fn flag(members: &Map<String, Value>, name: &str) -> bool {
+    members.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// A message of the cluster, ready to be sent.
+pub fn cluster(seq: u64, members: Value) -> String {
+    let mut message = members;
+    if let Value::Object(members) = &mut message {
+        members.insert("cmd".into(), CLUSTER.into());
+        members.insert("seq".into(), seq.into());
+    }
+    message.to_string()
+}
+
+/// Wraps a message for a descriptor of this type (`net.Native` or `dgram.Native`) to ride on.
+pub fn with_handle(handle_type: &str, message: &str) -> String {
+    format!(r#"{{"cmd":"NODE_HANDLE","type":"{handle_type}","msg":{message}}}"#)
+}
+
+/// Offers a connection. `key` is JSON text.
+pub fn new_connection(seq: u64, key: &str) -> String {
+    with_handle("net.Native", &format!(r#"{{"cmd":"{CLUSTER}","act":"newconn","key":{key},"seq":{seq}}}"#))
+}
+
+/// Asks a preload to drain: nothing new, idle connections are closed after `grace_ms`.
+pub fn drain(grace_ms: u64) -> String {
+    json!({"cmd": MUSHER, "act": "drain", "grace": grace_ms}).to_string()
+}
+
+/// A message that every runtime reads and ignores. That it was read is the answer.
+pub fn probe() -> String {
+    json!({"cmd": MUSHER}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{CLUSTER, Family, Identity, MUSHER, Query, Request};
+
+    fn parse(members: Value) -> Request {
+        Request::parse(CLUSTER, &members.to_string())
+    }
+
+    #[test]
+    fn the_messages_of_node_are_understood() {
+        assert_eq!(parse(json!({"act": "online", "seq": 0})), Request::Online);
+        let identity = Identity {
+            address: Some("127.0.0.1".into()),
+            port: Some(18080),
+            family: Family::Tcp4,
+            ..Identity::default()
+        };
+        let query = Query { identity, ..Query::default() };
+        let text = json!({"cmd": CLUSTER, "act": "queryServer", "index": 0, "data": null, "address": "127.0.0.1",
+            "port": 18080, "addressType": 4, "flags": 0, "backlog": 0, "seq": 1});
+        assert_eq!(parse(text), Request::QueryServer { seq: 1, query: Box::new(query) });
+        assert_eq!(parse(json!({"ack": 1, "accepted": true, "seq": 3})), Request::Ack { ack: 1, accepted: true });
+        assert_eq!(parse(json!({"act": "close", "key": "k", "seq": 4})), Request::Close { key: "k".into() });
+        assert_eq!(parse(json!({"act": "exitedAfterDisconnect", "seq": 4})), Request::ExitedAfterDisconnect { seq: 4 });
+        assert_eq!(Request::parse(MUSHER, r#"{"cmd":"NODE_MUSHER","act":"hello"}"#), Request::Hello);
+    }
+
+    #[test]
+    fn what_is_strange_is_ignored() {
+        for text in ["", "1", "null", "[]", "{}", r#"{"act":7}"#, r#"{"act":"queryServer"}"#, r#"{"act":"close","key":1}"#] {
+            assert_eq!(Request::parse(CLUSTER, text), Request::Other, "{text}");
+        }
+        assert_eq!(parse(json!({"act": "queryServer", "seq": -1})), Request::Other);
+        assert_eq!(parse(json!({"act": "queryServer", "seq": u64::MAX})), Request::Other);
+        assert_eq!(Request::parse("NODE_ELSE", r#"{"act":"online"}"#), Request::Other);
+        let Request::QueryServer { query, .. } = parse(json!({"act": "queryServer", "seq": 1, "address": [], "port": "x",
+            "addressType": {}, "fd": -1, "flags": -5, "index": null, "backlog": false}))
+        else {
+            panic!("not a query")
+        };
+        assert_eq!(*query, Query::default());
+    }
+
+    #[test]
+    fn a_listening_message_is_matched_with_its_question() {
+        let asked = Identity { port: Some(0), family: Family::Tcp4, ..Identity::default() };
+        let listening = Identity { port: Some(4711), ..asked.clone() };
+        assert!(listening.answers(&asked));
+        assert!(!listening.answers(&Identity { index: 1, ..asked.clone() }));
+        assert!(!listening.answers(&Identity { port: Some(80), ..asked }));
+    }
+
+    #[test]
+    fn the_key_tells_questions_apart() {
+        let query = Identity { port: Some(80), family: Family::Tcp4, ..Identity::default() };
+        assert_eq!(query.key(), "null:80:4:null:0");
+        assert_eq!(Identity { index: 1, ..query }.key(), "null:80:4:null:1");
+        assert_eq!(Identity { fd: Some(3), ..Identity::default() }.key(), "null:null:null:3:0");
+    }
+}

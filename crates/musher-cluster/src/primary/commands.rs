@@ -1,0 +1,235 @@
+//! What the supervisor asks for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_process::channel::{Channel, State};
+use serde_json::{Value, json};
+
+use super::{App, Primary};
+use crate::cluster::{AppConfig, Command, Stats, WorkerConfig};
+use crate::event::ClusterEvent;
+use crate::message;
+use crate::reactor::{self, Source, Timer};
+use crate::worker::Worker;
+
+/// How long a retired slot takes care of connections that were on their way to it: SYN and ACK are sent again for about
+/// a minute (tcp(7), tcp_synack_retries).
+pub(super) const LINGER: Duration = Duration::from_secs(60);
+
+impl Primary {
+    pub(super) fn command(&mut self, command: Command) {
+        match command {
+            Command::AddApp(id, config) => self.add_app(id, config),
+            Command::RestoreApp(id, config, saved, listeners) => self.restore_app(id, config, &saved, listeners),
+            Command::AddWorker(worker) => self.add_worker(worker),
+            Command::Drain(run, grace) => self.drain(run, grace),
+            Command::Send(run, message) => self.send(run, &message),
+            Command::RemoveWorker(run) => self.remove_worker(run),
+            Command::RetireSlot(app, slot) => self.retire_slot(app, slot),
+            Command::CloseApp(app) => self.close_app(app),
+            Command::Stats(app, answer) => answer(self.stats(app)),
+            Command::Abandon => {}
+        }
+    }
+
+    pub(super) fn add_app(&mut self, id: AppId, config: AppConfig) {
+        let app = App {
+            policy: config.policy,
+            inherited: config.inherited,
+            groups: BTreeMap::new(),
+            next_group: 0,
+            epoch: 0,
+            workers: BTreeSet::new(),
+            memory: HashMap::new(),
+            stats: Stats::default(),
+            dirty: true,
+        };
+        self.apps.entry(id).or_insert(app);
+    }
+
+    fn add_worker(&mut self, config: WorkerConfig) {
+        let (id, slot, run) = (config.app, config.slot, config.run);
+        let Some(app) = self.apps.get_mut(&id) else {
+            tracing::error!(%id, %run, "a worker of an app that the cluster does not know");
+            return;
+        };
+        let memory = app.memory.remove(&run);
+        let watched = Channel::new(config.channel).and_then(|channel| {
+            let token = self.reactor.add(&channel, Source::Channel { run, hung_up: false }, reactor::READ)?;
+            Ok((channel, token))
+        });
+        let (mut channel, token) = match watched {
+            Ok(watched) => watched,
+            Err(error) => {
+                self.outbox.push(ClusterEvent::Violation { run, reason: format!("its channel is unusable: {error}") });
+                return;
+            }
+        };
+        if config.adopted {
+            channel.follow_predecessor(memory.as_ref().is_some_and(|memory| memory.marks_internal));
+        }
+        let worker = Worker::new((id, slot, run), config.cluster, (channel, token), app.epoch);
+        app.workers.insert(run);
+        app.dirty = true;
+        self.workers.insert(run, worker);
+        if let Some(memory) = memory {
+            self.remember(run, memory);
+        }
+        self.take_slot_back(id, slot);
+        self.read_later(run);
+    }
+
+    fn drain(&mut self, run: RunId, grace: Duration) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let app = worker.app;
+        if worker.ended {
+            self.outbox.push(ClusterEvent::Drained { run });
+            return;
+        }
+        let again = std::mem::replace(&mut worker.draining, true);
+        let told = if worker.preload {
+            let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            worker.channel.queue_internal(&message::drain(grace), None)
+        } else if worker.cluster {
+            if again { Ok(()) } else { worker.tell(json!({"act": "disconnect"})) }
+        } else {
+            // It cannot be asked; the stop signal is the way.
+            self.outbox.push(ClusterEvent::Drained { run });
+            Ok(())
+        };
+        if let Err(error) = told {
+            self.violation(run, &error);
+        }
+        self.to_flush.insert(run);
+        self.mark_dirty(app);
+        self.refresh_all(app);
+    }
+
+    fn send(&mut self, run: RunId, message: &Value) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        if let Err(error) = worker.channel.queue(&message.to_string(), None) {
+            tracing::warn!(%run, %error, "a message was not sent");
+        }
+        self.to_flush.insert(run);
+    }
+
+    /// Reads what a dead worker has written, then forgets it.
+    fn remove_worker(&mut self, run: RunId) {
+        let Some(mut worker) = self.workers.remove(&run) else { return };
+        worker.channel.consume();
+        self.handed_out.remove(&run);
+        let mut last_words = Vec::new();
+        while !worker.ended {
+            let batch = worker.channel.read(&mut self.buffer);
+            last_words.extend(batch.messages);
+            worker.channel.consume();
+            worker.hung_up = true;
+            match batch.state {
+                State::More => {}
+                // An unfinished message, or a descendant of the worker holds the channel open: nothing more will come.
+                State::Idle if last_words.is_empty() => break,
+                State::Idle => {
+                    if matches!(worker.channel.read(&mut self.buffer).state, State::Ended | State::Idle) {
+                        break;
+                    }
+                }
+                State::Ended | State::Broken(_) => break,
+            }
+        }
+        let id = worker.app;
+        self.workers.insert(run, worker);
+        for message in last_words {
+            self.message(run, message);
+        }
+        self.channel_ended(run);
+        let Some(worker) = self.workers.remove(&run) else { return };
+        self.reactor.remove(&worker.channel, worker.token);
+        let asked: Vec<u32> = worker.asked.iter().map(|asked| asked.group).collect();
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.workers.remove(&run);
+            app.dirty = true;
+        }
+        for group in asked {
+            self.mend_slot(id, group, worker.slot);
+            self.note_use(id, group);
+            self.refresh(id, group);
+        }
+    }
+
+    /// Nothing more comes from a worker: it gets no connections, and those it was offered go to others.
+    pub(super) fn channel_ended(&mut self, run: RunId) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        if std::mem::replace(&mut worker.ended, true) {
+            return;
+        }
+        let (app, draining) = (worker.app, worker.draining);
+        let offered = std::mem::take(&mut worker.offered);
+        let groups: Vec<u32> = worker.asked.iter().map(|asked| asked.group).collect();
+        self.outbox.push(ClusterEvent::Disconnected { run });
+        if draining {
+            self.outbox.push(ClusterEvent::Drained { run });
+        }
+        for offer in offered.into_values() {
+            self.survived(app, offer);
+        }
+        for number in groups {
+            if let Some(group) = self.group(app, number) {
+                group.ring.remove(run);
+            }
+            self.refresh(app, number);
+        }
+        self.mark_dirty(app);
+    }
+
+    fn retire_slot(&mut self, app: AppId, slot: SlotId) {
+        let mut lingering = Vec::new();
+        for group in self.apps.get_mut(&app).into_iter().flat_map(|app| app.groups.values_mut()) {
+            let number = group.number;
+            if let Some(socket) = group.slots().and_then(|slots| slots.sockets.get_mut(&slot))
+                && !std::mem::replace(&mut socket.retiring, true)
+            {
+                lingering.push(number);
+            }
+        }
+        for group in lingering {
+            self.reactor.at(self.now + LINGER, Timer::Linger { app, group, slot });
+            self.refresh(app, group);
+        }
+        self.mark_dirty(app);
+    }
+
+    /// A worker comes for a slot that was being given up.
+    fn take_slot_back(&mut self, app: AppId, slot: SlotId) {
+        let mut back = Vec::new();
+        for group in self.apps.get_mut(&app).into_iter().flat_map(|app| app.groups.values_mut()) {
+            let number = group.number;
+            if let Some(socket) = group.slots().and_then(|slots| slots.sockets.get_mut(&slot))
+                && std::mem::take(&mut socket.retiring)
+            {
+                back.push(number);
+            }
+        }
+        for group in back {
+            self.refresh(app, group);
+        }
+    }
+
+    fn close_app(&mut self, id: AppId) {
+        if let Some(app) = self.apps.get(&id) {
+            let groups: Vec<u32> = app.groups.keys().copied().collect();
+            for group in groups {
+                self.close_group(id, group);
+            }
+        }
+        for run in self.apps.remove(&id).into_iter().flat_map(|app| app.workers) {
+            if let Some(worker) = self.workers.remove(&run) {
+                self.reactor.remove(&worker.channel, worker.token);
+            }
+            self.handed_out.remove(&run);
+        }
+        self.store.remove(&crate::saved::state_name(id));
+        self.outbox.push(ClusterEvent::Closed { app: id });
+    }
+}

@@ -1,0 +1,217 @@
+//! What workers say.
+
+use std::sync::Arc;
+
+use musher_core::ids::RunId;
+use musher_process::channel::{Kind, Message};
+use musher_process::net;
+use serde_json::{Value, json};
+
+use super::Primary;
+use crate::bind::{Refusal, words_of};
+use crate::event::ClusterEvent;
+use crate::group::{CLOSED, Group, Sharing};
+use crate::message::{Identity, Query, Request};
+use crate::reactor::Timer;
+use crate::worker::Asked;
+
+/// The most addresses that one worker may listen on.
+const MAX_ASKED: usize = 1024;
+/// The most that the first worker of an address may leave for the others.
+const MAX_SHARED: usize = 64 << 10;
+
+impl Primary {
+    pub(super) fn message(&mut self, run: RunId, message: Message) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        match message.kind {
+            Kind::HandleTaken => worker.handle_taken(),
+            Kind::HandleMissed => match worker.handle_missed(self.now) {
+                Ok(Some(offer)) => self.take_back(run, offer),
+                Ok(None) => {}
+                Err(error) => self.violation(run, &error),
+            },
+            Kind::User if message.text == r#""ready""# => {
+                worker.ready = true;
+                let app = worker.app;
+                self.mark_dirty(app);
+                self.outbox.push(ClusterEvent::Ready { run });
+            }
+            Kind::User => {
+                // Nested too deeply for us: passed on as its text.
+                let value = serde_json::from_str(&message.text).unwrap_or(Value::String(message.text));
+                self.outbox.push(ClusterEvent::Message { run, value });
+            }
+            Kind::Internal { cmd } => {
+                let request = Request::parse(&cmd, &message.text);
+                if worker.cluster || request == Request::Hello {
+                    self.request(run, request);
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, run: RunId, request: Request) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let app = worker.app;
+        match request {
+            Request::Online => {
+                worker.online = true;
+                self.mark_dirty(app);
+                self.outbox.push(ClusterEvent::Online { run });
+            }
+            Request::Hello => {
+                worker.preload = true;
+                self.mark_dirty(app);
+            }
+            Request::QueryServer { seq, query } => self.query(run, seq, *query),
+            Request::Listening(identity) => self.listening(run, &identity),
+            Request::Close { key } => self.closed(run, &key),
+            Request::ExitedAfterDisconnect { seq } => {
+                worker.leaving = true;
+                if let Err(error) = worker.tell(json!({"ack": seq})) {
+                    self.violation(run, &error);
+                }
+            }
+            Request::Ack { ack, accepted } => {
+                if let Some(offer) = worker.answered(self.now, ack, accepted) {
+                    self.take_back(run, offer);
+                } else {
+                    self.has_room(run);
+                }
+            }
+            Request::Other => {}
+        }
+    }
+
+    /// The worker calls listen: give it a socket, or say why not.
+    fn query(&mut self, run: RunId, seq: u64, query: Query) {
+        let Some(worker) = self.workers.get(&run) else { return };
+        let app = worker.app;
+        let (key, identity, data) = (query.identity.key(), query.identity.clone(), query.data.clone());
+        if worker.asked.len() >= MAX_ASKED {
+            return self.violation(run, &"listens on more than 1024 addresses");
+        }
+        if data.to_string().len() > MAX_SHARED {
+            return self.violation(run, &"shares more than 64 KiB with the workers of its address");
+        }
+        let answer = self.open(app, run, query).and_then(|group| self.give(run, seq, group).map(|()| group));
+        match answer {
+            Ok(group) => {
+                let Some(worker) = self.workers.get_mut(&run) else { return };
+                worker.asked.retain(|asked| asked.group != group);
+                worker.asked.push(Asked { group, identity, listening: false });
+                if let Some(group) = self.group(app, group) {
+                    group.unused = None;
+                }
+                self.mark_dirty(app);
+                self.refresh(app, group);
+            }
+            Err((refusal, address)) => {
+                let Some(worker) = self.workers.get_mut(&run) else { return };
+                let told = worker.tell(json!({"errno": -refusal.0, "key": key, "ack": seq, "data": data}));
+                self.outbox.push(ClusterEvent::BindFailed { run, address, errno: refusal.0 });
+                if let Err(error) = told {
+                    self.violation(run, &error);
+                }
+            }
+        }
+    }
+
+    /// Answers a query with what the group has for the worker.
+    fn give(&mut self, run: RunId, seq: u64, group: u32) -> Result<(), (Refusal, String)> {
+        let Some(worker) = self.workers.get_mut(&run) else { return Ok(()) };
+        let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&group)) else { return Ok(()) };
+        let (key, data) = (&group.key, &group.data);
+        let told = match &group.sharing {
+            Sharing::RoundRobin(single) => {
+                let mut members = json!({"errno": null, "key": key, "ack": seq, "data": data});
+                if let Ok(address) = net::local_address(&single.socket) {
+                    let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
+                    let address_text = address.ip().to_string();
+                    members["sockname"] = json!({"address": address_text, "family": family, "port": address.port()});
+                }
+                worker.tell(members)
+            }
+            Sharing::Shared(single) => {
+                let members = json!({"errno": 0, "key": key, "ack": seq, "data": data});
+                worker.give(handle_type(&single.socket), members, Arc::clone(&single.socket))
+            }
+            Sharing::Slots(slots) => match slots.sockets.get(&worker.slot) {
+                Some(slot) => {
+                    let members = json!({"errno": 0, "key": key, "ack": seq, "data": data});
+                    worker.give("net.Native", members, Arc::clone(&slot.socket))
+                }
+                None => Ok(()),
+            },
+        };
+        if let Err(error) = told {
+            self.violation(run, &error);
+        }
+        Ok(())
+    }
+
+    fn listening(&mut self, run: RunId, identity: &Identity) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let app = worker.app;
+        let found = worker.asked.iter_mut().find(|asked| identity.answers(&asked.identity));
+        let Some(asked) = found else {
+            // A server that the runtime opened without us.
+            let port = identity.port.unwrap_or(0);
+            let address = format!("{}:{port}", identity.address.as_deref().unwrap_or("*"));
+            self.outbox.push(ClusterEvent::Listening { run, address });
+            return;
+        };
+        asked.listening = true;
+        let group = asked.group;
+        self.joined(run, group);
+        self.mark_dirty(app);
+        self.refresh(app, group);
+    }
+
+    /// A worker listens on a group: it takes turns from now on.
+    pub(super) fn joined(&mut self, run: RunId, number: u32) {
+        let Some(worker) = self.workers.get(&run) else { return };
+        let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&number)) else { return };
+        group.ring.add(run);
+        self.outbox.push(ClusterEvent::Listening { run, address: words(group) });
+    }
+
+    /// The worker closed a server.
+    fn closed(&mut self, run: RunId, key: &str) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let app = worker.app;
+        let groups = self.apps.get(&app).into_iter().flat_map(|app| app.groups.values());
+        let Some(number) = groups.filter(|group| group.key == key).map(|group| group.number).next() else { return };
+        worker.asked.retain(|asked| asked.group != number);
+        let now = self.now;
+        let used = self.is_asked_for(app, number);
+        let Some(group) = self.group(app, number) else { return };
+        group.ring.remove(run);
+        if !used {
+            group.unused = Some((now, Some(run)));
+            self.reactor.at(now + CLOSED, Timer::Unused { app, group: number });
+        }
+        self.mark_dirty(app);
+        self.refresh(app, number);
+    }
+}
+
+/// The type of a `NODE_HANDLE` message for this socket.
+fn handle_type(socket: &Arc<std::os::fd::OwnedFd>) -> &'static str {
+    match net::kind(socket) {
+        Ok(net::Kind::Udp) => "dgram.Native",
+        _ => "net.Native",
+    }
+}
+
+/// Where a group listens, in words.
+fn words(group: &Group) -> String {
+    match &group.sharing {
+        Sharing::Shared(single) | Sharing::RoundRobin(single)
+            if matches!(group.bind, crate::bind::Bind::Inherited { .. }) =>
+        {
+            words_of(&single.socket).unwrap_or_else(|| group.bind.words())
+        }
+        _ => group.bind.words(),
+    }
+}

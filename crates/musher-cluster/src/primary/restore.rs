@@ -1,0 +1,196 @@
+//! What a supervisor before this one has left: groups with their sockets, and what its workers were told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_process::net::reuseport::Members;
+use musher_process::net::tcp;
+
+use super::Primary;
+use super::commands::LINGER;
+use crate::bind::Refusal;
+use crate::cluster::AppConfig;
+use crate::event::ClusterEvent;
+use crate::group::{Group, Sharing, Single, SlotSocket, Slots};
+use crate::reactor::{self, Source, Timer};
+use crate::ring::Ring;
+use crate::saved::{SavedApp, SavedFile, SavedGroup, SavedRun, SavedSharing, parse_listener};
+use crate::watch::Watch;
+use crate::worker::Asked;
+
+/// The sockets of one group: those of slots, and one that all share.
+#[derive(Default)]
+struct Sockets {
+    slots: BTreeMap<SlotId, OwnedFd>,
+    shared: Option<OwnedFd>,
+}
+
+impl Primary {
+    pub(super) fn restore_app(
+        &mut self,
+        id: AppId,
+        config: AppConfig,
+        saved: &[u8],
+        listeners: Vec<(String, OwnedFd)>,
+    ) {
+        self.add_app(id, config);
+        let Some(saved) = SavedApp::decode(saved) else {
+            tracing::error!(app = %id, "the state of the listeners cannot be read: they are closed");
+            for (name, _) in listeners {
+                self.store.remove(&name);
+            }
+            return;
+        };
+        let mut sockets: BTreeMap<u32, Sockets> = BTreeMap::new();
+        for (name, socket) in listeners {
+            match parse_listener(id, &name) {
+                Some((group, Some(slot))) => {
+                    sockets.entry(group).or_default().slots.insert(slot, socket);
+                }
+                Some((group, None)) => sockets.entry(group).or_default().shared = Some(socket),
+                None => self.store.remove(&name),
+            }
+        }
+        for group in saved.groups {
+            let number = group.number;
+            let of_group = sockets.remove(&number).unwrap_or_default();
+            match self.restore_group(id, group, of_group) {
+                Ok(Some(group)) => {
+                    if let Some(app) = self.apps.get_mut(&id) {
+                        app.groups.insert(number, group);
+                    }
+                }
+                Ok(None) => {}
+                Err(Refusal(errno)) => tracing::error!(app = %id, group = number, errno, "a listener is lost"),
+            }
+        }
+        // Opened, and never told of to anybody: the worker's question is still in its channel.
+        for (group, sockets) in sockets {
+            for slot in sockets.slots.keys() {
+                self.store.remove(&crate::saved::slot_name(id, group, *slot));
+            }
+            if sockets.shared.is_some() {
+                self.store.remove(&crate::saved::shared_name(id, group));
+            }
+        }
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.next_group = app.next_group.max(saved.next_group);
+            app.epoch = saved.epoch + 1;
+            app.memory = saved.runs.into_iter().map(|run| (run.run, run)).collect();
+        }
+        self.refresh_all(id);
+    }
+
+    fn restore_group(&mut self, id: AppId, saved: SavedGroup, sockets: Sockets) -> Result<Option<Group>, Refusal> {
+        let number = saved.number;
+        let sharing = match saved.sharing {
+            SavedSharing::Slots { members, retiring } => {
+                let slots = self.restore_slots(id, number, &members, &retiring, sockets.slots)?;
+                Some(Sharing::Slots(slots))
+            }
+            SavedSharing::Shared { file } => {
+                self.restore_single(id, number, sockets.shared, file, reactor::NEVER)?.map(Sharing::Shared)
+            }
+            SavedSharing::RoundRobin { file } => {
+                self.restore_single(id, number, sockets.shared, file, reactor::EDGE)?.map(Sharing::RoundRobin)
+            }
+        };
+        Ok(sharing.map(|sharing| Group {
+            number,
+            key: saved.key,
+            bind: saved.bind,
+            backlog: saved.backlog,
+            data: saved.data,
+            sharing,
+            ring: Ring::default(),
+            waiting: VecDeque::new(),
+            settling: false,
+            starved: true,
+            unused: None,
+        }))
+    }
+
+    fn restore_single(
+        &mut self,
+        id: AppId,
+        number: u32,
+        socket: Option<OwnedFd>,
+        file: Option<SavedFile>,
+        flags: rustix::event::epoll::EventFlags,
+    ) -> Result<Option<Single>, Refusal> {
+        let Some(socket) = socket else { return Ok(None) };
+        Ok(Some(self.single(id, number, socket, file.map(Into::into), flags)?))
+    }
+
+    /// The kernel's array is as it was written down, but for at most one change: the last socket that was opened may
+    /// have joined it, the last that was closed may have left.
+    fn restore_slots(
+        &mut self,
+        id: AppId,
+        number: u32,
+        order: &[SlotId],
+        retiring: &[SlotId],
+        sockets: BTreeMap<SlotId, OwnedFd>,
+    ) -> Result<Slots, Refusal> {
+        let mut slots = Slots::default();
+        let mut members = Members::from_order(order.to_vec());
+        for slot in order {
+            let listens = sockets.get(slot).is_some_and(listens);
+            if !listens {
+                members.leave(*slot);
+            }
+        }
+        for (slot, socket) in sockets {
+            if !listens(&socket) {
+                self.store.remove(&crate::saved::slot_name(id, number, slot));
+                continue;
+            }
+            if members.index(slot).is_none() {
+                members.join(slot);
+            }
+            let token = self.reactor.add(&socket, Source::Slot { app: id, group: number, slot }, reactor::NEVER)?;
+            let retiring = retiring.contains(&slot);
+            if retiring {
+                self.reactor.at(self.now + LINGER, Timer::Linger { app: id, group: number, slot });
+            }
+            slots.sockets.insert(slot, SlotSocket { socket: Arc::new(socket), token, watch: Watch::Armed, retiring });
+        }
+        slots.members = members;
+        Ok(slots)
+    }
+
+    /// A worker that was adopted has this behind it.
+    pub(super) fn remember(&mut self, run: RunId, memory: SavedRun) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let app = worker.app;
+        worker.online = memory.online;
+        worker.ready = memory.ready;
+        worker.preload = memory.preload;
+        worker.draining = memory.draining;
+        let groups: Vec<u32> = self.apps.get(&app).into_iter().flat_map(|app| app.groups.keys().copied()).collect();
+        worker.asked = memory
+            .asked
+            .into_iter()
+            .filter(|asked| groups.contains(&asked.group))
+            .map(|asked| Asked { group: asked.group, identity: asked.identity, listening: asked.listening })
+            .collect();
+        let listening: Vec<u32> =
+            worker.asked.iter().filter(|asked| asked.listening).map(|asked| asked.group).collect();
+        if memory.online {
+            self.outbox.push(ClusterEvent::Online { run });
+        }
+        for group in listening {
+            self.joined(run, group);
+            self.refresh(app, group);
+        }
+        if memory.ready {
+            self.outbox.push(ClusterEvent::Ready { run });
+        }
+    }
+}
+
+fn listens(socket: &OwnedFd) -> bool {
+    tcp::listen_state(socket).is_ok_and(|state| state.listening)
+}

@@ -1,0 +1,309 @@
+//! Slots with a socket of their own: who gets new connections, whose worker is blocked, and what becomes of connections
+//! that wait where nobody accepts them.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_process::net::{self, reuseport, tcp};
+
+use super::Primary;
+use crate::group::{Connection, Group, Sharing};
+use crate::message;
+use crate::reactor::{self, Timer};
+use crate::steering::{Fitness, chosen};
+use crate::watch::{Step, TICK, Watch};
+
+/// How many rescued connections a worker may be offered that it has not answered, and for how long.
+const RESCUE_WINDOW: usize = 2;
+const RESCUE_PATIENCE: Duration = Duration::from_millis(4);
+
+impl Primary {
+    /// Who serves has changed: everything that follows from it.
+    pub(super) fn refresh(&mut self, app: AppId, number: u32) {
+        self.steer(app, number);
+        let Some(group) = self.group(app, number) else { return };
+        let needy: Vec<SlotId> = group.slots().map(|slots| slots.sockets.keys().copied().collect()).unwrap_or_default();
+        for slot in needy {
+            match self.fitness(app, number, slot) {
+                Some(Fitness::Serving) => self.arm(app, number, slot),
+                Some(_) => self.relieve(app, number, slot),
+                None => {}
+            }
+        }
+        self.settle(app, number);
+        self.pump(app, number);
+    }
+
+    /// The same for all groups of an app.
+    pub(super) fn refresh_all(&mut self, app: AppId) {
+        let groups: Vec<u32> = self.apps.get(&app).into_iter().flat_map(|app| app.groups.keys().copied()).collect();
+        for group in groups {
+            self.refresh(app, group);
+        }
+    }
+
+    /// The slots that have a worker which accepts.
+    fn served(&self, group: &Group) -> BTreeSet<SlotId> {
+        let workers = group.ring.iter().filter_map(|run| self.workers.get(&run));
+        workers.filter(|worker| worker.serves(group.number)).map(|worker| worker.slot).collect()
+    }
+
+    pub(super) fn fitness(&self, app: AppId, number: u32, slot: SlotId) -> Option<Fitness> {
+        let group = self.apps.get(&app)?.groups.get(&number)?;
+        let Sharing::Slots(slots) = &group.sharing else { return None };
+        let socket = slots.sockets.get(&slot)?;
+        let served = || self.serving(group, slot).next().is_some();
+        Some(fitness(socket.retiring, served, socket.watch))
+    }
+
+    /// The workers that accept from a slot.
+    fn serving<'a>(&'a self, group: &'a Group, slot: SlotId) -> impl Iterator<Item = RunId> + 'a {
+        group.ring.iter().filter(move |run| {
+            self.workers.get(run).is_some_and(|worker| worker.slot == slot && worker.serves(group.number))
+        })
+    }
+
+    /// Tells the kernel which slots get new connections, if that has changed.
+    fn steer(&mut self, id: AppId, number: u32) {
+        let Some(group) = self.apps.get(&id).and_then(|app| app.groups.get(&number)) else { return };
+        let Sharing::Slots(slots) = &group.sharing else { return };
+        let served = self.served(group);
+        let fitnesses = slots.members.order().iter().map(|slot| {
+            slots.sockets.get(slot).map_or(Fitness::Retiring, |socket| {
+                fitness(socket.retiring, || served.contains(slot), socket.watch)
+            })
+        });
+        let chosen = chosen(fitnesses.clone());
+        // Which slots are served is needed once; the rest is about the one socket to attach through.
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        let Some(slots) = app.groups.get_mut(&number).and_then(Group::slots) else { return };
+        if slots.cannot_steer || slots.steered.as_ref() == Some(&chosen) {
+            return;
+        }
+        let Some(any) = slots.sockets.values().next() else { return };
+        match reuseport::steer(any.socket.as_fd(), &chosen) {
+            Ok(()) => slots.steered = Some(chosen),
+            Err(error) => {
+                tracing::warn!(%error, "the kernel does not let connections be steered; they are only handed over");
+                slots.cannot_steer = true;
+            }
+        }
+        app.stats.steered += 1;
+    }
+
+    /// A slot serves: its queue is its worker's business, but for the watch.
+    fn arm(&mut self, app: AppId, number: u32, slot: SlotId) {
+        let Some(group) = self.apps.get_mut(&app).and_then(|app| app.groups.get_mut(&number)) else { return };
+        let Some(slots) = group.slots() else { return };
+        slots.starved.remove(&slot);
+        let Some(socket) = slots.sockets.get(&slot) else { return };
+        match socket.watch {
+            Watch::Armed => self.reactor.set(&socket.socket, socket.token, reactor::ONCE),
+            Watch::Watching { .. } | Watch::Asked { .. } => self.tick_for(app, number, slot),
+            Watch::Blocked => {}
+        }
+    }
+
+    fn tick_for(&mut self, app: AppId, number: u32, slot: SlotId) {
+        self.watched.insert((app, number, slot));
+        if !self.ticking {
+            self.ticking = true;
+            self.reactor.at(self.now + TICK, Timer::Tick);
+        }
+    }
+
+    /// A connection waits at a slot's socket.
+    pub(super) fn slot_readable(&mut self, app: AppId, number: u32, slot: SlotId) {
+        if self.fitness(app, number, slot) != Some(Fitness::Serving) {
+            return self.relieve(app, number, slot);
+        }
+        let slots = self.group(app, number).and_then(Group::slots);
+        let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) else { return };
+        match socket.watch.readable() {
+            Step::Relieve => self.relieve(app, number, slot),
+            Step::Wait | Step::Arm | Step::Ask => self.tick_for(app, number, slot),
+        }
+    }
+
+    /// Looks at the queues of all watched slots.
+    pub(super) fn tick(&mut self) {
+        for (app, number, slot) in std::mem::take(&mut self.watched) {
+            if self.fitness(app, number, slot) == Some(Fitness::Serving) {
+                self.look(app, number, slot);
+            }
+        }
+        self.ticking = !self.watched.is_empty();
+        if self.ticking {
+            self.reactor.at(self.now + TICK, Timer::Tick);
+        }
+    }
+
+    fn look(&mut self, id: AppId, number: u32, slot: SlotId) {
+        let now = self.now;
+        let Some(group) = self.apps.get(&id).and_then(|app| app.groups.get(&number)) else { return };
+        let Sharing::Slots(slots) = &group.sharing else { return };
+        let Some(socket) = slots.sockets.get(&slot) else { return };
+        let queued = tcp::listen_state(&socket.socket).map_or(0, |state| state.queued);
+        let runs: Vec<RunId> = self.serving(group, slot).collect();
+        let asked = matches!(socket.watch, Watch::Asked { .. });
+        let all_read = asked
+            && runs.iter().filter_map(|run| self.workers.get(run)).any(|worker| !worker.channel.peer_has_unread());
+
+        let slots = self.group(id, number).and_then(Group::slots);
+        let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) else { return };
+        let step = socket.watch.tick(now, queued, all_read);
+        match step {
+            Step::Wait => {}
+            Step::Arm => {
+                let (socket, token) = (socket.socket.clone(), socket.token);
+                self.reactor.set(&socket, token, reactor::ONCE);
+                return;
+            }
+            Step::Ask => {
+                for run in runs {
+                    self.probe(run);
+                }
+            }
+            Step::Relieve => {
+                tracing::debug!(app = %id, %slot, "a worker is blocked: its siblings get its connections");
+                if let Some(app) = self.apps.get_mut(&id) {
+                    app.stats.blocked += 1;
+                }
+                for run in runs {
+                    self.watch_room(run);
+                }
+                self.refresh(id, number);
+                return;
+            }
+        }
+        self.watched.insert((id, number, slot));
+    }
+
+    /// Sends something to a worker, to see whether it is read. Something that still waits there does as well.
+    fn probe(&mut self, run: RunId) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        if worker.channel.peer_has_unread() || worker.channel.wants_write() {
+            return;
+        }
+        if let Err(error) = worker.channel.queue_internal(&message::probe(), None) {
+            return self.violation(run, &error);
+        }
+        self.to_flush.insert(run);
+    }
+
+    /// Whether a slot waits for this worker to read its channel.
+    pub(super) fn is_found_blocked(&self, run: RunId) -> bool {
+        self.blocked_slots(run).next().is_some()
+    }
+
+    fn blocked_slots(&self, run: RunId) -> impl Iterator<Item = u32> + '_ {
+        let worker = self.workers.get(&run);
+        worker.into_iter().flat_map(move |worker| {
+            worker.asked.iter().map(|asked| asked.group).filter(move |number| {
+                let group = self.apps.get(&worker.app).and_then(|app| app.groups.get(number));
+                matches!(group.map(|group| &group.sharing), Some(Sharing::Slots(slots))
+                    if slots.sockets.get(&worker.slot).is_some_and(|socket| socket.watch.is_blocked()))
+            })
+        })
+    }
+
+    /// Something happened at a worker's channel: if it was found to be blocked and has read everything, it is not.
+    pub(super) fn may_have_recovered(&mut self, run: RunId) {
+        let Some(worker) = self.workers.get(&run).filter(|worker| worker.wants_room) else { return };
+        let (app, slot) = (worker.app, worker.slot);
+        if worker.channel.peer_has_unread() {
+            return;
+        }
+        let groups: Vec<u32> = self.blocked_slots(run).collect();
+        for number in groups {
+            let slots = self.group(app, number).and_then(Group::slots);
+            if let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot))
+                && socket.watch.recovered()
+            {
+                self.refresh(app, number);
+            }
+        }
+        self.watch_room(run);
+    }
+
+    /// Gives what waits at a slot that cannot serve to siblings that can. What nobody can take stays in the kernel.
+    pub(super) fn relieve(&mut self, app: AppId, number: u32, slot: SlotId) {
+        loop {
+            let Some(taker) = self.sibling(app, number, slot) else {
+                if let Some(slots) = self.group(app, number).and_then(Group::slots) {
+                    slots.starved.insert(slot);
+                }
+                return;
+            };
+            let Some(slots) = self.group(app, number).and_then(Group::slots) else { return };
+            slots.starved.remove(&slot);
+            let Some(socket) = slots.sockets.get(&slot) else { return };
+            match net::accept(&socket.socket) {
+                Ok(Some(connection)) => {
+                    let connection = Connection { socket: connection.into(), deaths: 0 };
+                    self.offer(taker, number, connection);
+                }
+                Ok(None) => {
+                    let (socket, token) = (socket.socket.clone(), socket.token);
+                    self.reactor.set(&socket, token, reactor::ONCE);
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    slots.starved.insert(slot);
+                    return self.settle_soon(app, number);
+                }
+            }
+        }
+    }
+
+    /// The next worker that can take a connection of another slot.
+    fn sibling(&mut self, app: AppId, number: u32, slot: SlotId) -> Option<RunId> {
+        let (workers, now) = (&self.workers, self.now);
+        let group = self.apps.get_mut(&app)?.groups.get_mut(&number)?;
+        let Sharing::Slots(slots) = &group.sharing else { return None };
+        group.ring.next(|run| {
+            workers.get(&run).is_some_and(|worker| {
+                let socket = slots.sockets.get(&worker.slot);
+                worker.slot != slot
+                    && worker.serves(number)
+                    && worker.takes(now, RESCUE_WINDOW, RESCUE_PATIENCE)
+                    && socket.is_some_and(|socket| socket.watch.takes_more() && !socket.retiring)
+            })
+        })
+    }
+
+    /// A worker can take more: what waits at slots that had nobody.
+    pub(super) fn relieve_starved(&mut self, app: AppId, number: u32) {
+        let Some(slots) = self.group(app, number).and_then(Group::slots) else { return };
+        for slot in std::mem::take(&mut slots.starved) {
+            match self.fitness(app, number, slot) {
+                Some(Fitness::Serving) | None => {}
+                Some(_) => self.relieve(app, number, slot),
+            }
+        }
+    }
+
+    /// A retired slot has lingered: nothing is on its way to it any more.
+    pub(super) fn lingered(&mut self, app: AppId, number: u32, slot: SlotId) {
+        if self.fitness(app, number, slot) == Some(Fitness::Retiring) {
+            self.relieve(app, number, slot);
+            self.drop_slot(app, number, slot);
+            self.refresh(app, number);
+        }
+    }
+}
+
+fn fitness(retiring: bool, served: impl Fn() -> bool, watch: Watch) -> Fitness {
+    if retiring {
+        Fitness::Retiring
+    } else if !served() {
+        Fitness::Vacant
+    } else if watch.is_blocked() {
+        Fitness::Blocked
+    } else {
+        Fitness::Serving
+    }
+}

@@ -1,0 +1,152 @@
+//! What an app's listeners and workers have to be told by, should the supervisor die: the JSON under `cluster/<app>`.
+//!
+//! Written before the effects it describes can be seen: before a reply reaches a worker, before its request is taken off
+//! the channel. Members that a reader does not know are ignored; those it misses have their default.
+
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_process::net::unix::SocketFile;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::bind::Bind;
+use crate::message::Identity;
+
+/// The form written here. A reader refuses a later one.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedApp {
+    pub(crate) version: u32,
+    /// How often the app was restored: numbers of messages start anew above all that came before.
+    #[serde(default)]
+    pub(crate) epoch: u32,
+    #[serde(default)]
+    pub(crate) next_group: u32,
+    #[serde(default)]
+    pub(crate) groups: Vec<SavedGroup>,
+    #[serde(default)]
+    pub(crate) runs: Vec<SavedRun>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedGroup {
+    pub(crate) number: u32,
+    pub(crate) key: String,
+    pub(crate) bind: Bind,
+    pub(crate) backlog: u32,
+    #[serde(default)]
+    pub(crate) data: Value,
+    pub(crate) sharing: SavedSharing,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SavedSharing {
+    /// The slots in the order of the kernel's array, and those among them that retire.
+    Slots { members: Vec<SlotId>, #[serde(default)] retiring: Vec<SlotId> },
+    Shared { #[serde(default)] file: Option<SavedFile> },
+    RoundRobin { #[serde(default)] file: Option<SavedFile> },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedFile {
+    path: std::path::PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedRun {
+    pub(crate) run: RunId,
+    #[serde(default)]
+    pub(crate) online: bool,
+    #[serde(default)]
+    pub(crate) ready: bool,
+    #[serde(default)]
+    pub(crate) preload: bool,
+    #[serde(default)]
+    pub(crate) marks_internal: bool,
+    #[serde(default)]
+    pub(crate) draining: bool,
+    #[serde(default)]
+    pub(crate) asked: Vec<SavedAsked>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SavedAsked {
+    pub(crate) group: u32,
+    pub(crate) identity: Identity,
+    #[serde(default)]
+    pub(crate) listening: bool,
+}
+
+impl SavedApp {
+    pub(crate) fn encode(mut self) -> Vec<u8> {
+        self.version = VERSION;
+        serde_json::to_vec(&self).unwrap_or_default()
+    }
+
+    /// `None` for what cannot be understood: the app then starts without memory, which costs its listeners but no worker.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<SavedApp> {
+        serde_json::from_slice::<SavedApp>(bytes).ok().filter(|saved| saved.version <= VERSION)
+    }
+}
+
+impl From<&SocketFile> for SavedFile {
+    fn from(file: &SocketFile) -> SavedFile {
+        SavedFile { path: file.path.clone(), device: file.device, inode: file.inode }
+    }
+}
+
+impl From<SavedFile> for SocketFile {
+    fn from(file: SavedFile) -> SocketFile {
+        SocketFile { path: file.path, device: file.device, inode: file.inode }
+    }
+}
+
+/// The names under which an app's things are kept.
+pub(crate) fn state_name(app: AppId) -> String {
+    format!("cluster/{app}")
+}
+
+pub(crate) fn slot_name(app: AppId, group: u32, slot: SlotId) -> String {
+    format!("listen/{app}/{group}/{slot}")
+}
+
+pub(crate) fn shared_name(app: AppId, group: u32) -> String {
+    format!("listen/{app}/{group}/all")
+}
+
+/// The group and slot of a listener's name; no slot for one that all share.
+pub(crate) fn parse_listener(app: AppId, name: &str) -> Option<(u32, Option<SlotId>)> {
+    let rest = name.strip_prefix(&format!("listen/{app}/"))?;
+    let (group, slot) = rest.split_once('/')?;
+    let group = group.parse().ok()?;
+    if slot == "all" { Some((group, None)) } else { Some((group, Some(slot.parse().ok()?))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use musher_core::ids::{AppId, SlotId};
+
+    use super::{SavedApp, parse_listener, shared_name, slot_name};
+
+    #[test]
+    fn names_are_read_back() {
+        let app = AppId(7);
+        assert_eq!(parse_listener(app, &slot_name(app, 2, SlotId(3))), Some((2, Some(SlotId(3)))));
+        assert_eq!(parse_listener(app, &shared_name(app, 2)), Some((2, None)));
+        assert_eq!(parse_listener(AppId(70), &shared_name(app, 2)), None);
+        assert_eq!(parse_listener(app, "listen/7/x/1"), None);
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_none() {
+        for bytes in [&b""[..], b"{", b"[]", br#"{"version":99}"#] {
+            assert_eq!(SavedApp::decode(bytes), None);
+        }
+        let saved = SavedApp { epoch: 3, ..SavedApp::default() };
+        assert_eq!(SavedApp::decode(&saved.encode()).unwrap().epoch, 3);
+        assert!(SavedApp::decode(br#"{"version":1,"later":true}"#).is_some());
+    }
+}

@@ -1,0 +1,237 @@
+//! A worker: its channel, what it was given and what it was offered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_process::channel::{Channel, SendError};
+use serde_json::Value;
+
+use crate::group::Connection;
+use crate::message::{self, Identity};
+use crate::reactor::Token;
+use crate::saved::{SavedAsked, SavedRun};
+
+/// One run of the app's program with a channel.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) app: AppId,
+    pub(crate) slot: SlotId,
+    pub(crate) run: RunId,
+    /// Whether it is a worker of a cluster; else only messages go over the channel.
+    pub(crate) cluster: bool,
+    pub(crate) channel: Channel,
+    pub(crate) token: Token,
+    /// The number of the next message of ours.
+    seq: u64,
+    /// What it asked for and was given.
+    pub(crate) asked: Vec<Asked>,
+    /// Connections that it was offered and has not answered, by the number of the offer.
+    pub(crate) offered: BTreeMap<u64, Offer>,
+    /// Messages with a descriptor whose receipt it has not told, in order.
+    handles: VecDeque<Sent>,
+    pub(crate) online: bool,
+    pub(crate) ready: bool,
+    /// The preload is loaded.
+    pub(crate) preload: bool,
+    pub(crate) draining: bool,
+    /// It said that it leaves of its own will.
+    pub(crate) leaving: bool,
+    /// Its channel has ended.
+    pub(crate) ended: bool,
+    /// The peer's end is closed; what it sent before is still to be read.
+    pub(crate) hung_up: bool,
+    /// It is in the queue of channels to read.
+    pub(crate) due: bool,
+    /// It is to be read as soon as its messages were consumed.
+    pub(crate) paused: bool,
+    /// It declined a connection; none is offered before this time.
+    pub(crate) declined_until: Option<Instant>,
+    decline_pause: Duration,
+    /// Its channel is told about when it has room too.
+    pub(crate) wants_room: bool,
+}
+
+/// Something the worker listens on, or is about to.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) group: u32,
+    pub(crate) identity: Identity,
+    pub(crate) listening: bool,
+}
+
+/// A connection that the worker was offered.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    pub(crate) group: u32,
+    pub(crate) connection: Connection,
+    pub(crate) since: Instant,
+}
+
+/// A message that was sent with a descriptor.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// An answer to a query: its text and descriptor, and how often it was sent again.
+    Listener { text: String, socket: Arc<OwnedFd>, again: u8 },
+    /// An offer with this number.
+    Offer(u64),
+}
+
+/// The first and the longest pause after a worker declined a connection.
+const DECLINE_PAUSE: Duration = Duration::from_millis(4);
+const MAX_DECLINE_PAUSE: Duration = Duration::from_millis(128);
+/// How often a listener is sent again that did not arrive. As Node does it.
+const MAX_AGAIN: u8 = 3;
+
+impl Worker {
+    pub(crate) fn new(
+        (app, slot, run): (AppId, SlotId, RunId),
+        cluster: bool,
+        (channel, token): (Channel, Token),
+        epoch: u32,
+    ) -> Worker {
+        Worker {
+            app,
+            slot,
+            run,
+            cluster,
+            channel,
+            token,
+            // Stays below 2^53, the largest number that JavaScript counts exactly.
+            seq: u64::from(epoch & 0xf_ffff) << 32,
+            asked: Vec::new(),
+            offered: BTreeMap::new(),
+            handles: VecDeque::new(),
+            online: false,
+            ready: false,
+            preload: false,
+            draining: false,
+            leaving: false,
+            ended: false,
+            hung_up: false,
+            due: false,
+            paused: false,
+            declined_until: None,
+            decline_pause: DECLINE_PAUSE,
+            wants_room: false,
+        }
+    }
+
+    pub(crate) fn saved(&self) -> SavedRun {
+        SavedRun {
+            run: self.run,
+            online: self.online,
+            ready: self.ready,
+            preload: self.preload,
+            marks_internal: self.channel.marks_internal(),
+            draining: self.draining,
+            asked: self
+                .asked
+                .iter()
+                .map(|asked| SavedAsked {
+                    group: asked.group,
+                    identity: asked.identity.clone(),
+                    listening: asked.listening,
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether it accepts connections of this group.
+    pub(crate) fn serves(&self, group: u32) -> bool {
+        !self.ended && !self.draining && self.asked.iter().any(|asked| asked.group == group && asked.listening)
+    }
+
+    /// Whether another connection may be offered: fewer than `window` are unanswered, none of them for longer than
+    /// `patience`, and none was declined a moment ago.
+    pub(crate) fn takes(&self, now: Instant, window: usize, patience: Duration) -> bool {
+        self.offered.len() < window
+            && self.declined_until.is_none_or(|until| now >= until)
+            && self.offered.first_key_value().is_none_or(|(_, offer)| now < offer.since + patience)
+    }
+
+    /// Sends a message of the cluster.
+    pub(crate) fn tell(&mut self, members: Value) -> Result<(), SendError> {
+        let text = message::cluster(self.next_seq(), members);
+        self.channel.queue_internal(&text, None)
+    }
+
+    /// Answers a query with a listener.
+    pub(crate) fn give(
+        &mut self,
+        handle_type: &str,
+        members: Value,
+        socket: Arc<OwnedFd>,
+    ) -> Result<(), SendError> {
+        let text = message::with_handle(handle_type, &message::cluster(self.next_seq(), members));
+        self.channel.queue_internal(&text, Some(Arc::clone(&socket)))?;
+        self.handles.push_back(Sent::Listener { text, socket, again: 0 });
+        Ok(())
+    }
+
+    /// Offers a connection of a group with this key.
+    pub(crate) fn offer(
+        &mut self,
+        now: Instant,
+        group: u32,
+        key: &str,
+        connection: Connection,
+    ) -> Result<(), (Connection, SendError)> {
+        let seq = self.next_seq();
+        let key = Value::from(key).to_string();
+        match self.channel.queue_internal(&message::new_connection(seq, &key), Some(Arc::clone(&connection.socket))) {
+            Ok(()) => {
+                self.handles.push_back(Sent::Offer(seq));
+                self.offered.insert(seq, Offer { group, connection, since: now });
+                Ok(())
+            }
+            Err(error) => Err((connection, error)),
+        }
+    }
+
+    /// It answered an offer. The connection if it did not take it.
+    pub(crate) fn answered(&mut self, now: Instant, ack: u64, accepted: bool) -> Option<Offer> {
+        let offer = self.offered.remove(&ack)?;
+        if accepted {
+            self.decline_pause = DECLINE_PAUSE;
+            self.declined_until = None;
+            return None;
+        }
+        self.decline(now);
+        Some(offer)
+    }
+
+    fn decline(&mut self, now: Instant) {
+        self.declined_until = Some(now + self.decline_pause);
+        self.decline_pause = (self.decline_pause * 2).min(MAX_DECLINE_PAUSE);
+    }
+
+    /// It told that the oldest descriptor arrived.
+    pub(crate) fn handle_taken(&mut self) {
+        self.handles.pop_front();
+    }
+
+    /// It told that the oldest descriptor did not arrive. A connection comes back; a listener is sent again.
+    pub(crate) fn handle_missed(&mut self, now: Instant) -> Result<Option<Offer>, SendError> {
+        match self.handles.pop_front() {
+            Some(Sent::Offer(seq)) => {
+                self.decline(now);
+                Ok(self.offered.remove(&seq))
+            }
+            Some(Sent::Listener { text, socket, again }) if again < MAX_AGAIN => {
+                self.channel.queue_internal(&text, Some(Arc::clone(&socket)))?;
+                self.handles.push_back(Sent::Listener { text, socket, again: again + 1 });
+                Ok(None)
+            }
+            Some(Sent::Listener { .. }) | None => Ok(None),
+        }
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        let seq = self.seq;
+        self.seq += 1;
+        seq
+    }
+}
