@@ -9,6 +9,8 @@ mod events;
 mod handlers;
 mod request;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use events::{Events, News, Subscription};
 pub use request::{DriverHandle, LogSource, Reply, Request, Requests, requests};

@@ -54,7 +54,7 @@ impl Table {
         let all: Vec<usize> = (0..self.columns.len()).collect();
         let Some(width) = terminal.width() else { return self.draw(&all, None, terminal) };
         let widths = self.widths();
-        let total = |shown: &[usize]| shown.iter().map(|at| widths[*at] + GAP).sum::<usize>();
+        let total = |shown: &[usize]| (shown.iter().map(|at| widths[*at] + GAP).sum::<usize>()).saturating_sub(GAP);
         let mut shown = all;
         while total(&shown) > width {
             let least = shown.iter().copied().filter(|at| self.columns[*at].expendable > 0);
@@ -172,9 +172,9 @@ mod tests {
         );
         assert_eq!(
             table().render(Terminal::plain(20)),
-            "name           pid\n\
-             a-name-of-…  12345\n\
-             b                7\n"
+            "name             pid\n\
+             a-name-of-so…  12345\n\
+             b                  7\n"
         );
     }
 }

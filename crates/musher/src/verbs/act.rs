@@ -80,13 +80,15 @@ fn change(text: &str) -> Result<Change, Failure> {
         return Ok(Change::To(u32::try_from(cores).unwrap_or(MAX_INSTANCES).min(MAX_INSTANCES)));
     }
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let number: u32 = digits.parse().map_err(|_| wrong())?;
-    match text.as_bytes().first() {
-        Some(b'+') => Ok(Change::By(i64::from(number))),
-        Some(b'-') => Ok(Change::By(-i64::from(number))),
-        _ if digits.starts_with(|c: char| c.is_ascii_digit()) => Ok(Change::To(number)),
-        _ => Err(wrong()),
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
     }
+    let number: u32 = digits.parse().map_err(|_| wrong())?;
+    Ok(match text.as_bytes().first() {
+        Some(b'+') => Change::By(i64::from(number)),
+        Some(b'-') => Change::By(-i64::from(number)),
+        _ => Change::To(number),
+    })
 }
 
 /// `musher signal`

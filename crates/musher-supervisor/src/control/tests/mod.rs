@@ -1,0 +1,5 @@
+//! The server with a driver that is not real, asked by the real client and by peers that misbehave.
+
+mod answers;
+mod fake;
+mod misbehaviour;
