@@ -213,8 +213,7 @@ impl KeeperLink {
     /// When the runtime cannot watch the socket.
     pub fn watch(&self) -> io::Result<KeeperWatch> {
         let socket = self.shared.socket.try_clone()?;
-        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd that nobody replaces is sound here")]
-        let socket = AsyncFd::new(socket)?;
+        let socket = crate::watch::watch(socket)?;
         Ok(KeeperWatch { link: self.clone(), socket })
     }
 

@@ -1,0 +1,144 @@
+//! One log file: whole lines at its end, or none.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::index::FileId;
+use crate::home::make_private_dir;
+
+/// A file open for appending.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    file: File,
+    pub(super) path: PathBuf,
+    pub(super) id: FileId,
+    /// Devices and pipes have no positions, no index and no rotation.
+    pub(super) regular: bool,
+}
+
+/// Where bytes went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) length: usize,
+}
+
+/// Why not everything could be written.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The whole lines in front that are in the file.
+    pub(super) written: Place,
+    pub(super) error: io::Error,
+}
+
+impl LogFile {
+    /// Opens or makes the file (0600) and the directories above it (0700).
+    pub(super) fn open(path: &Path) -> io::Result<LogFile> {
+        // O_NONBLOCK: opening a named pipe that nobody reads must not hold up everything.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let open = || OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_private_dir(path.parent().unwrap_or(Path::new("/")))?;
+                open()?
+            }
+            other => other?,
+        };
+        let found = file.metadata()?;
+        Ok(LogFile { id: FileId::from(&found), regular: found.is_file(), path: path.to_path_buf(), file })
+    }
+
+    /// The size and whether the file still has a name.
+    pub(super) fn look(&self) -> io::Result<(u64, bool)> {
+        let found = self.file.metadata()?;
+        Ok((found.len(), found.nlink() > 0))
+    }
+
+    /// Writes whole lines at the end, which is at `size`. What cannot be written is left out by whole lines.
+    pub(super) fn append(&mut self, lines: &[u8], size: u64) -> Result<Place, Refused> {
+        let mut done = 0;
+        while done < lines.len() {
+            match self.file.write(&lines[done..]) {
+                Ok(0) => return Err(self.give_up(lines, done, size, io::ErrorKind::WriteZero.into())),
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.give_up(lines, done, size, error)),
+            }
+        }
+        Ok(Place { offset: size, length: done })
+    }
+
+    /// Takes half a line back out of the file.
+    fn give_up(&self, lines: &[u8], done: usize, size: u64, error: io::Error) -> Refused {
+        let mut whole = lines[..done].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if whole < done && self.regular {
+            // Unless somebody else has written behind it.
+            let ours = self.look().is_ok_and(|(now, _)| now == size + done as u64);
+            if !ours || self.file.set_len(size + whole as u64).is_err() {
+                whole = done;
+            }
+        }
+        Refused { written: Place { offset: size, length: whole }, error }
+    }
+}
+
+/// Renames `path` to `path.1`, `path.1` to `path.2` and so on, so that at most `keep` of them are left.
+pub(super) fn shift(path: &Path, keep: u32) -> io::Result<()> {
+    let numbered = |n: u32| if n == 0 { path.to_path_buf() } else { suffixed(path, &format!(".{n}")) };
+    // Only what is there is renamed: find the first free number.
+    let mut free = 0;
+    while free < keep && std::fs::symlink_metadata(numbered(free)).is_ok() {
+        free += 1;
+    }
+    if free == keep {
+        ignore_missing(std::fs::remove_file(numbered(keep)))?;
+    }
+    for n in (0..free).rev() {
+        ignore_missing(std::fs::rename(numbered(n), numbered(n + 1)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_shifted_up_to_the_number_that_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.log");
+        for n in 0..5 {
+            std::fs::write(&path, n.to_string()).unwrap();
+            shift(&path, 2).unwrap();
+        }
+        let read = |suffix| std::fs::read_to_string(suffixed(&path, suffix)).ok();
+        assert_eq!(read(""), None);
+        assert_eq!(read(".1").as_deref(), Some("4"));
+        assert_eq!(read(".2").as_deref(), Some("3"));
+        assert_eq!(read(".3"), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_when_nothing_is_to_be_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.log");
+        std::fs::write(&path, "x").unwrap();
+        shift(&path, 0).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

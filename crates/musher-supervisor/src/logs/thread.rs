@@ -1,0 +1,264 @@
+//! The thread: pipes, commands, and who gets its turn.
+//!
+//! Pipes are watched edge-triggered; one that has something joins the queue of those that are ready, and each gets one
+//! batch at a time, so that a flood in one does not silence the others.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use musher_api::LogStream;
+use musher_core::ids::RunId;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec};
+
+use super::app::{Apps, RETRY, Writer};
+use super::tail::Tail;
+use super::tap::{Scratch, Taken};
+use super::{Command, Commands, Detached, LogHandle, LogNotice, Output, Owner, Queue};
+use crate::home::Home;
+
+/// The bell's number among the epoll events; taps count from 1.
+const BELL: u64 = 0;
+/// Batches between two looks at the bell, so that commands are heard in a flood.
+const TURNS: usize = 32;
+
+/// The log thread; its life is that of its [`LogHandle`]s.
+pub struct LogThread {
+    queue: Arc<Queue>,
+    epoll: OwnedFd,
+    scratch: Scratch,
+    apps: Apps,
+    taps: HashMap<u64, Tap>,
+    by_run: HashMap<RunId, Vec<u64>>,
+    ready: VecDeque<u64>,
+    next_key: u64,
+}
+
+/// One pipe.
+struct Tap {
+    writer: Writer,
+    pipe: OwnedFd,
+    tail: Tail,
+    queued: bool,
+}
+
+impl LogThread {
+    /// Starts the thread. `notify` is called by it and must not wait.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors or no thread.
+    pub fn start(home: &Home, notify: impl FnMut(LogNotice) + Send + 'static) -> io::Result<LogHandle> {
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
+        let queue =
+            Arc::new(Queue { commands: Mutex::new(Commands::default()), bell, watches: Mutex::new(HashMap::new()) });
+        let thread = LogThread {
+            queue: Arc::clone(&queue),
+            epoll,
+            scratch: Scratch::new()?,
+            apps: Apps::new(home.clone(), Box::new(notify)),
+            taps: HashMap::new(),
+            by_run: HashMap::new(),
+            ready: VecDeque::new(),
+            next_key: BELL + 1,
+        };
+        let thread = std::thread::Builder::new().name("musher-logs".into()).spawn(move || thread.run())?;
+        Ok(LogHandle { owner: Arc::new(Owner { queue, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            if let Err(error) = self.wait(&mut events) {
+                tracing::error!(%error, "the log thread cannot wait for events");
+                break;
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    BELL => self.hush(),
+                    key => self.enqueue(key),
+                }
+            }
+            let Some(commands) = self.queue.take() else { break };
+            for command in commands {
+                self.obey(command);
+            }
+            for _ in 0..TURNS {
+                let Some(key) = self.ready.pop_front() else { break };
+                self.turn(key);
+            }
+            if self.apps.has_lost() {
+                self.apps.retry_all_lost();
+            }
+            self.flush();
+        }
+        self.flush();
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let timeout = if !self.ready.is_empty() {
+            Some(Timespec { tv_sec: 0, tv_nsec: 0 })
+        } else if self.apps.has_lost() {
+            Some(Timespec { tv_sec: 0, tv_nsec: RETRY.subsec_nanos().into() })
+        } else {
+            None
+        };
+        match epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn hush(&self) {
+        let _ = rustix::io::read(&self.queue.bell, &mut [0u8; 8]);
+    }
+
+    fn enqueue(&mut self, key: u64) {
+        if let Some(tap) = self.taps.get_mut(&key)
+            && !tap.queued
+        {
+            tap.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// One batch from one pipe.
+    fn turn(&mut self, key: u64) {
+        let Some(tap) = self.taps.get_mut(&key) else { return };
+        tap.queued = false;
+        match tap.take(&mut self.scratch, &mut self.apps, false) {
+            Ok(Taken::Nothing) => {}
+            Ok(Taken::Some) => self.enqueue(key),
+            // Nothing will come; the tail is still of use until the run is detached.
+            Ok(Taken::End) => {
+                let _ = epoll::delete(&self.epoll, &tap.pipe);
+            }
+            Err(error) => {
+                tracing::error!(run = %tap.writer.run, %error, "a worker's output cannot be read");
+                let _ = epoll::delete(&self.epoll, &tap.pipe);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Nobody waits for an answer any more: not an error.
+        match command {
+            Command::OpenApp { app, name, logs } => self.apps.open(app, name, logs),
+            Command::Attach(output) => self.attach(output),
+            Command::Detach { run, reply } => {
+                let detached = self.detach(run);
+                self.flush();
+                let _ = reply.send(detached);
+            }
+            Command::Tail { run, reply } => {
+                self.drain(run);
+                let _ = reply.send(self.stderr_tail(run));
+            }
+            Command::Reopen { reply } => {
+                self.flush();
+                self.apps.reopen();
+                let _ = reply.send(());
+            }
+            Command::Clear { app, reply } => {
+                let _ = reply.send(self.apps.clear(app));
+            }
+            Command::CloseApp { app, reply } => {
+                self.flush();
+                self.apps.close(app);
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn attach(&mut self, output: Output) {
+        let Output { app, slot, run, pid, stream, pipe } = output;
+        let key = self.next_key;
+        self.next_key += 1;
+        let flags = EventFlags::IN | EventFlags::ET;
+        if let Err(error) = epoll::add(&self.epoll, &pipe, EventData::new_u64(key), flags) {
+            tracing::error!(%run, %error, "a worker's output cannot be watched");
+        }
+        let writer = Writer { app, slot, run, pid, stream };
+        self.taps.insert(key, Tap { writer, pipe, tail: Tail::default(), queued: false });
+        self.by_run.entry(run).or_default().push(key);
+        // What a predecessor left in the pipe makes no edge.
+        self.enqueue(key);
+    }
+
+    fn detach(&mut self, run: RunId) -> Detached {
+        self.drain(run);
+        for key in self.by_run.get(&run).into_iter().flatten() {
+            if let Some(tap) = self.taps.get_mut(key) {
+                // A last line without its end.
+                let _ = tap.take(&mut self.scratch, &mut self.apps, true);
+            }
+        }
+        let detached = Detached { stderr_tail: self.stderr_tail(run) };
+        for key in self.by_run.remove(&run).unwrap_or_default() {
+            // Closing the pipe takes it out of the epoll set, but for a duplicate that the keeper has.
+            if let Some(tap) = self.taps.remove(&key) {
+                let _ = epoll::delete(&self.epoll, &tap.pipe);
+            }
+        }
+        detached
+    }
+
+    /// Writes what is in the pipes of a run now. A process that goes on writing cannot prolong it.
+    fn drain(&mut self, run: RunId) {
+        for key in self.by_run.get(&run).into_iter().flatten() {
+            let Some(tap) = self.taps.get_mut(key) else { continue };
+            let mut left = rustix::io::ioctl_fionread(&tap.pipe).unwrap_or(0);
+            while left > 0 {
+                match tap.take_counted(&mut self.scratch, &mut self.apps) {
+                    Some(count) if count > 0 => left = left.saturating_sub(count),
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    fn stderr_tail(&self, run: RunId) -> Vec<String> {
+        let taps = self.by_run.get(&run).into_iter().flatten().filter_map(|key| self.taps.get(key));
+        taps.filter(|tap| tap.writer.stream == LogStream::Err).flat_map(|tap| tap.tail.lines()).collect()
+    }
+
+    fn flush(&mut self) {
+        let queue = &self.queue;
+        self.apps.flush(|app, cursor| {
+            if let Some(watch) = queue.watches.lock().unwrap_or_else(PoisonError::into_inner).get(&app) {
+                watch.send_replace(cursor);
+            }
+        });
+    }
+}
+
+impl Tap {
+    fn take(&mut self, scratch: &mut Scratch, apps: &mut Apps, last: bool) -> io::Result<Taken> {
+        let Tap { writer, pipe, tail, .. } = self;
+        scratch.take(pipe.as_fd(), last, |lines| {
+            if writer.stream == LogStream::Err {
+                tail.push(lines);
+            }
+            apps.write(*writer, lines);
+        })
+    }
+
+    /// How many bytes were taken; none: the pipe cannot be read.
+    fn take_counted(&mut self, scratch: &mut Scratch, apps: &mut Apps) -> Option<u64> {
+        let mut count = 0;
+        let Tap { writer, pipe, tail, .. } = self;
+        let taken = scratch.take(pipe.as_fd(), false, |lines| {
+            count = lines.len() as u64;
+            if writer.stream == LogStream::Err {
+                tail.push(lines);
+            }
+            apps.write(*writer, lines);
+        });
+        taken.ok().map(|_| count)
+    }
+}
