@@ -1,6 +1,79 @@
-//! The daemon of musher.
+//! The daemon of musher: the keeper, which holds what must survive, and the supervisor, which does the work.
+//!
+//! - [`keeper`]: the role that holds descriptors and state, and starts the supervisor again.
+//! - [`link`]: the supervisor's side of the link between both.
+//! - [`home`]: the directory of one daemon, and how a daemon is started.
+//! - `driver`: apps and their processes: the world as inputs of `musher-core`'s decisions, their effects carried out.
+//! - [`control`]: the control API on the unix socket.
+//! - [`logs`]: the workers' output, from pipes to files and from files to people.
+//!
+//! It links no proxy, no web server but the control API, no broker client and no load tester.
 
 pub mod control;
+mod driver;
 pub mod home;
 pub mod keeper;
 pub mod link;
+pub mod logs;
+mod watch;
+
+use std::io;
+use std::os::fd::RawFd;
+
+use musher_process::inherit;
+
+use home::{Home, HomeError};
+
+/// Why a supervisor could not work.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The descriptor of the link is not one.
+    #[error("cannot use the link to the keeper: {0}")]
+    Link(io::Error),
+    /// The keeper ended or said nothing before everything was handed over.
+    #[error("cannot take over from the keeper: {0}")]
+    Keeper(io::Error),
+    /// The keeper has no control socket.
+    #[error("the keeper holds no control socket; a supervisor is started by `musher start`, not by hand")]
+    NoControlSocket,
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A system call that a supervisor cannot do without.
+    #[error("cannot {step}: {source}")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// The supervisor's whole life. `link` is the number of the descriptor that its keeper gave it. Returns after an
+/// orderly end; the process is to exit then.
+///
+/// # Errors
+///
+/// When it cannot take over; the keeper starts another one.
+pub fn run(link: RawFd) -> Result<(), SupervisorError> {
+    let socket = inherit::take_inherited(link).map_err(SupervisorError::Link)?;
+    // What people see in ps(1); without it the process would be called "exe".
+    let _ = rustix::thread::set_name(c"musher-superv");
+    log_to_stderr();
+    let home = Home::from_env()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|source| SupervisorError::System { step: "start the runtime", source })?;
+    runtime.block_on(driver::supervise(socket, home))
+}
+
+/// The daemon's own words go to its stderr, which is musher.log. `MUSHER_LOG` sets the level (`debug`, `info`, ...).
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("MUSHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let format = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_env_filter(filter);
+    // Fails only when there is a subscriber already, in tests.
+    let _ = format.try_init();
+}

@@ -1,0 +1,294 @@
+//! Going on where an earlier supervisor was cut off.
+//!
+//! What the keeper held is read; every run of every record gets its process back, by its pidfd or, if the supervisor was
+//! killed between the fork and the put, by the `MUSHER_RUN` in its environment. Then the decisions are told what is
+//! still there, and say again what may not have been done.
+//!
+//! A record that cannot be read costs no worker: its processes live on, their output is still taken (into the logs of
+//! an app called `unreadable`), their sockets and channels stay with the keeper, and `musher.log` says so.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use musher_api::{EventKind, LogStream};
+use musher_cluster::WorkerConfig;
+use musher_core::lifecycle::{Observation, RunState};
+use musher_core::spec::{AppSpec, Logs, ReadyWhen, Runtime};
+use musher_core::{AppId, Generation, RunId, SlotId};
+use musher_process::stat::ProcessStat;
+use musher_process::{Pid, memfd, pidfd_open, tree};
+
+use crate::control::News;
+use crate::logs::Output;
+
+use super::app::{ManagedApp, ManagedRun};
+use super::exits::watch_exit;
+use super::readiness::Proof;
+use super::records::{AppRecord, HomeRecord, RunRecord, VERSION, decode, names};
+use super::sockets::Sockets;
+use super::{Driver, World, launch, now, wall_clock_ms};
+
+/// The largest record that is read.
+const RECORD_LIMIT: usize = 64 << 20;
+/// The app under which the output of runs is logged whose own app's record cannot be read.
+const UNREADABLE: (AppId, &str) = (AppId(u32::MAX), "unreadable");
+
+/// Descriptors by their names in the keeper.
+pub(super) type Held = BTreeMap<String, OwnedFd>;
+
+/// The home's record, or a new one. One that cannot be read is replaced; its counters then start far ahead.
+pub(super) fn home_record(held: &mut Held) -> HomeRecord {
+    let fresh = || HomeRecord { version: VERSION, home_id: new_home_id(), ..HomeRecord::default() };
+    let Some(fd) = held.remove(names::HOME) else { return fresh() };
+    let record = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT).map_err(Into::into).and_then(|bytes| decode(&bytes));
+    match record {
+        Ok(record) => record,
+        Err(error) => {
+            tracing::error!(%error, "the home's record: it is begun anew");
+            let ahead = wall_clock_ms() / 1000;
+            HomeRecord { next_app: u32::try_from(ahead).unwrap_or(1 << 30), next_operation: ahead, ..fresh() }
+        }
+    }
+}
+
+fn new_home_id() -> String {
+    let mut id = [0; 8];
+    if rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty()).is_err() {
+        id = wall_clock_ms().to_ne_bytes();
+    }
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Driver {
+    /// A driver that takes over everything that the keeper held.
+    pub(super) fn adopt(world: World, mut held: Held) -> Driver {
+        let mut driver = Driver { world, apps: BTreeMap::new() };
+        for record in driver.world.read_apps(&held) {
+            let (app, seen) = driver.world.adopt_app(record, &mut held);
+            let id = app.id;
+            driver.apps.insert(id, app);
+            driver.recover(id, &seen);
+        }
+        driver.world.adopt_unreadable(&held);
+        driver.end_lost_operations();
+        if driver.world.record.shutting_down {
+            driver.begin_shutdown();
+        }
+        driver.world.write_home();
+        driver
+    }
+
+    /// Tells the decisions what is still there and does what they say.
+    fn recover(&mut self, id: AppId, seen: &BTreeMap<RunId, Observation>) {
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        let world = &mut self.world;
+        let mut effects = Vec::new();
+        let chance = &mut world.chance;
+        app.machine.recover(now(), &mut || chance.next(), seen, &mut effects);
+        world.write_app(app);
+        let mut inputs = Vec::new();
+        for effect in effects {
+            inputs.extend(world.carry_out(app, effect));
+        }
+        app.machine.carried_out();
+        for input in inputs {
+            self.step(id, input);
+        }
+        self.steer(id);
+    }
+
+    /// Operations that were written but never reached the decisions were not begun: their askers are told so.
+    fn end_lost_operations(&mut self) {
+        for (op, id) in self.world.operations.unfinished() {
+            let app = self.apps.get(&id);
+            let pending = app.is_some_and(|app| {
+                app.machine.operations().contains(&op) || app.held.iter().any(|held| held.op == op)
+            });
+            if pending {
+                continue;
+            }
+            let error = musher_api::ApiError::unavailable("the supervisor was killed before it could begin this")
+                .with_hint("nothing was changed by it; give the command again");
+            self.world.operations.finish(op, Err((error, None)));
+        }
+    }
+}
+
+impl World {
+    fn read_apps(&self, held: &Held) -> Vec<AppRecord> {
+        let mut records = Vec::new();
+        for (name, fd) in held.iter().filter(|(name, _)| name.starts_with("app/")) {
+            let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
+            match bytes.map_err(Into::into).and_then(|bytes| decode::<AppRecord>(&bytes)) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    tracing::error!(name, %error, "the record of an app: its workers live on, but are not supervised");
+                    let detail = format!("the record {name} cannot be used: {error}; its workers are left alone");
+                    self.events.publish(News::new(EventKind::Other, detail));
+                }
+            }
+        }
+        records
+    }
+
+    fn adopt_app(&mut self, record: AppRecord, held: &mut Held) -> (ManagedApp, BTreeMap<RunId, Observation>) {
+        let mut app = ManagedApp::new(record.id, record.name, record.machine, record.added_ms);
+        app.newest = record.newest;
+        app.deaths = record.deaths;
+        app.next_worker = record.next_worker;
+        app.listens = record.listens;
+        app.specs = read_specs(app.id, held);
+        if let Some(spec) = app.target_spec().cloned() {
+            self.registry.insert(app.id, &app.name, &spec.logs);
+            app.sockets = Sockets::restore(app.id, &spec, held);
+            self.restore_cluster(&mut app, &spec, held);
+        }
+        let mut seen = BTreeMap::new();
+        let runs: Vec<(RunId, RunRecord)> = app
+            .machine
+            .runs()
+            .map(|(id, run)| {
+                let known = record.runs.get(&id).cloned();
+                let unknown = || RunRecord {
+                    slot: run.slot,
+                    generation: run.generation,
+                    pid: None,
+                    started_ms: wall_clock_ms(),
+                    was_ready: false,
+                    asked: false,
+                };
+                (id, known.unwrap_or_else(unknown))
+            })
+            .collect();
+        for (id, record) in runs {
+            if self.adopt_run(&mut app, id, record, held) {
+                seen.insert(id, Observation::Alive);
+            }
+        }
+        (app, seen)
+    }
+
+    fn restore_cluster(&self, app: &mut ManagedApp, spec: &AppSpec, held: &mut Held) {
+        if spec.exec.runtime == Runtime::Plain {
+            return;
+        }
+        let saved = held.remove(&format!("cluster/{}", app.id));
+        let saved = match saved.map(|saved| memfd::read_memfd(saved.as_fd(), RECORD_LIMIT)).transpose() {
+            Ok(saved) => saved,
+            Err(error) => {
+                tracing::error!(app = app.name, %error, "the record of the app's listeners cannot be read");
+                Some(Vec::new())
+            }
+        };
+        let prefix = format!("listen/{}/", app.id);
+        let names: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+        let listeners = names.into_iter().filter_map(|name| held.remove_entry(&name)).collect();
+        match app.cluster_config(spec) {
+            Ok(config) => {
+                match saved {
+                    Some(saved) => self.cluster.restore_app(app.id, config, saved, listeners),
+                    // None of its workers had asked to listen.
+                    None => self.cluster.add_app(app.id, config),
+                }
+                app.clustered = true;
+            }
+            Err(error) => tracing::error!(app = app.name, %error, "the app's listeners cannot be restored"),
+        }
+    }
+
+    /// Gives a run its process back. Whether there is one; it may have ended, which its pidfd then tells.
+    fn adopt_run(&mut self, app: &mut ManagedApp, run: RunId, mut record: RunRecord, held: &mut Held) -> bool {
+        let marker = launch::marker(run, &self.record.home_id);
+        let pidfd = held.remove(&names::run(run, names::RUN_PIDFD)).filter(|_| record.pid.is_some());
+        let pidfd = pidfd.or_else(|| {
+            let root = root_of(&tree::find_by_marker(&marker).ok()?)?;
+            record.pid = Some(root.as_raw());
+            pidfd_open(root).ok()
+        });
+        let Some(pidfd) = pidfd else {
+            self.forget_process(app, run);
+            self.forget_pipes(run);
+            return false;
+        };
+        let Some(spec) = app.spec(record.generation).or(app.target_spec()).cloned() else { return false };
+        self.link.put(&names::run(run, names::RUN_PIDFD), pidfd.as_fd());
+        let pid = record.pid.unwrap_or(0);
+        for (part, stream) in [(names::RUN_OUT, LogStream::Out), (names::RUN_ERR, LogStream::Err)] {
+            if let Some(pipe) = held.remove(&names::run(run, part)) {
+                self.logs.attach(Output { app: app.id, slot: record.slot, run, pid, stream, pipe });
+            }
+        }
+        let channel = held.remove(&names::run(run, names::RUN_CHANNEL));
+        let has_channel = channel.is_some();
+        if let Some(channel) = channel {
+            let cluster = spec.exec.runtime == Runtime::NodeCluster;
+            let (app, slot) = (app.id, record.slot);
+            self.cluster.add_worker(WorkerConfig { app, slot, run, channel, cluster, adopted: true });
+        }
+        let starting = matches!(app.machine.run(run).map(|run| run.state), Some(RunState::Starting { .. }));
+        let proof = Pid::from_raw(pid)
+            .filter(|_| starting)
+            .and_then(|pid| adopted_proof(&spec, app.listens, pid))
+            .map(|proof| proof.watch(run, self.wakes.clone()));
+        let exit = pidfd.try_clone().ok().map(|pidfd| watch_exit(run, pidfd, self.wakes.clone()));
+        let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);
+        self.events.publish(news.of_slot(record.slot.0).of_run(run.0, u32::try_from(pid).ok()));
+        app.runs.insert(run, ManagedRun { record, pidfd, has_channel, proof, exit });
+        true
+    }
+
+    /// Takes the output of runs whose records cannot be read, so that they do not stand still.
+    fn adopt_unreadable(&self, held: &Held) {
+        let mut opened = false;
+        for (name, fd) in held {
+            let Some((run, part)) = name.strip_prefix("run/").and_then(|rest| rest.split_once('/')) else { continue };
+            let (Ok(run), Ok(copy)) = (run.parse().map(RunId), fd.try_clone()) else { continue };
+            let stream = match part {
+                names::RUN_OUT => LogStream::Out,
+                names::RUN_ERR => LogStream::Err,
+                _ => continue,
+            };
+            if !opened {
+                self.registry.insert(UNREADABLE.0, UNREADABLE.1, &Logs::default());
+                opened = true;
+            }
+            let (app, slot) = (UNREADABLE.0, SlotId(0));
+            self.logs.attach(Output { app, slot, run, pid: 0, stream, pipe: copy });
+        }
+    }
+}
+
+fn read_specs(app: AppId, held: &mut Held) -> BTreeMap<Generation, Arc<AppSpec>> {
+    let prefix = format!("spec/{app}/");
+    let names: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+    let mut specs = BTreeMap::new();
+    for name in names {
+        let generation = name.strip_prefix(&prefix).and_then(|generation| generation.parse().ok().map(Generation));
+        let (Some(generation), Some(fd)) = (generation, held.remove(&name)) else { continue };
+        let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
+        match bytes.map_err(|error| error.to_string()).and_then(|bytes| {
+            serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+        }) {
+            Ok(spec) => drop(specs.insert(generation, Arc::new(spec))),
+            Err(error) => tracing::error!(name, error, "the description of an app cannot be read"),
+        }
+    }
+    specs
+}
+
+/// The first process among those with a run's marker: the one whose parent is none of them.
+fn root_of(pids: &[Pid]) -> Option<Pid> {
+    let parent = |pid: &Pid| ProcessStat::read(*pid).ok().and_then(|stat| stat.parent);
+    pids.iter().copied().find(|pid| parent(pid).is_none_or(|parent| !pids.contains(&parent)))
+}
+
+/// What proves that an adopted run is ready: its own proof may have come while nobody listened, so that a worker that
+/// is seen to listen is ready, and one of unknown habits when it has lived for a while.
+fn adopted_proof(spec: &AppSpec, listens: bool, pid: Pid) -> Option<Proof> {
+    match (&spec.ready.when, spec.exec.runtime) {
+        (ReadyWhen::Listening, _) => Some(Proof::TreeListens(pid)),
+        (ReadyWhen::Auto, Runtime::NodeCluster) if listens => Some(Proof::TreeListens(pid)),
+        (when, runtime) => Proof::of(when, runtime, listens, pid),
+    }
+}

@@ -1,0 +1,165 @@
+//! One app as the driver has it: the decisions, the specs they refer to, and what is known of each process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use musher_api::Death;
+use musher_cluster::AppConfig;
+use musher_core::lifecycle::{self, App, RunState};
+use musher_core::spec::AppSpec;
+use musher_core::{AppId, Generation, OpId, RunId, SlotId};
+use musher_process::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::readiness::Watch;
+use super::records::{AppRecord, RunRecord, VERSION};
+use super::sockets::Sockets;
+
+/// One app.
+pub(super) struct ManagedApp {
+    pub(super) id: AppId,
+    pub(super) name: String,
+    /// When it was added, in milliseconds since 1970.
+    pub(super) added_ms: u64,
+    pub(super) machine: App,
+    /// The specs of the generations in use.
+    pub(super) specs: BTreeMap<Generation, Arc<AppSpec>>,
+    /// The newest generation, in use or withdrawn.
+    pub(super) newest: Generation,
+    pub(super) runs: BTreeMap<RunId, ManagedRun>,
+    pub(super) deaths: BTreeMap<SlotId, Death>,
+    /// Node's id for the next cluster worker.
+    pub(super) next_worker: u32,
+    /// Whether a Node program of this app proved ready by listening.
+    pub(super) listens: bool,
+    /// The sockets that the driver opened for the spec's `listen`.
+    pub(super) sockets: Sockets,
+    /// Whether the cluster thread knows the app.
+    pub(super) clustered: bool,
+    /// Ends of operations that are not told yet.
+    pub(super) held: Vec<Held>,
+    /// Whether the cluster thread is closing the app's listeners.
+    pub(super) closing: bool,
+    /// Runs that ended and whose last words are not known yet.
+    pub(super) stories: BTreeSet<RunId>,
+    /// Addresses that the workers of a cluster listen on.
+    pub(super) addresses: BTreeSet<String>,
+}
+
+/// The process of a run.
+pub(super) struct ManagedRun {
+    pub(super) record: RunRecord,
+    pub(super) pidfd: OwnedFd,
+    /// Whether it has a channel, known to the cluster thread.
+    pub(super) has_channel: bool,
+    /// Waits for the proof that it is ready.
+    pub(super) proof: Option<Watch>,
+    /// Waits for the exit of a process that is not our child.
+    pub(super) exit: Option<Watch>,
+}
+
+/// The end of an operation that is told when something else is true.
+pub(super) struct Held {
+    pub(super) op: OpId,
+    pub(super) result: Result<(), lifecycle::OpError>,
+    pub(super) until: Until,
+}
+
+/// What an end of an operation waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The cluster's listeners are closed.
+    Closed,
+    /// The last words of this run are known.
+    Story(RunId),
+}
+
+impl ManagedApp {
+    /// An app that nothing is known of but what is given.
+    pub(super) fn new(id: AppId, name: String, machine: App, added_ms: u64) -> ManagedApp {
+        let newest = machine.target();
+        ManagedApp {
+            id,
+            name,
+            added_ms,
+            machine,
+            specs: BTreeMap::new(),
+            newest,
+            runs: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            next_worker: 0,
+            listens: false,
+            sockets: Sockets::default(),
+            clustered: false,
+            held: Vec::new(),
+            closing: false,
+            stories: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+        }
+    }
+
+    /// The spec of a generation.
+    pub(super) fn spec(&self, generation: Generation) -> Option<&Arc<AppSpec>> {
+        self.specs.get(&generation)
+    }
+
+    /// The spec that the app is meant to run.
+    pub(super) fn target_spec(&self) -> Option<&Arc<AppSpec>> {
+        self.specs.get(&self.machine.target()).or_else(|| self.specs.values().next_back())
+    }
+
+    /// The run whose process this is.
+    pub(super) fn run_of(&self, pid: i32) -> Option<RunId> {
+        let (run, _) = self.runs.iter().find(|(_, run)| run.record.pid == Some(pid))?;
+        Some(*run)
+    }
+
+    /// Whether the run waits to be proved ready.
+    pub(super) fn is_starting(&self, run: RunId) -> bool {
+        match self.machine.run(run).map(|run| run.state) {
+            Some(RunState::Starting { .. }) => true,
+            Some(RunState::Online { .. } | RunState::Draining { .. }) | None => false,
+        }
+    }
+
+    /// What the cluster thread has to know of the app.
+    pub(super) fn cluster_config(&self, spec: &AppSpec) -> std::io::Result<AppConfig> {
+        Ok(AppConfig { policy: spec.effective_balance(), inherited: self.sockets.copies()? })
+    }
+
+    /// What is written to the keeper.
+    pub(super) fn record(&self) -> AppRecord {
+        AppRecord {
+            version: VERSION,
+            id: self.id,
+            name: self.name.clone(),
+            added_ms: self.added_ms,
+            machine: self.machine.clone(),
+            runs: self.runs.iter().map(|(id, run)| (*id, run.record.clone())).collect(),
+            deaths: self.deaths.clone(),
+            next_worker: self.next_worker,
+            listens: self.listens,
+            newest: self.newest,
+        }
+    }
+}
+
+impl ManagedRun {
+    /// Its process id.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.record.pid.and_then(Pid::from_raw)
+    }
+
+    /// Whether the process has ended, reaped or not.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut fds, Some(&now)) == Ok(1)
+    }
+
+    /// Sends a signal to the process itself.
+    pub(super) fn signal(&self, signal: i32) -> std::io::Result<()> {
+        musher_process::signal(self.pidfd.as_fd(), signal)
+    }
+}

@@ -1,0 +1,192 @@
+//! The first steps of a supervisor: take over from the keeper, start the threads, begin to serve.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+
+use musher_api::EventKind;
+use musher_cluster::{Cluster, FdStore, PRELOAD};
+use musher_process::cgroup::Cgroups;
+use musher_process::notify::NotifySocket;
+use musher_process::{Pid, Resource, Rlimit, own};
+use rustix::process::getrlimit;
+use tokio::sync::mpsc;
+
+use crate::control::{self, Events, News};
+use crate::home::{CONTROL_NAME, DaemonPids, Home};
+use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
+use crate::logs::{LogNotice, LogThread, LogTrouble};
+use crate::SupervisorError;
+
+use super::adopt::{self, Held};
+use super::operations::Operations;
+use super::records::names;
+use super::registry::LogRegistry;
+use super::sample::Samples;
+use super::{Chance, Driver, Sources, WAKES, Wake, World, launch};
+
+/// How many events of the cluster thread may wait.
+const CLUSTER_EVENTS: usize = 4096;
+/// How many notices of the log thread may wait.
+const LOG_NOTICES: usize = 64;
+
+/// The cluster thread puts its descriptors to the keeper.
+struct Store(KeeperLink);
+
+impl FdStore for Store {
+    fn put(&self, name: &str, fd: std::os::fd::BorrowedFd<'_>) {
+        self.0.put(name, fd);
+    }
+
+    fn put_bytes(&self, name: &str, bytes: &[u8]) {
+        self.0.put_bytes(name, bytes);
+    }
+
+    fn remove(&self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+/// The supervisor's whole life.
+pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), SupervisorError> {
+    let system = |step: &'static str| move |source: io::Error| SupervisorError::System { step, source };
+    own::set_subreaper().map_err(system("become a subreaper"))?;
+    // Without more descriptors a small team still works.
+    if let Err(error) = own::raise_nofile() {
+        tracing::warn!(%error, "the limit of open files stays");
+    }
+    let (link, inventory) = KeeperLink::connect(socket).map_err(SupervisorError::Keeper)?;
+    let Inventory { fds: mut held, exits, end_requested } = inventory;
+    let control = held.remove(CONTROL_NAME).ok_or(SupervisorError::NoControlSocket)?;
+    let keeper_pid = link.keeper_pid().map_or(0, Pid::as_raw);
+    if let Err(error) = home.record_pids(DaemonPids { keeper: keeper_pid, supervisor: Pid::own().as_raw() }) {
+        tracing::warn!(%error, "the pids of the daemon cannot be written to the lock file");
+    }
+
+    let (wakes, woken) = mpsc::channel(WAKES);
+    let (cluster_sink, cluster_events) = mpsc::channel(CLUSTER_EVENTS);
+    let cluster =
+        Cluster::start(Arc::new(Store(link.clone())), cluster_sink).map_err(system("start the cluster thread"))?;
+    let (notices, noticed) = mpsc::channel(LOG_NOTICES);
+    // A notice that finds no room is dropped: the thread never waits, and the same trouble is told again.
+    let logs = LogThread::start(&home, move |notice| drop(notices.try_send(notice))).map_err(system("start the log thread"))?;
+    let events = Events::new();
+    let registry = LogRegistry::new(home.clone(), logs.clone());
+    let (handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
+
+    let mut world = World::new(Parts { home, link: link.clone(), logs, cluster, events, wakes: wakes.clone(), registry }, &mut held)
+        .map_err(system("prepare for workers"))?;
+    world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, exit.status())));
+    world.events.publish(News::new(EventKind::SupervisorStarted, format!("process {}", Pid::own())));
+    let mut driver = Driver::adopt(world, held);
+    for exit in &exits {
+        link.forget_exit(exit);
+    }
+    if end_requested {
+        driver.begin_shutdown();
+    }
+
+    tokio::spawn(forward_notices(noticed, wakes.clone()));
+    tokio::spawn(forward_keeper(link.watch().map_err(system("watch the keeper"))?, wakes));
+    tokio::spawn(async move {
+        if let Err(error) = control::serve(UnixListener::from(control), handle).await {
+            tracing::error!(%error, "the control socket cannot be served");
+        }
+    });
+    driver.run(Sources { requests, wakes: woken, cluster: cluster_events }).await.map_err(system("receive signals"))
+}
+
+/// What the world is made of.
+struct Parts {
+    home: Home,
+    link: KeeperLink,
+    logs: crate::logs::LogHandle,
+    cluster: Cluster,
+    events: Events,
+    wakes: mpsc::Sender<Wake>,
+    registry: LogRegistry,
+}
+
+impl World {
+    fn new(parts: Parts, held: &mut Held) -> io::Result<World> {
+        let Parts { home, link, logs, cluster, events, wakes, registry } = parts;
+        let mut record = adopt::home_record(held);
+        let operations = Operations::restore(std::mem::take(&mut record.operations));
+        let notify = match held.remove(names::NOTIFY).map(NotifySocket::from_fd) {
+            Some(Ok(socket)) => socket,
+            Some(Err(_)) | None => {
+                let socket = NotifySocket::bind()?;
+                link.put(names::NOTIFY, socket.as_fd());
+                socket
+            }
+        };
+        let notify_address = notify.address()?;
+        let preload = launch::preload_path(home.root());
+        let preload = match launch::write_preload(&preload, PRELOAD) {
+            Ok(()) => Some(preload),
+            Err(error) => {
+                tracing::warn!(%error, "no preload for Node: workers that are replaced close idle connections at once");
+                None
+            }
+        };
+        let limit = getrlimit(Resource::Nofile);
+        let open_files = Rlimit { current: link.workers_open_files().or(limit.current), maximum: limit.maximum };
+        let cgroups = Cgroups::open(&record.home_id);
+        let mut world = World {
+            home,
+            record,
+            operations,
+            link,
+            logs,
+            cluster,
+            events,
+            wakes,
+            registry,
+            samples: Samples::default(),
+            notify,
+            notify_address,
+            cgroups,
+            open_files,
+            preload,
+            chance: Chance::new(),
+            keeper_exits: std::collections::HashMap::new(),
+        };
+        world.write_home();
+        Ok(world)
+    }
+}
+
+async fn forward_notices(mut notices: mpsc::Receiver<LogNotice>, wakes: mpsc::Sender<Wake>) {
+    while let Some(LogNotice { path, trouble, .. }) = notices.recv().await {
+        let path = path.display();
+        let text = match trouble {
+            LogTrouble::Losing { error } => format!("{path} cannot be written, lines are lost: {error}"),
+            LogTrouble::Recovered { lines, bytes } => {
+                format!("{path} can be written again; {lines} lines ({bytes} bytes) were lost")
+            }
+            LogTrouble::NotRotated { error } => format!("{path} cannot be rotated and grows: {error}"),
+        };
+        if wakes.send(Wake::Logs(text)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forward_keeper(mut keeper: KeeperWatch, wakes: mpsc::Sender<Wake>) {
+    loop {
+        let wake = match keeper.next().await {
+            KeeperEvent::Exit(exit) => Wake::KeeperReaped(exit),
+            KeeperEvent::EndRequested => Wake::Terminate,
+            KeeperEvent::Pong(_) => continue,
+            // It is told once: the driver tries until it has become the keeper.
+            KeeperEvent::Died => {
+                let _ = wakes.send(Wake::KeeperGone).await;
+                return;
+            }
+        };
+        if wakes.send(wake).await.is_err() {
+            return;
+        }
+    }
+}

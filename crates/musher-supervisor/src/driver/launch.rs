@@ -1,0 +1,191 @@
+//! From a spec to a process: arguments, environment, descriptors, limits.
+//!
+//! What a worker is told by its environment, besides what the user declared:
+//!
+//! | variable | value |
+//! |---|---|
+//! | `MUSHER_RUN` | `<run>@<home>`: marks every process of the run, so that none escapes a stop |
+//! | `MUSHER_APP`, `MUSHER_SLOT`, `MUSHER_INSTANCES` | name of the app, number of the slot, number of slots |
+//! | `NODE_APP_INSTANCE` | number of the slot |
+//! | `NOTIFY_SOCKET` | where to notify readiness (sd_notify(3)) |
+//! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sockets of the spec's `listen` (sd_listen_fds(3)), from descriptor 3 |
+//! | `PORT` | port of the first TCP entry of `listen`, unless the user declared it |
+//! | `NODE_CHANNEL_FD`, `NODE_UNIQUE_ID`, ... | Node's channel and cluster |
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use musher_core::spec::{AppSpec, ListenAddress, Runtime};
+use musher_core::{RunId, SlotId};
+use musher_process::{Credentials, Spawn};
+use rustix::process::{Resource, Rlimit};
+
+/// The first descriptor of socket activation.
+const FIRST_SOCKET: i32 = 3;
+
+/// Everything about one run that is not in the spec.
+pub(super) struct Launch<'a> {
+    pub(super) spec: &'a AppSpec,
+    pub(super) slot: SlotId,
+    /// The number of slots.
+    pub(super) instances: u32,
+    /// `<run>@<home>`.
+    pub(super) marker: &'a str,
+    /// Value of NOTIFY_SOCKET.
+    pub(super) notify: &'a str,
+    /// Node's id of this cluster worker.
+    pub(super) worker_id: u32,
+    /// The preload for Node, if it could be written.
+    pub(super) preload: Option<&'a Path>,
+    /// What to give as limit of open files unless the spec says another.
+    pub(super) open_files: Rlimit,
+    pub(super) out: OwnedFd,
+    pub(super) err: OwnedFd,
+    /// The worker's end of its channel.
+    pub(super) channel: Option<OwnedFd>,
+    /// The sockets of the spec's `listen`, in order.
+    pub(super) sockets: Vec<OwnedFd>,
+    /// The cgroup of the run.
+    pub(super) cgroup: Option<OwnedFd>,
+}
+
+/// The value of `MUSHER_RUN`.
+pub(super) fn marker(run: RunId, home_id: &str) -> String {
+    format!("{run}@{home_id}")
+}
+
+impl Launch<'_> {
+    /// What to spawn.
+    pub(super) fn into_spawn(self) -> Spawn {
+        let program = &self.spec.exec.program;
+        let mut args: Vec<OsString> = vec![program.file_name().unwrap_or(program.as_os_str()).to_owned()];
+        args.extend(self.spec.exec.args.iter().map(OsString::from));
+
+        let listen_pid = !self.sockets.is_empty();
+        let channel_number = FIRST_SOCKET + i32::try_from(self.sockets.len()).unwrap_or(0);
+        let env = self.environment(channel_number);
+        let limits = self.limits();
+        let user = self.spec.user.as_ref();
+        let credentials =
+            user.map(|user| Credentials { uid: user.uid, gid: user.gid, groups: user.groups.clone() });
+
+        let mut fds = vec![(self.out, 1), (self.err, 2)];
+        fds.extend(self.sockets.into_iter().zip(FIRST_SOCKET..));
+        fds.extend(self.channel.map(|channel| (channel, channel_number)));
+        Spawn {
+            program: program.clone(),
+            args,
+            env,
+            cwd: self.spec.cwd.clone(),
+            fds,
+            session: true,
+            limits,
+            nice: self.spec.limits.nice,
+            credentials,
+            listen_pid,
+            cgroup: self.cgroup,
+        }
+    }
+
+    fn environment(&self, channel_number: i32) -> Vec<(OsString, OsString)> {
+        let spec = self.spec;
+        let mut env: BTreeMap<&str, String> = BTreeMap::new();
+        env.extend(spec.base_env.iter().map(|(key, value)| (key.as_str(), value.clone())));
+        let port = spec.listen.iter().find_map(|listen| match &listen.address {
+            ListenAddress::Tcp(address) if address.port() != 0 => Some(address.port()),
+            ListenAddress::Tcp(_) | ListenAddress::Udp(_) | ListenAddress::Unix(_) => None,
+        });
+        env.extend(port.map(|port| ("PORT", port.to_string())));
+        env.extend(spec.env.iter().map(|(key, value)| (key.as_str(), value.clone())));
+
+        env.insert("MUSHER_RUN", self.marker.to_owned());
+        env.insert("MUSHER_APP", spec.name.clone());
+        env.insert("MUSHER_SLOT", self.slot.to_string());
+        env.insert("MUSHER_INSTANCES", self.instances.to_string());
+        env.insert("NODE_APP_INSTANCE", self.slot.to_string());
+        env.insert("NOTIFY_SOCKET", self.notify.to_owned());
+        if !self.sockets.is_empty() {
+            env.insert("LISTEN_FDS", self.sockets.len().to_string());
+            // Filled in by the child itself.
+            env.insert("LISTEN_PID", String::new());
+            let names = spec.listen.iter().map(|listen| listen.name.as_deref().unwrap_or("unknown"));
+            env.insert("LISTEN_FDNAMES", names.collect::<Vec<_>>().join(":"));
+        }
+        if self.channel.is_some() {
+            env.insert("NODE_CHANNEL_FD", channel_number.to_string());
+            env.insert("NODE_CHANNEL_SERIALIZATION_MODE", "json".to_owned());
+        }
+        if spec.exec.runtime == Runtime::NodeCluster {
+            env.insert("NODE_UNIQUE_ID", self.worker_id.to_string());
+            if let Some(preload) = self.preload {
+                let own = env.remove("NODE_OPTIONS");
+                env.insert("NODE_OPTIONS", node_options(own.as_deref(), preload));
+            }
+        }
+        env.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
+    }
+
+    fn limits(&self) -> Vec<(Resource, Rlimit)> {
+        let asked = &self.spec.limits;
+        let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+        let open_files = asked.open_files.map_or_else(|| self.open_files.clone(), both);
+        let mut limits = vec![(Resource::Nofile, open_files)];
+        let pairs = [
+            (Resource::As, asked.address_space_bytes),
+            (Resource::Core, asked.core_bytes),
+            (Resource::Cpu, asked.cpu_seconds),
+            (Resource::Nproc, asked.processes),
+        ];
+        limits.extend(pairs.into_iter().filter_map(|(resource, value)| Some((resource, both(value?)))));
+        limits
+    }
+}
+
+/// NODE_OPTIONS with the preload before the user's own options. Node splits at spaces, except within double quotes,
+/// where `\` escapes (Node's doc/api/cli.md, NODE_OPTIONS).
+fn node_options(own: Option<&str>, preload: &Path) -> String {
+    let path = preload.display().to_string().replace('\\', r"\\").replace('"', "\\\"");
+    let require = format!("--require \"{path}\"");
+    match own {
+        Some(own) if !own.trim().is_empty() => format!("{require} {own}"),
+        _ => require,
+    }
+}
+
+/// Where the preload of this version is, once written.
+pub(super) fn preload_path(home: &Path) -> PathBuf {
+    home.join(format!("preload-{}.cjs", env!("CARGO_PKG_VERSION")))
+}
+
+/// Writes the preload, so that workers that start can read it: a new file is moved over the old one, since a worker may
+/// read it at any moment.
+pub(super) fn write_preload(path: &Path, text: &str) -> std::io::Result<()> {
+    if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::node_options;
+
+    #[test]
+    fn the_preload_goes_before_the_users_options() {
+        assert_eq!(
+            node_options(Some("--max-old-space-size=100"), Path::new("/h/p.cjs")),
+            r#"--require "/h/p.cjs" --max-old-space-size=100"#
+        );
+    }
+
+    #[test]
+    fn a_home_with_spaces_and_quotes_is_quoted() {
+        assert_eq!(node_options(None, Path::new(r#"/a b/"c\d.cjs"#)), r#"--require "/a b/\"c\\d.cjs""#);
+    }
+}

@@ -1,0 +1,292 @@
+//! The driver: it turns the world into inputs of the decisions, and carries out the effects that come back.
+//!
+//! One task owns every app. Whatever can happen is a [`Wake`] (or a [`Request`] of the control server); each is handled
+//! to its end before the next, and none of it waits for anything slow: processes are watched, probes and logs work
+//! beside it and wake it.
+//!
+//! # Order of writing and acting
+//!
+//! After each decision the app's record goes to the keeper, then the effects are carried out. Descriptors of a run are
+//! put before its process exists, the pidfd right after. So a supervisor that is killed between any two steps leaves a
+//! record from which [`adopt`] goes on: a process that the record does not know is found by its `MUSHER_RUN`.
+//!
+//! # Where things are
+//!
+//! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`exits`]: processes that end. [`requests`]:
+//! what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
+//! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
+//! [`boot`]: how it begins. [`wakes`]: what happens. [`registry`]: logs for the control server.
+
+mod adopt;
+mod app;
+mod boot;
+mod effects;
+mod exits;
+mod launch;
+mod operations;
+mod plan;
+mod readiness;
+mod registry;
+mod records;
+mod requests;
+mod sample;
+mod sockets;
+mod views;
+mod wakes;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use musher_api::EventKind;
+use musher_cluster::{Cluster, ClusterEvent};
+use musher_core::lifecycle::Input;
+use musher_core::{AppId, RunId, Time};
+use musher_process::cgroup::Cgroups;
+use musher_process::notify::NotifySocket;
+use musher_process::{ExitStatus, Rlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::control::{Events, News, Requests};
+use crate::home::Home;
+use crate::link::KeeperLink;
+use crate::logs::LogHandle;
+
+pub(crate) use self::boot::supervise;
+
+use self::app::ManagedApp;
+use self::operations::Operations;
+use self::records::{HomeRecord, names};
+use self::registry::LogRegistry;
+use self::sample::Samples;
+
+/// How many wakes may wait.
+const WAKES: usize = 1024;
+
+/// Everything that can happen, but for requests.
+#[derive(Debug)]
+pub(crate) enum Wake {
+    /// The proof that a run is ready came true.
+    Proved(RunId),
+    /// The process of an adopted run has ended.
+    Gone(RunId),
+    /// A run's output is written to its end; these are its last words on standard error.
+    LogsDone(RunId, Vec<String>),
+    /// Something happened in a Node channel or a listener.
+    Cluster(ClusterEvent),
+    /// Writing logs does not work, or works again.
+    Logs(String),
+    /// The keeper reaped this orphan.
+    KeeperReaped(crate::keeper::ExitRecord),
+    /// The keeper is gone.
+    KeeperGone,
+    /// Children of ours have ended.
+    ChildEnded,
+    /// Somebody notified over NOTIFY_SOCKET.
+    Notified,
+    /// The daemon is asked to end.
+    Terminate,
+    /// A deadline passed.
+    Deadline,
+}
+
+/// The driver's state.
+pub(crate) struct Driver {
+    world: World,
+    apps: BTreeMap<AppId, ManagedApp>,
+}
+
+/// What all apps share.
+struct World {
+    home: Home,
+    record: HomeRecord,
+    operations: Operations,
+    link: KeeperLink,
+    logs: LogHandle,
+    cluster: Cluster,
+    events: Events,
+    wakes: mpsc::Sender<Wake>,
+    samples: Samples,
+    notify: NotifySocket,
+    notify_address: String,
+    cgroups: Option<Cgroups>,
+    open_files: Rlimit,
+    preload: Option<PathBuf>,
+    chance: Chance,
+    registry: LogRegistry,
+    /// How orphans ended that the keeper reaped, until their pidfds tell that they did.
+    keeper_exits: HashMap<i32, ExitStatus>,
+}
+
+/// A small generator of chance (splitmix64) for jitter: seeded once, good enough to keep restarts apart.
+struct Chance(u64);
+
+/// Where the driver's wakes come from.
+pub(crate) struct Sources {
+    pub(crate) requests: Requests,
+    pub(crate) wakes: mpsc::Receiver<Wake>,
+    pub(crate) cluster: mpsc::Receiver<ClusterEvent>,
+}
+
+impl Driver {
+    /// Handles everything that happens until the daemon ends.
+    ///
+    /// # Errors
+    ///
+    /// When signals cannot be received: nothing works then.
+    pub(crate) async fn run(mut self, mut sources: Sources) -> io::Result<()> {
+        let mut child_ended = signal(SignalKind::child())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let notify = crate::watch::watch(self.world.notify.as_fd().try_clone_to_owned()?)?;
+        // Children that ended before the signal was listened to.
+        self.wake(Wake::ChildEnded);
+        while !self.has_ended() {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                Some(request) = sources.requests.recv() => self.answer(request),
+                Some(wake) = sources.wakes.recv() => self.wake(wake),
+                Some(event) = sources.cluster.recv() => self.wake(Wake::Cluster(event)),
+                Some(()) = child_ended.recv() => self.wake(Wake::ChildEnded),
+                Some(()) = terminate.recv() => self.wake(Wake::Terminate),
+                Ok(mut ready) = notify.readable() => {
+                    ready.clear_ready();
+                    self.wake(Wake::Notified);
+                }
+                () = until(deadline) => self.wake(Wake::Deadline),
+            }
+        }
+        self.farewell().await;
+        Ok(())
+    }
+
+    /// Gives an input to an app's decisions, writes, and carries out what they say, until nothing is left to do.
+    fn step(&mut self, app: AppId, input: Input) {
+        let Some(managed) = self.apps.get_mut(&app) else { return };
+        let world = &mut self.world;
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            let chance = &mut world.chance;
+            managed.machine.step(now(), &mut || chance.next(), input, &mut effects);
+            world.write_app(managed);
+            for effect in effects {
+                inputs.extend(world.carry_out(managed, effect));
+            }
+            managed.machine.carried_out();
+        }
+        world.drop_unused_specs(managed);
+        world.report_progress(managed);
+        if managed.machine.is_deleted() && managed.held.is_empty() {
+            self.remove(app);
+        }
+    }
+
+    /// Forgets an app that was deleted.
+    fn remove(&mut self, app: AppId) {
+        let Some(managed) = self.apps.remove(&app) else { return };
+        self.world.registry.remove(app);
+        self.world.link.remove(&names::app(app));
+        for generation in managed.specs.keys() {
+            self.world.link.remove(&names::spec(app, *generation));
+        }
+        self.world.events.publish(News::new(EventKind::Deleted, "deleted").of_app(managed.name, app.0));
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.apps.values().filter_map(|app| app.machine.next_deadline()).min()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.world.record.shutting_down && self.apps.is_empty()
+    }
+
+    /// The last words, when every app is gone: the keeper may end too.
+    async fn farewell(self) {
+        self.world.events.publish(News::new(EventKind::Shutdown, "the daemon ends"));
+        if let Some(cgroups) = &self.world.cgroups {
+            cgroups.clean();
+        }
+        self.world.link.shutdown();
+        // Let the control server send its last answers and events.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl World {
+    /// Writes an app's record ahead of acting on it.
+    fn write_app(&self, app: &ManagedApp) {
+        match serde_json::to_vec(&app.record()) {
+            Ok(bytes) => self.link.put_bytes(&names::app(app.id), &bytes),
+            Err(error) => tracing::error!(app = app.name, %error, "the app's record cannot be written"),
+        }
+    }
+
+    /// Writes the home's record.
+    fn write_home(&mut self) {
+        self.record.operations = self.operations.save();
+        match serde_json::to_vec(&self.record) {
+            Ok(bytes) => self.link.put_bytes(names::HOME, &bytes),
+            Err(error) => tracing::error!(%error, "the home's record cannot be written"),
+        }
+    }
+
+    fn drop_unused_specs(&self, app: &mut ManagedApp) {
+        if app.specs.len() < 2 {
+            return;
+        }
+        let used = app.machine.generations_in_use();
+        let id = app.id;
+        app.specs.retain(|generation, _| {
+            let keep = used.contains(generation);
+            if !keep {
+                self.link.remove(&names::spec(id, *generation));
+            }
+            keep
+        });
+    }
+}
+
+impl Chance {
+    fn new() -> Chance {
+        let mut seed = [0; 8];
+        // Without the kernel's randomness the clock has to do: this is only jitter.
+        if rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
+            seed = now().0.to_ne_bytes();
+        }
+        Chance(u64::from_ne_bytes(seed))
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0)
+    }
+}
+
+/// The time, on the clock that every supervisor since boot shares.
+pub(crate) fn now() -> Time {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
+    Time(seconds * 1000 + millis)
+}
+
+/// Milliseconds since 1970.
+fn wall_clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0)
+}
+
+/// A sleep until a deadline; for ever without one.
+async fn until(deadline: Option<Time>) {
+    match deadline {
+        // A millisecond more: our clock is cut to milliseconds, and a deadline is only passed when it is reached.
+        Some(deadline) => tokio::time::sleep(deadline.since(now()) + Duration::from_millis(1)).await,
+        None => std::future::pending().await,
+    }
+}

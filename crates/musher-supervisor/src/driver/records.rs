@@ -1,0 +1,139 @@
+//! What the driver writes to the keeper, so that a later supervisor can go on: the records of the home and of each app.
+//!
+//! Each record is one JSON document under one name. Fields may be added; unknown ones are ignored and missing ones have
+//! defaults, so that versions next to each other understand each other. A record whose `version` is larger than
+//! [`VERSION`] is not touched.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use musher_api::{Death, Operation, OperationRef, PlanStep};
+use musher_core::{AppId, Generation, RunId, SlotId};
+use musher_core::lifecycle::App;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The version of the records that this supervisor writes.
+pub(super) const VERSION: u32 = 1;
+/// How many operations that are done are remembered.
+pub(super) const REMEMBERED_OPERATIONS: usize = 64;
+/// How many requests are recognised when they come again.
+pub(super) const REMEMBERED_REQUESTS: usize = 128;
+
+/// What belongs to no app: counters, operations, requests.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct HomeRecord {
+    pub(super) version: u32,
+    /// Marks the workers of this home in their environment.
+    pub(super) home_id: String,
+    pub(super) next_app: u32,
+    pub(super) next_operation: u64,
+    pub(super) operations: Vec<Operation>,
+    pub(super) requests: VecDeque<AnsweredRequest>,
+    /// Set when everything is to be stopped and the daemon to end.
+    pub(super) shutting_down: bool,
+}
+
+/// A request that was answered, to be answered the same when it comes again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct AnsweredRequest {
+    pub(super) request_id: String,
+    pub(super) plan: Vec<PlanStep>,
+    pub(super) operations: Vec<OperationRef>,
+}
+
+/// One app, but for its specs, which have names of their own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct AppRecord {
+    pub(super) version: u32,
+    pub(super) id: AppId,
+    pub(super) name: String,
+    /// When it was added, in milliseconds since 1970.
+    pub(super) added_ms: u64,
+    /// The decisions.
+    pub(super) machine: App,
+    /// What is known of each run beyond the decisions.
+    pub(super) runs: BTreeMap<RunId, RunRecord>,
+    /// The last death in each slot.
+    #[serde(default)]
+    pub(super) deaths: BTreeMap<SlotId, Death>,
+    /// The worker id that the next worker of a Node cluster gets.
+    #[serde(default)]
+    pub(super) next_worker: u32,
+    /// Whether a Node program proved ready by listening before, so that it has to again.
+    #[serde(default)]
+    pub(super) listens: bool,
+    /// The newest generation.
+    pub(super) newest: Generation,
+}
+
+/// What is known of a run beyond the decisions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RunRecord {
+    pub(super) slot: SlotId,
+    pub(super) generation: Generation,
+    /// None until it was spawned.
+    pub(super) pid: Option<i32>,
+    /// When it was spawned, in milliseconds since 1970.
+    pub(super) started_ms: u64,
+    /// Whether it proved ready.
+    #[serde(default)]
+    pub(super) was_ready: bool,
+    /// Whether musher told it to end.
+    #[serde(default)]
+    pub(super) asked: bool,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("it is not what this version writes: {0}")]
+    Form(#[from] serde_json::Error),
+    #[error("it has version {0}, this supervisor knows {VERSION}")]
+    Version(u32),
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// Reads a record.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
+    let Versioned { version } = serde_json::from_slice(bytes)?;
+    if version > VERSION {
+        return Err(RecordError::Version(version));
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Names of things in the keeper.
+pub(super) mod names {
+    use musher_core::{AppId, Generation, RunId};
+
+    pub(in crate::driver) const HOME: &str = "home";
+    pub(in crate::driver) const NOTIFY: &str = "notify";
+    pub(in crate::driver) const RUN_PIDFD: &str = "pidfd";
+    pub(in crate::driver) const RUN_CHANNEL: &str = "channel";
+    pub(in crate::driver) const RUN_OUT: &str = "out";
+    pub(in crate::driver) const RUN_ERR: &str = "err";
+
+    pub(in crate::driver) fn app(app: AppId) -> String {
+        format!("app/{app}")
+    }
+
+    pub(in crate::driver) fn spec(app: AppId, generation: Generation) -> String {
+        format!("spec/{app}/{generation}")
+    }
+
+    pub(in crate::driver) fn run(run: RunId, part: &str) -> String {
+        format!("run/{run}/{part}")
+    }
+
+    /// A listening socket that the driver itself opened for the app's `listen` entry `n`.
+    pub(in crate::driver) fn socket(app: AppId, n: usize, slot: &str) -> String {
+        format!("socket/{app}/{n}/{slot}")
+    }
+}

@@ -1,0 +1,297 @@
+//! What users ask.
+
+use std::sync::Arc;
+
+use musher_api::{
+    Action, ActionRequest, ActionResponse, ApiError, EventKind, OperationKind, OperationRef, PlanAction, PlanStep,
+    SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
+};
+use musher_core::lifecycle::{App, Command, Input, Policy, SlotState, Target, Vacancy};
+use musher_core::spec::AppSpec;
+use musher_core::{AppId, Generation, OpId, SlotId};
+
+use crate::control::{News, Request};
+
+use super::app::ManagedApp;
+use super::plan::{self, Present};
+use super::records::{AnsweredRequest, REMEMBERED_REQUESTS, names};
+use super::{Driver, wall_clock_ms};
+
+/// The word for every app.
+const ALL: &str = "all";
+
+impl Driver {
+    /// Answers one request. An answer whose asker is gone is dropped.
+    pub(super) fn answer(&mut self, request: Request) {
+        match request {
+            Request::Status(reply) => drop(reply.send(Ok(self.status()))),
+            Request::Slots { target, reply } => {
+                let answer = match target.map(|target| self.find(&target)).transpose() {
+                    Ok(app) => Ok(self.rows(app)),
+                    Err(error) => Err(error),
+                };
+                drop(reply.send(answer));
+            }
+            Request::Apps(reply) => drop(reply.send(Ok(self.summaries()))),
+            Request::App { target, reply } => {
+                let answer = self.find(&target).and_then(|app| {
+                    let detail = self.detail(app);
+                    detail.map(Box::new).ok_or_else(|| ApiError::internal("the app's description is lost"))
+                });
+                drop(reply.send(answer));
+            }
+            Request::Start(request, reply) => drop(reply.send(self.start(*request))),
+            Request::Act(request, reply) => drop(reply.send(self.act(&request))),
+            Request::Operation { id, reply } => {
+                let follow = self.world.operations.follow(id);
+                let unknown = || {
+                    ApiError::not_found(format!("there is no operation {id}"))
+                        .with_hint("operations that ended are remembered only for a while")
+                };
+                drop(reply.send(follow.ok_or_else(unknown)));
+            }
+            Request::Send(request, reply) => drop(reply.send(self.send(&request))),
+            Request::Shutdown(request, reply) => drop(reply.send(Ok(self.shutdown(&request)))),
+        }
+    }
+
+    /// The app of a name or id.
+    fn find(&self, target: &str) -> Result<AppId, ApiError> {
+        let by_id = target.parse().ok().map(AppId).filter(|id| self.apps.contains_key(id));
+        let by_name = || self.apps.values().find(|app| app.name == target).map(|app| app.id);
+        by_id.or_else(by_name).ok_or_else(|| {
+            let error = ApiError::not_found(format!("there is no app {target:?}"));
+            let nearest = self.apps.values().map(|app| (strsim::damerau_levenshtein(&app.name, target), &app.name));
+            match nearest.min() {
+                Some((distance, name)) if distance <= 1 + target.len() / 3 => {
+                    error.with_hint(format!("did you mean {name:?}?"))
+                }
+                Some(_) => error.with_hint("`musher list` shows all apps"),
+                None => error.with_hint("no app was started yet: `musher start FILE`"),
+            }
+        })
+    }
+
+    fn find_all(&self, targets: &[String]) -> Result<Vec<AppId>, ApiError> {
+        let mut found = Vec::new();
+        for target in targets {
+            let apps = if target == ALL { self.apps.keys().copied().collect() } else { vec![self.find(target)?] };
+            found.extend(apps.into_iter().filter(|app| !found.contains(app)).collect::<Vec<_>>());
+        }
+        Ok(found)
+    }
+
+    fn answered(&self, request_id: &str) -> Option<&AnsweredRequest> {
+        self.world.record.requests.iter().find(|answered| answered.request_id == request_id)
+    }
+
+    /// Writes that operations were begun for a request, before anything is done for them.
+    fn remember(&mut self, request_id: &str, plan: Vec<PlanStep>, operations: Vec<OperationRef>) {
+        let requests = &mut self.world.record.requests;
+        requests.push_back(AnsweredRequest { request_id: request_id.to_owned(), plan, operations });
+        if requests.len() > REMEMBERED_REQUESTS {
+            requests.pop_front();
+        }
+        self.world.write_home();
+    }
+
+    fn begin(&mut self, app: AppId, name: &str, kind: OperationKind) -> (OpId, OperationRef) {
+        self.world.record.next_operation += 1;
+        let op = OpId(self.world.record.next_operation);
+        (op, self.world.operations.begin(op, app, name, kind))
+    }
+
+    fn refuse_when_ending(&self) -> Result<(), ApiError> {
+        if self.world.record.shutting_down {
+            return Err(ApiError::unavailable("the daemon is ending").with_hint("try again when it has ended"));
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, request: &ActionRequest) -> Result<ActionResponse, ApiError> {
+        if let Some(answered) = self.answered(&request.request_id) {
+            return Ok(ActionResponse { operations: answered.operations.clone() });
+        }
+        self.refuse_when_ending()?;
+        let apps = self.find_all(&request.targets)?;
+        let mut begun = Vec::new();
+        let mut operations = Vec::new();
+        for app in apps {
+            let name = self.apps.get(&app).map(|app| app.name.clone()).unwrap_or_default();
+            let (op, reference) = self.begin(app, &name, request.action.into());
+            begun.push((app, op));
+            operations.push(reference);
+        }
+        self.remember(&request.request_id, Vec::new(), operations.clone());
+        for (app, op) in begun {
+            let command = match request.action {
+                Action::Start => Command::Start { target: None },
+                Action::Stop => Command::Stop,
+                Action::Restart => Command::Restart { target: None },
+                Action::Reload => Command::Reload { target: self.next_generation(app, None) },
+                Action::Delete => Command::Delete,
+                Action::Scale { to } => Command::Scale { to },
+                Action::Signal { signal } => {
+                    self.signal_workers(app, op, signal);
+                    continue;
+                }
+            };
+            self.step(app, Input::Command { op, command });
+        }
+        Ok(ActionResponse { operations })
+    }
+
+    fn signal_workers(&mut self, id: AppId, op: OpId, signal: i32) {
+        let Some(app) = self.apps.get(&id) else { return };
+        let failures: Vec<String> = app
+            .runs
+            .values()
+            .filter_map(|run| run.signal(signal).err().map(|error| format!("process {:?}: {error}", run.record.pid)))
+            .collect();
+        let name = musher_process::exit::signal_name(signal);
+        let news = News::new(EventKind::Signalled, format!("got {name}, as asked"));
+        self.world.events.publish(news.of_app(&app.name, id.0));
+        let result = match failures.first() {
+            None => Ok(()),
+            Some(first) => Err((ApiError::internal(format!("{name} could not be sent: {first}")), None)),
+        };
+        self.world.operations.finish(op, result);
+        self.world.write_home();
+    }
+
+    fn start(&mut self, request: StartRequest) -> Result<StartResponse, ApiError> {
+        if let Some(answered) = self.answered(&request.request_id) {
+            return Ok(StartResponse { plan: answered.plan.clone(), operations: answered.operations.clone() });
+        }
+        self.refuse_when_ending()?;
+        let plan: Vec<PlanStep> = request.specs.iter().map(|spec| self.plan(spec, request.force)).collect();
+        if request.dry_run {
+            return Ok(StartResponse { plan, operations: Vec::new() });
+        }
+        let mut commands = Vec::new();
+        let mut operations = Vec::new();
+        for (spec, step) in request.specs.into_iter().zip(&plan) {
+            let app = self.app_for(&spec);
+            for (kind, command) in self.commands(app, spec, step) {
+                let (op, reference) = self.begin(app, &step.app, kind);
+                commands.push((app, Input::Command { op, command }));
+                operations.push(reference);
+            }
+        }
+        self.remember(&request.request_id, plan.clone(), operations.clone());
+        for (app, command) in commands {
+            self.step(app, command);
+        }
+        Ok(StartResponse { plan, operations })
+    }
+
+    fn plan(&self, spec: &AppSpec, force: bool) -> PlanStep {
+        let app = self.apps.values().find(|app| app.name == spec.name);
+        let present = app.and_then(|app| {
+            let down = |state: &SlotState| {
+                matches!(state, SlotState::Vacant(Vacancy::GaveUp { .. } | Vacancy::Ended { .. }))
+            };
+            Some(Present {
+                spec: app.target_spec()?,
+                instances: u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX),
+                wanted: app.machine.is_wanted(),
+                down: app.machine.slots().iter().any(|slot| down(&slot.state)),
+            })
+        });
+        plan::step(present, spec, force)
+    }
+
+    /// The app of this spec's name; a new one, stopped, if there is none.
+    fn app_for(&mut self, spec: &AppSpec) -> AppId {
+        if let Some(app) = self.apps.values().find(|app| app.name == spec.name) {
+            return app.id;
+        }
+        self.world.record.next_app += 1;
+        let id = AppId(self.world.record.next_app);
+        let generation = Generation(1);
+        let machine = App::new(id, spec.instances, Target { generation, policy: Policy::from(spec) });
+        let mut app = ManagedApp::new(id, spec.name.clone(), machine, wall_clock_ms());
+        self.world.write_spec(&mut app, generation, Arc::new(spec.clone()));
+        self.world.write_app(&app);
+        self.world.registry.insert(id, &app.name, &spec.logs);
+        self.world.events.publish(News::new(EventKind::Added, "added").of_app(&app.name, id.0));
+        self.apps.insert(id, app);
+        id
+    }
+
+    /// The commands of a step of a plan.
+    fn commands(&mut self, id: AppId, spec: AppSpec, step: &PlanStep) -> Vec<(OperationKind, Command)> {
+        let slots = self.apps.get(&id).map_or(0, |app| app.machine.slots().len());
+        let scale = (slots != usize::try_from(spec.instances).unwrap_or(usize::MAX))
+            .then_some((OperationKind::Scale, Command::Scale { to: spec.instances }));
+        let logs = spec.logs.clone();
+        let first = match step.action {
+            PlanAction::Start if step.instances_before == 0 => {
+                return vec![(OperationKind::Start, Command::Start { target: None })];
+            }
+            PlanAction::Start => {
+                let command = Command::Start { target: self.next_generation(id, Some(spec)) };
+                // A stopped app takes its new number of slots before it starts.
+                return scale.into_iter().chain([(OperationKind::Start, command)]).collect();
+            }
+            PlanAction::Reload => {
+                let target = self.next_generation(id, Some(spec));
+                Some((OperationKind::Reload, Command::Reload { target }))
+            }
+            PlanAction::Restart => Some((OperationKind::Restart, Command::Restart { target: None })),
+            PlanAction::Scale | PlanAction::Update | PlanAction::None => None,
+        };
+        if let Some(app) = self.apps.get(&id) {
+            self.world.registry.insert(id, &app.name, &logs);
+        }
+        first.into_iter().chain(scale).collect()
+    }
+
+    /// A new generation of an app: of this spec, or of the same as before.
+    fn next_generation(&mut self, id: AppId, spec: Option<AppSpec>) -> Option<Target> {
+        let app = self.apps.get_mut(&id)?;
+        let spec = spec.map(Arc::new).or_else(|| app.target_spec().cloned())?;
+        let generation = Generation(app.newest.0 + 1);
+        let policy = Policy::from(&*spec);
+        self.world.write_spec(app, generation, spec);
+        Some(Target { generation, policy })
+    }
+
+    fn send(&mut self, request: &SendRequest) -> Result<SendResponse, ApiError> {
+        let id = self.find(&request.target)?;
+        let Some(app) = self.apps.get(&id) else { return Ok(SendResponse { workers: 0 }) };
+        let wanted = |slot: SlotId| request.slot.is_none_or(|asked| asked == slot.0);
+        let runs: Vec<_> =
+            app.runs.iter().filter(|(_, run)| run.has_channel && wanted(run.record.slot)).map(|(id, _)| *id).collect();
+        if runs.is_empty() {
+            return Err(ApiError::conflict(format!("{} has no worker with a channel to send to", app.name))
+                .with_hint("only Node programs have one"));
+        }
+        for run in &runs {
+            self.world.cluster.send(*run, request.message.clone());
+        }
+        Ok(SendResponse { workers: u32::try_from(runs.len()).unwrap_or(u32::MAX) })
+    }
+
+    fn shutdown(&mut self, _request: &ShutdownRequest) -> ShutdownResponse {
+        let apps = self.begin_shutdown();
+        let pid = |pid: Option<musher_process::Pid>| pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or(0);
+        ShutdownResponse {
+            apps,
+            supervisor_pid: pid(Some(musher_process::Pid::own())),
+            keeper_pid: pid(self.world.link.keeper_pid()),
+        }
+    }
+}
+
+impl super::World {
+    /// Writes the spec of a new generation, where it outlives this process.
+    fn write_spec(&self, app: &mut ManagedApp, generation: Generation, spec: Arc<AppSpec>) {
+        match serde_json::to_vec(&*spec) {
+            Ok(bytes) => self.link.put_bytes(&names::spec(app.id, generation), &bytes),
+            Err(error) => tracing::error!(app = app.name, %error, "the app's description cannot be written"),
+        }
+        app.specs.insert(generation, spec);
+        app.newest = app.newest.max(generation);
+    }
+}

@@ -1,0 +1,278 @@
+//! The sockets of a spec's `listen`: opened before the first worker, kept until the app stops, the same over restarts
+//! and reloads. Workers inherit them (socket activation) or, in a Node cluster, ask for them by number.
+//!
+//! With `balance = "shared"` all slots have one socket. With `kernel` each slot has its own in a SO_REUSEPORT group, and
+//! new connections go only to slots with a worker that is online, while there is one. What already waits in the queue
+//! of a slot without a worker waits for its successor; the queue of a slot that is scaled away is lost, which is why
+//! `shared` is the default for programs that cannot be handed connections. Unix sockets are always shared, UDP too.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use musher_core::spec::{AppSpec, Balance, Listen, ListenAddress};
+use musher_core::{AppId, SlotId};
+use musher_process::net::reuseport::{self, Members};
+use musher_process::net::tcp::Membership;
+use musher_process::net::{self, tcp, udp, unix};
+
+use crate::link::KeeperLink;
+
+use super::records::names;
+
+/// The slot part of the name of a socket that all slots share.
+const ALL: &str = "all";
+
+/// The sockets of an app, one entry for each of its `listen`, in order.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    address: ListenAddress,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Shared(OwnedFd),
+    Group { members: Members<SlotId>, sockets: BTreeMap<SlotId, OwnedFd> },
+}
+
+/// Why a socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{}", hint(.source))]
+pub(super) struct SocketError {
+    address: ListenAddress,
+    source: io::Error,
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has this port, find it with `ss -ltnp`",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 and foreign directories need more rights",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
+}
+
+impl Sockets {
+    /// The sockets for a worker of `slot`, duplicates of ours. Opens what is not open yet, and puts it to the keeper.
+    pub(super) fn open(
+        &mut self,
+        app: AppId,
+        spec: &AppSpec,
+        slot: SlotId,
+        link: &KeeperLink,
+    ) -> Result<Vec<OwnedFd>, SocketError> {
+        self.drop_changed(app, spec, link);
+        for (n, listen) in spec.listen.iter().enumerate() {
+            let failed = |source| SocketError { address: listen.address.clone(), source };
+            match self.entries.get_mut(n) {
+                None => {
+                    let entry = Entry::open(listen, spec.effective_balance(), slot).map_err(failed)?;
+                    entry.put(app, n, link);
+                    self.entries.push(entry);
+                }
+                Some(entry) => {
+                    if entry.join(listen, slot).map_err(failed)? {
+                        entry.put(app, n, link);
+                    }
+                }
+            }
+        }
+        let copies = self.entries.iter().map(|entry| {
+            let failed = |source| SocketError { address: entry.address.clone(), source };
+            entry.socket(slot).map_err(failed)
+        });
+        copies.collect()
+    }
+
+    /// Duplicates of the sockets that are open, in order, of any slot.
+    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        self.entries.iter().map(|entry| entry.socket(SlotId(0))).collect()
+    }
+
+    /// Takes over what the keeper held.
+    pub(super) fn restore(app: AppId, spec: &AppSpec, held: &mut BTreeMap<String, OwnedFd>) -> Sockets {
+        let mut entries = Vec::new();
+        for (n, listen) in spec.listen.iter().enumerate() {
+            let kind = if let Some(socket) = held.remove(&names::socket(app, n, ALL)) {
+                Kind::Shared(socket)
+            } else {
+                let prefix = names::socket(app, n, "");
+                let of_slots: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+                let mut sockets = BTreeMap::new();
+                for name in of_slots {
+                    let slot = name.strip_prefix(&prefix).and_then(|slot| slot.parse().ok().map(SlotId));
+                    if let (Some(slot), Some(socket)) = (slot, held.remove(&name)) {
+                        sockets.insert(slot, socket);
+                    }
+                }
+                if sockets.is_empty() {
+                    break;
+                }
+                // The order of the group is not known any more, so nothing is steered until it is opened anew.
+                Kind::Group { members: Members::from_order(Vec::new()), sockets }
+            };
+            entries.push(Entry { address: listen.address.clone(), kind });
+        }
+        Sockets { entries }
+    }
+
+    /// Gives new connections to these slots only.
+    pub(super) fn steer(&self, serving: &[SlotId]) {
+        for entry in &self.entries {
+            let Kind::Group { members, sockets } = &entry.kind else { continue };
+            let Some(any) = sockets.values().next() else { continue };
+            let indices: Vec<u32> =
+                serving.iter().filter_map(|slot| u32::try_from(members.index(*slot)?).ok()).collect();
+            if let Err(error) = reuseport::steer(any, &indices) {
+                tracing::warn!(address = %entry.address, %error, "connections cannot be steered");
+            }
+        }
+    }
+
+    /// A slot is no longer part of the app.
+    pub(super) fn retire(&mut self, slot: SlotId, app: AppId, link: &KeeperLink) {
+        for (n, entry) in self.entries.iter_mut().enumerate() {
+            if let Kind::Group { members, sockets } = &mut entry.kind
+                && sockets.remove(&slot).is_some()
+            {
+                members.leave(slot);
+                link.remove(&names::socket(app, n, &slot.to_string()));
+            }
+        }
+    }
+
+    /// Closes everything: the ports are free afterwards.
+    pub(super) fn close(&mut self, app: AppId, link: &KeeperLink) {
+        for (n, entry) in self.entries.drain(..).enumerate() {
+            entry.close(app, n, link);
+        }
+    }
+
+    /// Address and owning slot of each socket, with the length of its queue where that is known.
+    pub(super) fn list(&self) -> Vec<(String, Option<SlotId>, Option<u32>)> {
+        let mut list = Vec::new();
+        for entry in &self.entries {
+            let queue = |socket: &OwnedFd| match entry.address {
+                ListenAddress::Tcp(_) => tcp::listen_state(socket).ok().map(|state| state.queued),
+                ListenAddress::Udp(_) | ListenAddress::Unix(_) => None,
+            };
+            match &entry.kind {
+                Kind::Shared(socket) => list.push((entry.address.to_string(), None, queue(socket))),
+                Kind::Group { sockets, .. } => list.extend(
+                    sockets.iter().map(|(slot, socket)| (entry.address.to_string(), Some(*slot), queue(socket))),
+                ),
+            }
+        }
+        list
+    }
+
+    /// A reload may bring other addresses: what is no longer wanted is closed, from the first difference on, since
+    /// workers know their sockets by position.
+    fn drop_changed(&mut self, app: AppId, spec: &AppSpec, link: &KeeperLink) {
+        let same = self.entries.iter().zip(&spec.listen).take_while(|(entry, listen)| entry.address == listen.address);
+        let keep = same.count();
+        for (n, entry) in self.entries.drain(keep..).enumerate() {
+            entry.close(app, keep + n, link);
+        }
+    }
+}
+
+impl Entry {
+    fn open(listen: &Listen, balance: Balance, slot: SlotId) -> io::Result<Entry> {
+        let grouped = balance == Balance::Kernel && matches!(listen.address, ListenAddress::Tcp(_));
+        let membership = if grouped { Membership::Founds } else { Membership::Alone };
+        let socket = open(listen, membership)?;
+        let kind = if grouped {
+            Kind::Group { members: Members::from_order(vec![slot]), sockets: BTreeMap::from([(slot, socket)]) }
+        } else {
+            Kind::Shared(socket)
+        };
+        Ok(Entry { address: listen.address.clone(), kind })
+    }
+
+    /// Makes sure that `slot` has a socket; whether one was made.
+    fn join(&mut self, listen: &Listen, slot: SlotId) -> io::Result<bool> {
+        let Kind::Group { members, sockets } = &mut self.kind else { return Ok(false) };
+        if sockets.contains_key(&slot) {
+            return Ok(false);
+        }
+        // Port 0 was chosen by the first member.
+        let mut listen = listen.clone();
+        if let (ListenAddress::Tcp(address), Some(first)) = (&mut listen.address, sockets.values().next()) {
+            address.set_port(net::local_address(first)?.port());
+        }
+        sockets.insert(slot, open(&listen, Membership::Joins)?);
+        members.join(slot);
+        Ok(true)
+    }
+
+    /// The socket of a slot, or of any other if it has none.
+    fn socket(&self, slot: SlotId) -> io::Result<OwnedFd> {
+        let socket = match &self.kind {
+            Kind::Shared(socket) => Some(socket),
+            Kind::Group { sockets, .. } => sockets.get(&slot).or_else(|| sockets.values().next()),
+        };
+        socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.try_clone()
+    }
+
+    fn put(&self, app: AppId, n: usize, link: &KeeperLink) {
+        match &self.kind {
+            Kind::Shared(socket) => link.put(&names::socket(app, n, ALL), socket.as_fd()),
+            Kind::Group { sockets, .. } => {
+                for (slot, socket) in sockets {
+                    link.put(&names::socket(app, n, &slot.to_string()), socket.as_fd());
+                }
+            }
+        }
+    }
+
+    fn close(self, app: AppId, n: usize, link: &KeeperLink) {
+        match self.kind {
+            Kind::Shared(_) => link.remove(&names::socket(app, n, ALL)),
+            Kind::Group { sockets, .. } => {
+                for slot in sockets.keys() {
+                    link.remove(&names::socket(app, n, &slot.to_string()));
+                }
+            }
+        }
+        if let ListenAddress::Unix(path) = &self.address
+            && let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "the socket's file stays");
+        }
+    }
+}
+
+/// Opens a socket as programs expect it from socket activation: listening, and blocking (systemd.socket(5)).
+fn open(listen: &Listen, membership: Membership) -> io::Result<OwnedFd> {
+    let socket = match &listen.address {
+        ListenAddress::Tcp(address) => open_tcp(*address, membership)?,
+        ListenAddress::Udp(address) => udp::bind(*address, false, false)?,
+        ListenAddress::Unix(path) => open_unix(path)?,
+    };
+    if !matches!(listen.address, ListenAddress::Udp(_)) {
+        net::listen(&socket, listen.backlog)?;
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket)
+}
+
+fn open_tcp(address: SocketAddr, membership: Membership) -> io::Result<OwnedFd> {
+    if address.ip() == std::net::Ipv6Addr::UNSPECIFIED {
+        return tcp::bind_any(address.port(), membership);
+    }
+    tcp::bind(address, false, membership)
+}
+
+fn open_unix(path: &Path) -> io::Result<OwnedFd> {
+    unix::bind(path, unix::Access::default()).map(|(socket, _)| socket)
+}

@@ -1,0 +1,232 @@
+//! What users see: rows, summaries and details, made when somebody asks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use musher_api::{
+    AppDetail, AppSummary, Listener, LogFiles, Mode, ProcessStatus, Progress, RunDetail, RunState, SlotDetail, SlotRow,
+    SlotStatus, Status,
+};
+use musher_core::SlotId;
+use musher_core::lifecycle::{self, SlotState, Vacancy};
+use musher_core::spec::AppSpec;
+use musher_process::Pid;
+use musher_process::stat::{ProcessStat, since_boot};
+
+use crate::logs::LogPaths;
+
+use super::app::ManagedApp;
+use super::{Driver, World, now, wall_clock_ms};
+
+impl Driver {
+    pub(super) fn status(&self) -> Status {
+        let workers = self.apps.values().map(|app| app.runs.len()).sum::<usize>();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api_version: musher_api::API_VERSION,
+            home: self.world.home.root().display().to_string(),
+            supervisor: process_status(Some(Pid::own())),
+            keeper: process_status(self.world.link.keeper_pid()),
+            apps: count(self.apps.len()),
+            workers: count(workers),
+        }
+    }
+
+    pub(super) fn rows(&mut self, only: Option<musher_core::AppId>) -> Vec<SlotRow> {
+        let Driver { world, apps } = self;
+        let shown = apps.values().filter(|app| only.is_none_or(|only| app.id == only));
+        shown.flat_map(|app| world.app_rows(app)).collect()
+    }
+
+    pub(super) fn summaries(&mut self) -> Vec<AppSummary> {
+        let Driver { world, apps } = self;
+        let summary = |app: &ManagedApp| {
+            let rows = world.app_rows(app);
+            AppSummary {
+                app: app.name.clone(),
+                id: app.id.0,
+                mode: rows.first().map_or(Mode::Fork, |row| row.mode),
+                running: app.machine.is_wanted(),
+                instances: count(app.machine.slots().len()),
+                online: app.machine.ready_slots(),
+                restarts: rows.iter().map(|row| row.restarts).sum(),
+                memory_bytes: rows.iter().map(|row| row.memory_bytes).sum(),
+                cpu_percent: rows.iter().map(|row| row.cpu_percent).sum(),
+                generation: app.machine.target().0.into(),
+                program: app.target_spec().map(|spec| program(spec)).unwrap_or_default(),
+            }
+        };
+        apps.values().map(summary).collect()
+    }
+
+    pub(super) fn detail(&mut self, id: musher_core::AppId) -> Option<AppDetail> {
+        let Driver { world, apps } = self;
+        let app = apps.get(&id)?;
+        let spec = Arc::clone(app.target_spec()?);
+        let rows = world.app_rows(app);
+        let slots = rows.into_iter().map(|row| world.slot_detail(app, row)).collect();
+        let files = LogPaths::new(&world.home, &app.name, &spec.logs);
+        let mut shown = (*spec).clone();
+        shown.instances = count(app.machine.slots().len());
+        Some(AppDetail {
+            app: app.name.clone(),
+            id: app.id.0,
+            mode: spec.exec.runtime.into(),
+            balance: spec.effective_balance(),
+            running: app.machine.is_wanted(),
+            generation: app.machine.target().0.into(),
+            added_ms: app.added_ms,
+            slots,
+            listeners: listeners(app, &spec),
+            log_files: LogFiles { out: files.out.display().to_string(), err: files.err.display().to_string() },
+            operation: world.operations.newest_of(app.id),
+            spec: shown,
+        })
+    }
+}
+
+impl World {
+    fn app_rows(&mut self, app: &ManagedApp) -> Vec<SlotRow> {
+        let runs: BTreeMap<_, _> = app.machine.runs().collect();
+        let slots = (0u32..).map(SlotId).zip(app.machine.slots());
+        slots.map(|(id, slot)| self.row(app, id, slot, &runs)).collect()
+    }
+
+    fn row(
+        &mut self,
+        app: &ManagedApp,
+        id: SlotId,
+        slot: &lifecycle::Slot,
+        runs: &BTreeMap<musher_core::RunId, &lifecycle::Run>,
+    ) -> SlotRow {
+        let draining = || runs.iter().find(|(_, run)| run.slot == id && run.is_draining()).map(|(run, _)| *run);
+        let shown = app.machine.occupant(id).map(|(run, _)| run).or_else(draining);
+        let successor = match &slot.state {
+            SlotState::Replacing { new, .. } if Some(*new) != shown => Some(*new),
+            SlotState::Replacing { .. } | SlotState::Filled { .. } | SlotState::Vacant(_) => None,
+        };
+        let status = match shown.and_then(|run| runs.get(&run)).map(|run| run.state) {
+            Some(lifecycle::RunState::Starting { .. }) => SlotStatus::Starting,
+            Some(lifecycle::RunState::Online { .. }) => SlotStatus::Online,
+            Some(lifecycle::RunState::Draining { .. }) => SlotStatus::Draining,
+            None => vacancy(&slot.state),
+        };
+        let managed = shown.and_then(|run| Some((run, app.runs.get(&run)?)));
+        let pid = managed.and_then(|(_, run)| run.pid());
+        let usage = match (managed, pid) {
+            (Some((run, _)), Some(pid)) => self.samples.measure(run, pid, now()),
+            _ => super::sample::Usage::default(),
+        };
+        let generation = managed.map_or(slot.generation, |(_, run)| run.record.generation);
+        let retry_in_ms = match &slot.state {
+            SlotState::Vacant(Vacancy::Backoff { until, .. }) => {
+                Some(u64::try_from(until.since(now()).as_millis()).unwrap_or(u64::MAX))
+            }
+            SlotState::Vacant(_) | SlotState::Filled { .. } | SlotState::Replacing { .. } => None,
+        };
+        SlotRow {
+            app: app.name.clone(),
+            id: app.id.0,
+            slot: id.0,
+            pid: pid.and_then(number),
+            status,
+            restarts: slot.restarts,
+            uptime_ms: managed.map_or(0, |(_, run)| wall_clock_ms().saturating_sub(run.record.started_ms)),
+            memory_bytes: usage.memory_bytes,
+            cpu_percent: usage.cpu_percent,
+            mode: app.spec(generation).or(app.target_spec()).map_or(Mode::Fork, |spec| spec.exec.runtime.into()),
+            generation: generation.0.into(),
+            successor_pid: successor.and_then(|run| app.runs.get(&run)?.pid()).and_then(number),
+            retry_in_ms,
+        }
+    }
+
+    fn slot_detail(&mut self, app: &ManagedApp, row: SlotRow) -> SlotDetail {
+        let slot = SlotId(row.slot);
+        let mut runs = Vec::new();
+        for (id, run) in app.machine.runs().filter(|(_, run)| run.slot == slot) {
+            let Some(managed) = app.runs.get(&id) else { continue };
+            let usage = managed.pid().map(|pid| self.samples.measure(id, pid, now())).unwrap_or_default();
+            runs.push(RunDetail {
+                run: id.0,
+                pid: managed.pid().and_then(number).unwrap_or(0),
+                state: match run.state {
+                    lifecycle::RunState::Starting { .. } => RunState::Starting,
+                    lifecycle::RunState::Online { .. } => RunState::Online,
+                    lifecycle::RunState::Draining { .. } => RunState::Draining,
+                },
+                started_ms: managed.record.started_ms,
+                uptime_ms: wall_clock_ms().saturating_sub(managed.record.started_ms),
+                memory_bytes: usage.memory_bytes,
+                cpu_percent: usage.cpu_percent,
+                generation: managed.record.generation.0.into(),
+            });
+        }
+        SlotDetail { row, runs, last_death: app.deaths.get(&slot).cloned() }
+    }
+
+    /// Tells the followers of an app's operations how far they are.
+    pub(super) fn report_progress(&mut self, app: &ManagedApp) {
+        for op in app.machine.operations() {
+            let Some(progress) = app.machine.progress(op) else { continue };
+            let text = match progress.leaving {
+                0 => String::new(),
+                1 => "1 worker is finishing".to_owned(),
+                n => format!("{n} workers are finishing"),
+            };
+            self.operations.progress(op, Progress { ready: progress.ready, total: progress.total, text });
+        }
+    }
+}
+
+fn vacancy(state: &SlotState) -> SlotStatus {
+    match state {
+        SlotState::Vacant(Vacancy::Stopped) => SlotStatus::Stopped,
+        SlotState::Vacant(Vacancy::Ended { .. }) => SlotStatus::Exited,
+        SlotState::Vacant(Vacancy::Backoff { .. }) => SlotStatus::Backoff,
+        SlotState::Vacant(Vacancy::GaveUp { .. }) => SlotStatus::GaveUp,
+        SlotState::Vacant(Vacancy::Clearing { .. }) => SlotStatus::Draining,
+        SlotState::Filled { .. } | SlotState::Replacing { .. } => SlotStatus::Starting,
+    }
+}
+
+fn listeners(app: &ManagedApp, spec: &AppSpec) -> Vec<Listener> {
+    let balance = spec.effective_balance();
+    let of_cluster = app.addresses.iter().map(|address| Listener {
+        address: address.clone(),
+        balance,
+        slot: None,
+        queue: None,
+    });
+    let own = app.sockets.list().into_iter().map(|(address, slot, queue)| Listener {
+        address,
+        balance: if slot.is_some() { balance } else { musher_core::spec::Balance::Shared },
+        slot: slot.map(|slot| slot.0),
+        queue,
+    });
+    own.chain(of_cluster).collect()
+}
+
+/// What people call the program.
+fn program(spec: &AppSpec) -> String {
+    let path = spec.exec.script.as_ref().unwrap_or(&spec.exec.program);
+    path.display().to_string()
+}
+
+fn process_status(pid: Option<Pid>) -> ProcessStatus {
+    let stat = pid.and_then(|pid| ProcessStat::read(pid).ok());
+    let uptime = stat.as_ref().map(|stat| since_boot().saturating_sub(stat.started)).unwrap_or_default();
+    ProcessStatus {
+        pid: pid.and_then(number).unwrap_or(0),
+        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        memory_bytes: stat.map_or(0, |stat| stat.rss_bytes),
+    }
+}
+
+fn number(pid: Pid) -> Option<u32> {
+    u32::try_from(pid.as_raw()).ok()
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,225 @@
+//! What happens, one after the other.
+
+use musher_api::EventKind;
+use musher_cluster::ClusterEvent;
+use musher_core::RunId;
+use musher_core::lifecycle::{Command, Input, RunState};
+use musher_core::spec::ReadyWhen;
+use musher_core::{AppId, OpId, SlotId};
+use musher_process::Pid;
+use musher_process::stat::ProcessStat;
+
+use crate::control::News;
+
+use super::app::{ManagedRun, Until};
+use super::{Driver, Wake};
+
+/// How far up a notifying process may be below the worker.
+const ANCESTORS: usize = 16;
+
+/// A proof of readiness that came by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    Listening,
+    Message,
+    Notified,
+}
+
+impl Driver {
+    /// Handles one thing that happened.
+    pub(super) fn wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Proved(run) => self.proved(run),
+            Wake::Gone(run) => self.adopted_ended(run),
+            Wake::LogsDone(run, last_words) => self.logs_done(run, last_words),
+            Wake::Cluster(event) => self.cluster_event(event),
+            Wake::Logs(detail) => {
+                tracing::warn!("{detail}");
+                self.world.events.publish(News::new(EventKind::Logs, detail));
+            }
+            Wake::KeeperReaped(exit) => self.keeper_reaped(exit),
+            Wake::KeeperGone => self.become_keeper(),
+            Wake::ChildEnded => self.reap_children(),
+            Wake::Notified => self.notified(),
+            Wake::Terminate => {
+                self.begin_shutdown();
+            }
+            Wake::Deadline => self.deadline(),
+        }
+    }
+
+    fn deadline(&mut self) {
+        let now = super::now();
+        let due = self.apps.values().filter(|app| app.machine.next_deadline().is_some_and(|deadline| deadline <= now));
+        for app in due.map(|app| app.id).collect::<Vec<AppId>>() {
+            self.step(app, Input::Tick);
+        }
+    }
+
+    /// A run is ready.
+    fn proved(&mut self, run: RunId) {
+        let Some(id) = self.find_run(run) else { return };
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        if !app.is_starting(run) {
+            return;
+        }
+        if let Some(managed) = app.runs.get_mut(&run) {
+            managed.record.was_ready = true;
+            managed.proof = None;
+        }
+        self.step(id, Input::Ready { run });
+        self.steer(id);
+    }
+
+    /// A proof came by itself: whether it counts depends on what the spec asks for.
+    fn claims(&mut self, run: RunId, proof: Proof) {
+        let Some(id) = self.find_run(run) else { return };
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        if proof == Proof::Listening {
+            app.listens = true;
+        }
+        let Some(spec) = app.machine.run(run).and_then(|run| app.spec(run.generation)) else { return };
+        let counts = match (&spec.ready.when, proof) {
+            (ReadyWhen::Auto, _)
+            | (ReadyWhen::Listening, Proof::Listening)
+            | (ReadyWhen::Message, Proof::Message)
+            | (ReadyWhen::Notify, Proof::Notified) => true,
+            (
+                ReadyWhen::Listening
+                | ReadyWhen::Message
+                | ReadyWhen::Notify
+                | ReadyWhen::Tcp { .. }
+                | ReadyWhen::Http { .. }
+                | ReadyWhen::Alive { .. },
+                _,
+            ) => false,
+        };
+        if counts {
+            self.proved(run);
+        }
+    }
+
+    fn cluster_event(&mut self, event: ClusterEvent) {
+        match event {
+            ClusterEvent::Online { .. } => {}
+            ClusterEvent::Listening { run, address } => {
+                self.publish_of_run(run, EventKind::Listening, format!("listens on {address}"));
+                if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app)) {
+                    app.addresses.insert(address);
+                }
+                self.claims(run, Proof::Listening);
+            }
+            ClusterEvent::Ready { run } => self.claims(run, Proof::Message),
+            ClusterEvent::Message { run, value } => {
+                // Its size is bounded by the channel; an event shows only the beginning.
+                let text: String = value.to_string().chars().take(1024).collect();
+                self.publish_of_run(run, EventKind::Message, text);
+            }
+            ClusterEvent::Disconnected { run } | ClusterEvent::Drained { run } => {
+                // A worker that was asked to drain has finished when its channel closes. One that closed its channel by
+                // itself goes on or ends as it likes.
+                if let Some(app) = self.find_run(run) {
+                    self.step(app, Input::Drained { run });
+                }
+            }
+            ClusterEvent::Violation { run, reason } => {
+                tracing::warn!(%run, reason, "a worker broke the rules of its channel and is killed");
+                self.publish_of_run(run, EventKind::Violation, reason);
+                if let Some(app) = self.find_run(run).and_then(|app| self.apps.get(&app)) {
+                    self.world.with_tree(app, run, |tree| tree.kill_all(std::time::Duration::ZERO).map(|_| ()));
+                }
+            }
+            ClusterEvent::BindFailed { run, address, errno } => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                self.publish_of_run(run, EventKind::BindFailed, format!("cannot listen on {address}: {error}"));
+            }
+            ClusterEvent::Closed { app: id } => {
+                let Some(app) = self.apps.get_mut(&id) else { return };
+                app.closing = false;
+                self.world.release(app, Until::Closed);
+                if app.machine.is_deleted() && app.held.is_empty() {
+                    self.remove(id);
+                }
+            }
+        }
+    }
+
+    fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) {
+        let Some(app) = self.find_run(run).and_then(|app| self.apps.get(&app)) else { return };
+        let slot = app.machine.run(run).map_or(0, |run| run.slot.0);
+        let pid = app.runs.get(&run).and_then(ManagedRun::pid).and_then(|pid| u32::try_from(pid.as_raw()).ok());
+        let news = News::new(kind, detail).of_app(&app.name, app.id.0).of_slot(slot).of_run(run.0, pid);
+        self.world.events.publish(news);
+    }
+
+    /// Reads what was notified over NOTIFY_SOCKET. Who did is what the kernel says, never what the message claims.
+    fn notified(&mut self) {
+        // A bounded number at a time: the socket is watched by level again afterwards.
+        for _ in 0..64 {
+            match self.world.notify.recv() {
+                Ok(Some(notification)) => {
+                    let ready = notification.fields.iter().any(|(key, value)| key == "READY" && value == "1");
+                    if ready && let Some(run) = notification.pid.and_then(|pid| self.run_above(pid)) {
+                        self.claims(run, Proof::Notified);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a notification cannot be read");
+                    return;
+                }
+            }
+        }
+        let _ = self.world.wakes.try_send(Wake::Notified);
+    }
+
+    /// The run to which a process belongs: itself or an ancestor is the run's first process.
+    fn run_above(&self, pid: Pid) -> Option<RunId> {
+        let mut pid = pid;
+        for _ in 0..ANCESTORS {
+            if let Some((_, run)) = self.find_pid(pid.as_raw()) {
+                return Some(run);
+            }
+            pid = ProcessStat::read(pid).ok()?.parent?;
+        }
+        None
+    }
+
+    /// Connections of slots with sockets of their own go to those that serve.
+    pub(super) fn steer(&self, app: AppId) {
+        let Some(app) = self.apps.get(&app) else { return };
+        let online = app.machine.runs().filter(|(_, run)| matches!(run.state, RunState::Online { .. }));
+        let mut serving: Vec<SlotId> = online.map(|(_, run)| run.slot).collect();
+        serving.sort_unstable();
+        app.sockets.steer(&serving);
+    }
+
+    /// Stops everything; the daemon ends when nothing is left.
+    pub(super) fn begin_shutdown(&mut self) -> Vec<String> {
+        self.world.record.shutting_down = true;
+        let apps: Vec<(AppId, String)> = self.apps.values().map(|app| (app.id, app.name.clone())).collect();
+        for (app, _) in &apps {
+            self.world.record.next_operation += 1;
+            let op = OpId(self.world.record.next_operation);
+            self.step(*app, Input::Command { op, command: Command::Delete });
+        }
+        self.world.write_home();
+        apps.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// The keeper is dead: this process takes its place, and starts a new supervisor.
+    fn become_keeper(&mut self) {
+        tracing::warn!("the keeper is gone; this process becomes the keeper");
+        for app in self.apps.values() {
+            self.world.write_app(app);
+        }
+        self.world.write_home();
+        let error = self.world.link.become_keeper();
+        tracing::error!(%error, "this process could not become the keeper; it tries again");
+        let wakes = self.world.wakes.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let _ = wakes.send(Wake::KeeperGone).await;
+        });
+    }
+}
