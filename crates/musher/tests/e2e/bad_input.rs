@@ -95,8 +95,10 @@ fn all_errors_of_a_file_are_told_at_once() {
         "[[app]]\nname = \"a/b\"\nscript = \"nowhere.js\"\ninstancs = 2\nbalance = \"fair\"\n\n\
          [[app]]\nname = \"c\"\nscript = \"nowhere.js\"\ninstances = 0\n",
     );
-    home.run(["start", "team.toml"])
-        .failed(3, &["'/' cannot be in a name", "instancs", "instances", "fair", "team.toml:4:", "team.toml:5:", "team.toml:10:"]);
+    home.run(["start", "team.toml"]).failed(
+        3,
+        &["'/' cannot be in a name", "instancs", "instances", "fair", "team.toml:4:", "team.toml:5:", "team.toml:10:"],
+    );
     unharmed(&home);
 }
 

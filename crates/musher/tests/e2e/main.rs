@@ -11,6 +11,7 @@
 )]
 
 mod account;
+mod api;
 mod bad_input;
 mod balance;
 mod crash;
