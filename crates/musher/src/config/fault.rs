@@ -10,7 +10,7 @@ const MAX_PRINTED: usize = 50;
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The file or the command line as a whole.
     #[default]
     Whole,
@@ -27,15 +27,15 @@ pub enum Origin {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Where.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
     /// The key, for example `restart.window`; empty when the fault is not that of one key.
-    pub key: String,
+    pub(crate) key: String,
     /// What is wrong.
-    pub message: String,
+    pub(crate) message: String,
     /// What would be right; empty when there is nothing to add.
-    pub hint: String,
+    pub(crate) hint: String,
 }
 
 /// A collector of faults.
@@ -80,16 +80,9 @@ impl Fault {
 
 /// A process file or a command line from which no apps can be made. Its text has one line for each fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     file: Option<PathBuf>,
     faults: Vec<Fault>,
-}
-
-impl ConfigError {
-    /// The faults in the order of the file; never empty.
-    pub fn faults(&self) -> &[Fault] {
-        &self.faults
-    }
 }
 
 impl std::error::Error for ConfigError {}

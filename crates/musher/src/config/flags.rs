@@ -6,57 +6,57 @@ use super::{StartArgs, Surroundings};
 
 /// The flags of `musher start`, as they were typed. `None` and empty: not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `--name`
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// `--instances`: a number or `max`.
-    pub instances: Option<String>,
+    pub(crate) instances: Option<String>,
     /// `--cwd`
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// `--interpreter`
-    pub interpreter: Option<String>,
+    pub(crate) interpreter: Option<String>,
     /// `--interpreter-args`, each a word or several as in a shell.
-    pub interpreter_args: Option<String>,
+    pub(crate) interpreter_args: Option<String>,
     /// `--env NAME=value`; a name alone takes the caller's value.
-    pub env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// `--env-file`
-    pub env_file: Vec<String>,
+    pub(crate) env_file: Vec<String>,
     /// `--no-cluster`
-    pub no_cluster: bool,
+    pub(crate) no_cluster: bool,
     /// `--balance`
-    pub balance: Option<String>,
+    pub(crate) balance: Option<String>,
     /// `--listen`
-    pub listen: Vec<String>,
+    pub(crate) listen: Vec<String>,
     /// `--ready`: a word, a duration, an address or a URL.
-    pub ready: Option<String>,
+    pub(crate) ready: Option<String>,
     /// `--ready-timeout`
-    pub ready_timeout: Option<String>,
+    pub(crate) ready_timeout: Option<String>,
     /// `--restart`: a policy.
-    pub restart: Option<String>,
+    pub(crate) restart: Option<String>,
     /// `--max-restarts`
-    pub max_restarts: Option<String>,
+    pub(crate) max_restarts: Option<String>,
     /// `--restart-delay`
-    pub restart_delay: Option<String>,
+    pub(crate) restart_delay: Option<String>,
     /// `--stop-exit-codes`, with commas.
-    pub stop_exit_codes: Option<String>,
+    pub(crate) stop_exit_codes: Option<String>,
     /// `--stop-signal`
-    pub stop_signal: Option<String>,
+    pub(crate) stop_signal: Option<String>,
     /// `--grace`
-    pub grace: Option<String>,
+    pub(crate) grace: Option<String>,
     /// `--drain`
-    pub drain: Option<String>,
+    pub(crate) drain: Option<String>,
     /// `--max-surge`
-    pub max_surge: Option<String>,
+    pub(crate) max_surge: Option<String>,
     /// `--out`
-    pub out: Option<String>,
+    pub(crate) out: Option<String>,
     /// `--err`
-    pub err: Option<String>,
+    pub(crate) err: Option<String>,
     /// `--log-format`
-    pub log_format: Option<String>,
+    pub(crate) log_format: Option<String>,
     /// `--user`
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
     /// `--group`
-    pub group: Option<String>,
+    pub(crate) group: Option<String>,
 }
 
 /// The tree of an app that stands on the command line alone.

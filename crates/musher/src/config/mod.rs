@@ -27,24 +27,24 @@ use std::path::{Path, PathBuf};
 
 use musher_core::spec::AppSpec;
 
-pub use fault::{ConfigError, Fault, Origin};
-pub use flags::Flags;
-pub use tree::Syntax;
+pub(crate) use fault::ConfigError;
+pub(crate) use flags::Flags;
+pub(crate) use tree::Syntax;
 
-use fault::{Faults, did_you_mean, nearest};
+use fault::{Faults, Origin, did_you_mean, nearest};
 
 /// The names of process files that are looked for when none is given, in this order.
-pub const DEFAULT_FILES: [&str; 4] = ["musher.toml", "musher.yaml", "musher.yml", "musher.json"];
+pub(crate) const DEFAULT_FILES: [&str; 4] = ["musher.toml", "musher.yaml", "musher.yml", "musher.json"];
 
 /// What an app takes over from where it is started.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// The caller's working directory.
-    pub cwd: PathBuf,
+    pub(crate) cwd: PathBuf,
     /// The caller's environment; variables that are not UTF-8 are left out.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// What `instances = "max"` stands for.
-    pub cores: u32,
+    pub(crate) cores: u32,
 }
 
 impl Surroundings {
@@ -53,7 +53,7 @@ impl Surroundings {
     /// # Errors
     ///
     /// The working directory is gone.
-    pub fn current() -> std::io::Result<Surroundings> {
+    pub(crate) fn current() -> std::io::Result<Surroundings> {
         let utf8 = |text: std::ffi::OsString| text.into_string().ok();
         Ok(Surroundings {
             cwd: std::env::current_dir()?,
@@ -65,33 +65,33 @@ impl Surroundings {
 
 /// What a command line changes about a process file.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// Only the apps of these names; empty: all.
-    pub only: Vec<String>,
+    pub(crate) only: Vec<String>,
     /// Put over every app that is taken.
-    pub flags: Flags,
+    pub(crate) flags: Flags,
 }
 
 /// What `musher start` says about one app.
 #[derive(Clone, Debug, Default)]
-pub struct StartArgs {
+pub(crate) struct StartArgs {
     /// A script; or, after `--`, a command: looked up in PATH.
-    pub program: String,
+    pub(crate) program: String,
     /// Whether `program` is a command.
-    pub command: bool,
+    pub(crate) command: bool,
     /// The arguments of the program.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Everything else.
-    pub flags: Flags,
+    pub(crate) flags: Flags,
 }
 
 /// Whether `musher start` takes this for a process file: by its extension.
-pub fn is_process_file(path: &Path) -> bool {
+pub(crate) fn is_process_file(path: &Path) -> bool {
     Syntax::of(path).is_some()
 }
 
 /// The process file that stands for a directory.
-pub fn find_in(directory: &Path) -> Option<PathBuf> {
+pub(crate) fn find_in(directory: &Path) -> Option<PathBuf> {
     DEFAULT_FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }
 
@@ -100,7 +100,7 @@ pub fn find_in(directory: &Path) -> Option<PathBuf> {
 /// # Errors
 ///
 /// Everything that is wrong with it, all at once.
-pub fn from_file(path: &Path, overrides: &Overrides, around: &Surroundings) -> Result<Vec<AppSpec>, ConfigError> {
+pub(crate) fn from_file(path: &Path, overrides: &Overrides, around: &Surroundings) -> Result<Vec<AppSpec>, ConfigError> {
     let absolute = around.cwd.join(path);
     let mut faults = Faults::default();
     let bytes = read(&absolute).map_err(|(message, hint)| {
@@ -120,7 +120,7 @@ pub fn from_file(path: &Path, overrides: &Overrides, around: &Surroundings) -> R
 /// # Errors
 ///
 /// Everything that is wrong with it, all at once.
-pub fn from_command(start: &StartArgs, around: &Surroundings) -> Result<AppSpec, ConfigError> {
+pub(crate) fn from_command(start: &StartArgs, around: &Surroundings) -> Result<AppSpec, ConfigError> {
     let mut faults = Faults::default();
     let node = flags::app(start, around);
     let app = decode::app(&node, &mut faults);

@@ -23,7 +23,7 @@ const MAX_VALUES: usize = 1_000_000;
 
 /// A syntax of process files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Syntax {
+pub(crate) enum Syntax {
     /// TOML 1.1.
     Toml,
     /// YAML 1.2 with merge keys (`<<`).
@@ -34,7 +34,7 @@ pub enum Syntax {
 
 impl Syntax {
     /// The syntax that a file's extension names.
-    pub fn of(path: &Path) -> Option<Syntax> {
+    pub(crate) fn of(path: &Path) -> Option<Syntax> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "toml" => Some(Syntax::Toml),
             "yaml" | "yml" => Some(Syntax::Yaml),
