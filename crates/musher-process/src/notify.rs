@@ -15,6 +15,9 @@ use crate::sys::credentials;
 /// The longest notification that is read.
 pub const MAX_NOTIFICATION: usize = 4096;
 
+/// No user has this number: it means "none" to system calls.
+const NO_USER: u32 = u32::MAX;
+
 /// How the names begin.
 const PREFIX: &str = "musher/notify/";
 
@@ -68,8 +71,8 @@ impl NotifySocket {
         Ok(format!("@{}", name.filter(|name| name.starts_with(PREFIX)).ok_or_else(not_ours)?))
     }
 
-    /// The next notification; `None` if none waits. What is longer than [`MAX_NOTIFICATION`] or has no sender is
-    /// dropped. Descriptors that came with it are closed (which answers `sd_notify_barrier(3)`).
+    /// The next notification; `None` if none waits. One that is longer than [`MAX_NOTIFICATION`] comes without fields.
+    /// Descriptors that came with it are closed (which answers `sd_notify_barrier(3)`).
     pub fn recv(&self) -> io::Result<Option<Notification>> {
         let mut buffer = [0; MAX_NOTIFICATION];
         loop {
@@ -79,10 +82,9 @@ impl NotifySocket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            if let (false, Some((pid, uid))) = (datagram.cut, datagram.sender) {
-                let fields = parse(buffer.get(..datagram.bytes).unwrap_or_default());
-                return Ok(Some(Notification { pid: Pid::from_raw(pid), uid, fields }));
-            }
+            let (pid, uid) = datagram.sender.unwrap_or((0, NO_USER));
+            let bytes = buffer.get(..datagram.bytes).filter(|_| !datagram.cut).unwrap_or_default();
+            return Ok(Some(Notification { pid: Pid::from_raw(pid), uid, fields: parse(bytes) }));
         }
     }
 }
@@ -147,10 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn too_long_is_dropped_and_the_next_one_comes() {
+    fn too_long_is_empty_and_the_next_one_comes() {
         let socket = NotifySocket::bind().unwrap();
         send(&socket, &[b'x'; MAX_NOTIFICATION + 1], &[]);
         send(&socket, b"READY=1", &[]);
+        assert_eq!(socket.recv().unwrap().unwrap().fields, []);
         assert_eq!(socket.recv().unwrap().unwrap().value("READY"), Some("1"));
         assert_eq!(socket.recv().unwrap(), None);
     }

@@ -14,7 +14,7 @@ mod executable;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Spawn {
     /// Blocks for as long as the system needs to make the process, some 0.2 to 1 ms.
     pub fn spawn(self) -> Result<Child, SpawnError> {
         let above = self.first_free_number()?;
-        let fds = self.child_fds(above)?;
+        let fds = self.child_fds(above).map_err(|error| SpawnError::system("prepare the descriptors", error))?;
         let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::system("make a pipe", error))?;
         let writing = lift(writing, above).map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
@@ -98,7 +98,7 @@ impl Spawn {
         let (pid, pidfd) = clone(&image).map_err(SpawnError::no_process)?;
         drop((writing, fds));
         match read_report(reading) {
-            Ok(None) => Ok(Child { pid: Pid::from_raw(pid).unwrap_or(Pid::INIT), pidfd }),
+            Ok(None) => Ok(Child { pid, pidfd }),
             Ok(Some(report)) => {
                 wait_for_end(&pidfd);
                 Err(error::from_report(&self, &image, report))
@@ -124,25 +124,28 @@ impl Spawn {
         Ok(self.fds.iter().map(|(_, number)| *number).fold(2, i32::max) + 1)
     }
 
-    /// The descriptors for the child, each at a number from `above` so that no duplication there overwrites a source.
-    fn child_fds(&self, above: RawFd) -> Result<Vec<(OwnedFd, RawFd)>, SpawnError> {
+    /// The sources of the child's descriptors and their numbers there. Each source is at a number from `above`, so that
+    /// no duplication in the child overwrites one that is still needed.
+    fn child_fds(&self, above: RawFd) -> io::Result<Vec<(Source<'_>, RawFd)>> {
         let mut fds = Vec::with_capacity(self.fds.len() + 3);
         for (fd, to) in &self.fds {
-            let source = rustix::io::fcntl_dupfd_cloexec(fd, above)
-                .map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
+            let source = if fd.as_raw_fd() >= above {
+                Source::Given(fd.as_fd())
+            } else {
+                Source::Made(rustix::io::fcntl_dupfd_cloexec(fd, above)?)
+            };
             fds.push((source, *to));
         }
         for to in 0..=2 {
             if !fds.iter().any(|(_, other)| *other == to) {
-                let null = File::options().read(true).write(true).open("/dev/null");
-                let null = null.and_then(|file| lift(file.into(), above));
-                fds.push((null.map_err(|error| SpawnError::system("open /dev/null", error))?, to));
+                let null = File::options().read(true).write(true).open("/dev/null")?;
+                fds.push((Source::Made(lift(null.into(), above)?), to));
             }
         }
         Ok(fds)
     }
 
-    fn image(&self, fds: &[(OwnedFd, RawFd)], report: &OwnedFd) -> Result<Image, SpawnError> {
+    fn image(&self, fds: &[(Source<'_>, RawFd)], report: &OwnedFd) -> Result<Image, SpawnError> {
         let program = c_string(self.program.as_os_str(), "the program's path")?;
         let mut args = self.args.iter().map(|arg| c_string(arg, "an argument")).collect::<Result<Vec<_>, _>>()?;
         if args.is_empty() {
@@ -163,7 +166,7 @@ impl Spawn {
             env: StringArray::new(env, self.listen_pid.then(PidVariable::new)),
             cwd: c_string(self.cwd.as_os_str(), "the working directory")?,
             program,
-            fds: fds.iter().map(|(from, to)| (from.as_raw_fd(), *to)).collect(),
+            fds: fds.iter().map(|(from, to)| (from.as_fd().as_raw_fd(), *to)).collect(),
             session: self.session,
             limits: self.limits.iter().map(|(resource, limit)| (*resource as u32, limit64(limit))).collect(),
             nice: self.nice,
@@ -196,6 +199,22 @@ impl Credentials {
         normal(&mut ours);
         normal(&mut wanted);
         users && main_groups && ours == wanted
+    }
+}
+
+/// A descriptor to duplicate in the child.
+enum Source<'a> {
+    Given(BorrowedFd<'a>),
+    /// At a number where the given one was in the way.
+    Made(OwnedFd),
+}
+
+impl AsFd for Source<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Source::Given(fd) => *fd,
+            Source::Made(fd) => fd.as_fd(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod scan;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -64,23 +65,23 @@ impl Tree<'_> {
         Ok(self.find()?.into_iter().map(|member| member.pid).collect())
     }
 
-    /// Sends a signal to every process of the run, the first one first. Returns to how many. The signal is not
-    /// repeated for processes that appear meanwhile.
+    /// Sends a signal to every process of the run, the first one first. Returns to how many. Processes of a user that we
+    /// may not signal are left out. The signal is not repeated for processes that appear meanwhile.
     pub fn signal_all(&self, signal: i32) -> io::Result<usize> {
         let mut reached = 0;
         for member in self.find()? {
             match exit::signal(member.pidfd.as_fd(), signal) {
                 Ok(()) => reached += 1,
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EPERM)) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(reached)
     }
 
-    /// Kills every process of the run, repeatedly until no new one appears, then waits up to `patience` for their ends.
+    /// Kills every process of the run, repeatedly until no new one appears, and waits up to `patience` for their ends.
     /// Returns those that still live: with zero patience perhaps all, since death takes a moment; else what hangs in the
-    /// kernel or could not be signalled.
+    /// kernel, could not be signalled or forks faster than we look.
     pub fn kill_all(&self, patience: Duration) -> io::Result<Vec<Pid>> {
         let deadline = Instant::now() + patience;
         if let Some(directory) = self.cgroup {
@@ -89,27 +90,32 @@ impl Tree<'_> {
         }
         let mut killed: BTreeMap<Pid, OwnedFd> = BTreeMap::new();
         // Children move to other parents while processes end, and the kernel's lists may skip one then. So the last
-        // look comes when all have ended, or there are at least two that find nothing.
+        // look comes when all have ended, or (when patience is over) there are two that find nothing.
         let (mut quiet_rounds, mut all_ended) = (0, false);
         for _ in 0..ROUNDS {
-            let mut new = false;
-            for member in self.find()? {
-                // Whoever is already there with a descriptor that has not ended is the same process.
-                if !killed.get(&member.pid).is_some_and(is_alive) {
-                    new = true;
-                    let _ = exit::signal(member.pidfd.as_fd(), libc::SIGKILL);
-                    killed.insert(member.pid, member.pidfd);
-                }
-            }
+            killed.retain(|_, pidfd| is_alive(pidfd));
+            let new = self.kill_new(&mut killed)?;
             quiet_rounds = if new { 0 } else { quiet_rounds + 1 };
             if quiet_rounds >= 1 && all_ended || quiet_rounds >= 2 && Instant::now() >= deadline {
-                break;
+                killed.retain(|_, pidfd| is_alive(pidfd));
+                return Ok(killed.into_keys().collect());
             }
-            if !new {
-                all_ended = wait_for_ends(killed.values(), deadline)?;
+            all_ended = !new && wait_for_ends(killed.values(), deadline)?;
+        }
+        self.members()
+    }
+
+    /// Kills those that are not yet in `killed`, and says whether there were any. What lives there with the same number
+    /// is the same process.
+    fn kill_new(&self, killed: &mut BTreeMap<Pid, OwnedFd>) -> io::Result<bool> {
+        let before = killed.len();
+        for member in self.find()? {
+            if let Entry::Vacant(place) = killed.entry(member.pid) {
+                let _ = exit::signal(member.pidfd.as_fd(), libc::SIGKILL);
+                place.insert(member.pidfd);
             }
         }
-        Ok(killed.into_iter().filter(|(_, pidfd)| is_alive(pidfd)).map(|(pid, _)| pid).collect())
+        Ok(killed.len() > before)
     }
 
     fn find(&self) -> io::Result<Vec<Member>> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use musher_process::cgroup::{self, Cgroups};
 use musher_process::exit::{has_ended, pidfd_open, wait_for_end};
 use musher_process::own::set_subreaper;
+use musher_process::stat::ProcessStat;
 use musher_process::tree::{MARKER, find_by_marker};
 use musher_process::{Pid, Spawn, Tree};
 use support::{DEADLINE, Running, program, python, sh};
@@ -241,13 +242,34 @@ fn without_patience_the_living_are_returned() {
     run.kill_all();
 }
 
+/// Its first thread has ended (it shows as a zombie), another one runs.
+#[test]
+fn a_process_without_its_first_thread() {
+    let exit = if cfg!(target_arch = "x86_64") { 60 } else { 93 };
+    let script = format!(
+        "import ctypes, os, threading, time\n\
+         def rest():\n\
+         \x20 while ' Z ' not in open(f'/proc/{{os.getpid()}}/stat').read(): pass\n\
+         \x20 print('alone', flush=True); time.sleep(1000)\n\
+         threading.Thread(target=rest).start()\n\
+         ctypes.CDLL(None).syscall({exit}, 0)"
+    );
+    let mut run = Run::start(python(&script), "threads", false).unwrap();
+    assert_eq!(run.running.line(), "alone");
+    assert!(alive(&run.running.child.pidfd));
+    assert_eq!(run.with_tree(|tree| tree.members()).unwrap(), [run.running.child.pid]);
+    assert!(!ProcessStat::read(run.running.child.pid).unwrap().is_dead());
+    run.kill_all();
+    assert!(!alive(&run.running.child.pidfd));
+}
+
 #[test]
 fn by_marker() {
     let script = daemon(SAME) + "time.sleep(1000)";
     let mut run = Run::start(python(&script), "marked", false).unwrap();
     let _daemon = run.next_process();
     let found = find_by_marker(&run.marker).unwrap();
-    assert!(found.len() == 2 && found.contains(&run.running.child.pid), "{found:?}");
+    assert!(found.len() == 2 && found[0] == run.running.child.pid, "{found:?}");
     assert_eq!(find_by_marker("nothing@nowhere").unwrap(), []);
 }
 

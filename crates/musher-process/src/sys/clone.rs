@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use crate::pid::Pid;
 use crate::sys::child::{self, Image};
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h.
@@ -31,7 +32,7 @@ struct CloneArgs {
 ///
 /// With a cgroup the child is born in it; where the system refuses that (no clone3 in the sandbox, no permission,
 /// the cgroup is gone), it is made as usual and tries to move itself.
-pub(crate) fn clone(image: &Image) -> io::Result<(i32, OwnedFd)> {
+pub(crate) fn clone(image: &Image) -> io::Result<(Pid, OwnedFd)> {
     // No handler of ours (tokio's writes into a pipe that the child shares with us) may run in the child before it has
     // reset its dispositions.
     let mask = block_all_signals()?;
@@ -40,7 +41,7 @@ pub(crate) fn clone(image: &Image) -> io::Result<(i32, OwnedFd)> {
     result
 }
 
-fn clone_blocked(image: &Image) -> io::Result<(i32, OwnedFd)> {
+fn clone_blocked(image: &Image) -> io::Result<(Pid, OwnedFd)> {
     if let Some(cgroup) = image.cgroup {
         match clone3(image, Some(cgroup)) {
             Ok(child) => return Ok(child),
@@ -60,7 +61,7 @@ fn clone_blocked(image: &Image) -> io::Result<(i32, OwnedFd)> {
     }
 }
 
-fn clone3(image: &Image, cgroup: Option<RawFd>) -> io::Result<(i32, OwnedFd)> {
+fn clone3(image: &Image, cgroup: Option<RawFd>) -> io::Result<(Pid, OwnedFd)> {
     let mut pidfd: RawFd = -1;
     let args = CloneArgs {
         flags: libc::CLONE_PIDFD as u64 | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
@@ -76,7 +77,7 @@ fn clone3(image: &Image, cgroup: Option<RawFd>) -> io::Result<(i32, OwnedFd)> {
 }
 
 /// The older call, with the same meaning.
-fn clone2(image: &Image) -> io::Result<(i32, OwnedFd)> {
+fn clone2(image: &Image) -> io::Result<(Pid, OwnedFd)> {
     let mut pidfd: RawFd = -1;
     let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as u64;
     // SAFETY: as above. The third argument is where CLONE_PIDFD stores, on all 64-bit architectures but s390, which
@@ -86,14 +87,14 @@ fn clone2(image: &Image) -> io::Result<(i32, OwnedFd)> {
 }
 
 /// Both ways out of the call.
-fn after(result: i64, image: &Image, join_cgroup: bool, pidfd: RawFd) -> io::Result<(i32, OwnedFd)> {
-    match result {
-        0 => child::run(image, join_cgroup),
-        pid if pid > 0 => {
-            // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
-            Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
-        }
-        _ => Err(io::Error::last_os_error()),
+fn after(result: i64, image: &Image, join_cgroup: bool, pidfd: RawFd) -> io::Result<(Pid, OwnedFd)> {
+    if result == 0 {
+        child::run(image, join_cgroup);
+    }
+    match i32::try_from(result).ok().and_then(Pid::from_raw) {
+        // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
+        Some(pid) => Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        None => Err(io::Error::last_os_error()),
     }
 }
 
@@ -141,7 +142,7 @@ mod tests {
     use crate::sys::child::StringArray;
 
     /// The output of `cat /proc/self/cgroup`, or of another file.
-    fn run(file: &str, cgroup: Option<RawFd>, way: impl Fn(&Image) -> io::Result<(i32, OwnedFd)>) -> String {
+    fn run(file: &str, cgroup: Option<RawFd>, way: impl Fn(&Image) -> io::Result<(Pid, OwnedFd)>) -> String {
         let strings = |texts: &[&str]| texts.iter().map(|text| CString::new(*text).unwrap()).collect();
         let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let (_report, reporting) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
@@ -158,13 +159,12 @@ mod tests {
             cgroup,
             report: reporting.as_raw_fd(),
         };
-        let (pid, pidfd) = way(&image).unwrap();
+        let (_, pidfd) = way(&image).unwrap();
         drop(writing);
         let mut text = String::new();
         File::from(reading).read_to_string(&mut text).unwrap();
         assert!(exit::wait_for_end(pidfd.as_fd(), Duration::from_secs(30)).unwrap());
         assert_eq!(exit::reap(pidfd.as_fd()).unwrap(), Some(ExitStatus::Code(0)));
-        assert!(pid > 0);
         text
     }
 

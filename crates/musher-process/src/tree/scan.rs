@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::cgroup;
@@ -40,6 +40,8 @@ pub(super) struct Scan<'a> {
     all: Option<BTreeMap<Pid, Vec<Pid>>>,
     /// Whether the first process is still there (perhaps as a zombie), so that its number is its own.
     root_is_there: bool,
+    /// No more processes can be held now.
+    full: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -52,14 +54,16 @@ impl<'a> Scan<'a> {
             todo: VecDeque::new(),
             all: None,
             root_is_there: false,
+            full: false,
         }
     }
 
     /// The root, then the cgroup, then descent, then orphans. Descent before orphans: a process whose parent ends
     /// meanwhile moves from the one place to the other, never back.
     pub(super) fn run(mut self) -> io::Result<Vec<Member>> {
-        self.seen.insert(self.tree.root);
-        if exit::signal(self.tree.pidfd, 0).is_ok() {
+        // Reaped, its number may be that of another process, even of this run.
+        if !gone(self.tree.pidfd) {
+            self.seen.insert(self.tree.root);
             self.root_is_there = true;
             self.todo.push_back(self.tree.root);
             if !exit::has_ended(self.tree.pidfd)? {
@@ -99,10 +103,18 @@ impl<'a> Scan<'a> {
         if pid == self.own || tree.reapers.contains(&pid) || tree.others.contains(&pid) || self.seen.contains(&pid) {
             return Ok(());
         }
-        if self.members.len() >= MAX_MEMBERS {
+        if self.full || self.members.len() >= MAX_MEMBERS {
             return Ok(());
         }
-        let Ok(pidfd) = exit::pidfd_open(pid) else { return Ok(()) };
+        let pidfd = match exit::pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            // Out of descriptors: first those that are already held.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                self.full = true;
+                return if self.members.is_empty() { Err(error) } else { Ok(()) };
+            }
+            Err(_) => return Ok(()),
+        };
         let Ok(stat) = ProcessStat::read(pid) else { return Ok(()) };
         // A process with the number of another that was listed is younger than the list. Starts are known in ticks of
         // 10 ms: in one tick, all numbers of the system cannot have been used up.
@@ -112,7 +124,7 @@ impl<'a> Scan<'a> {
                 Trace::Orphan => self.is_orphan_of_run(&stat),
             };
         // What was read was about the process of this descriptor, if that is still there now.
-        if !belongs || exit::signal(pidfd.as_fd(), 0).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH)) {
+        if !belongs || gone(pidfd.as_fd()) {
             return Ok(());
         }
         self.seen.insert(pid);
@@ -147,6 +159,11 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Whether the process is reaped. One that we may not signal is there.
+fn gone(pidfd: BorrowedFd<'_>) -> bool {
+    exit::signal(pidfd, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+}
+
 /// The children of all threads of a process: /proc/PID/task/TID/children. `None`: the kernel has no such files.
 fn children_files(parent: Pid) -> Option<Vec<Pid>> {
     let mut children = Vec::new();
@@ -179,10 +196,15 @@ fn all_processes() -> io::Result<impl Iterator<Item = Pid>> {
     Ok(numbers.filter_map(Pid::from_raw))
 }
 
-/// Every living process whose environment has `MUSHER_RUN=<marker>`. Reads all of /proc: for recovery only.
+/// Every living process whose environment has `MUSHER_RUN=<marker>`, the oldest first (if the run's first process lives,
+/// it is that). Reads all of /proc: for recovery only. The numbers are of this moment: take a pidfd, then look whether the
+/// process is still found.
 pub fn find_by_marker(marker: &str) -> io::Result<Vec<Pid>> {
-    let found = all_processes()?.filter(|pid| marker_of(*pid).is_some_and(|found| found == marker.as_bytes()));
-    Ok(found.filter(|pid| ProcessStat::read(*pid).is_ok_and(|stat| !stat.is_dead())).collect())
+    let marked = all_processes()?.filter(|pid| marker_of(*pid).is_some_and(|found| found == marker.as_bytes()));
+    let mut living: Vec<_> =
+        marked.filter_map(|pid| ProcessStat::read(pid).ok()).filter(|stat| !stat.is_dead()).collect();
+    living.sort_by_key(|stat| (stat.started, stat.pid));
+    Ok(living.into_iter().map(|stat| stat.pid).collect())
 }
 
 /// The marker in the environment that a process was started with. `None` also if we may not look.

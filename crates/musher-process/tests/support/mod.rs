@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use musher_process::exit::wait_for_end;
-use musher_process::{Child, ExitStatus, Spawn, reap};
+use musher_process::{Child, ExitStatus, Spawn, reap, signal};
 
 /// How long anything may take on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -92,8 +92,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Not reaped yet, or else not there any more: the number is its own, or that of its orphans.
-        if let Some(group) = rustix::process::Pid::from_raw(self.child.pid.as_raw()) {
+        // As long as it is not reaped the number of the group is its own.
+        let there = signal(self.child.pidfd.as_fd(), 0).is_ok();
+        if let Some(group) = rustix::process::Pid::from_raw(self.child.pid.as_raw()).filter(|_| there) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = wait_for_end(self.child.pidfd.as_fd(), DEADLINE);
