@@ -4,8 +4,12 @@
 //! A failing seed is printed with the command that replays it with a trace:
 //! `MUSHER_SIM_SEED=<seed> cargo nextest run -p musher-core --test simulation --no-capture`.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail in this way too")]
+
 #[path = "simulation/chance.rs"]
 mod chance;
+#[path = "simulation/invariants.rs"]
+mod invariants;
 #[path = "simulation/oracle.rs"]
 mod oracle;
 #[path = "simulation/world.rs"]
@@ -14,7 +18,7 @@ mod world;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use musher_core::lifecycle::{App, Command, Effect, Input, RunState, SlotState, Stage, Target, Vacancy};
+use musher_core::lifecycle::{App, Command, Effect, Event, Input, Run, RunState, SlotState, Stage, Target, Vacancy};
 use musher_core::{AppId, Generation, OpId, RunId};
 
 use oracle::{Oracle, Step, Tally};
@@ -53,7 +57,7 @@ impl Simulation {
             // A placeholder: which one it is, is decided when it comes.
             world.plan(at, Happening::Command(Command::Stop));
         }
-        let oracle = Oracle::new(slots);
+        let oracle = Oracle::new(&app);
         Simulation { world, written: app.clone(), app, oracle, generation, standstill: 0 }
     }
 
@@ -113,7 +117,7 @@ impl Simulation {
         let step =
             Step { before: &before, input: Some(input), effects: &effects, after: &self.app, now: self.world.now };
         self.oracle.check(&step)?;
-        self.mark_lingering(&before, Some(input));
+        self.follow_processes(&before, Some(input), &effects)?;
         match self.carry_out(&effects, false)? {
             Outcome::Done => Ok(()),
             Outcome::Crashed => self.crash(),
@@ -140,7 +144,7 @@ impl Simulation {
             self.written = self.app.clone();
             let step = Step { before: &before, input: None, effects: &effects, after: &self.app, now: self.world.now };
             self.oracle.check(&step)?;
-            self.mark_lingering(&before, None);
+            self.follow_processes(&before, None, &effects)?;
             match self.carry_out(&effects, true)? {
                 Outcome::Done => return Ok(()),
                 Outcome::Crashed => {}
@@ -172,8 +176,16 @@ impl Simulation {
         Ok(Outcome::Done)
     }
 
-    /// Notes which processes need not be waited for: those that were replaced or retired in this step.
-    fn mark_lingering(&mut self, before: &App, input: Option<&Input>) {
+    /// Notes which processes need not be waited for, those that were replaced or retired in this step, and sees that
+    /// nothing is said of processes that never were.
+    fn follow_processes(&mut self, before: &App, input: Option<&Input>, effects: &[Effect]) -> Result<(), String> {
+        for effect in effects {
+            if let Effect::Event(Event::Exited { run, .. }) = effect
+                && !self.world.processes.contains_key(run)
+            {
+                return Err(format!("run {run} is said to have exited, but never existed"));
+            }
+        }
         let leaves_gently = match input {
             Some(Input::Ready { .. } | Input::Command { command: Command::Scale { .. }, .. }) => true,
             Some(_) | None => false,
@@ -189,7 +201,12 @@ impl Simulation {
             } else if stops_all && matches!(run.state, RunState::Draining { blocks: true, .. }) {
                 process.lingers = false;
             }
+            let drained = |run: &Run| matches!(run.state, RunState::Draining { stage: Stage::Drain, .. });
+            if before.run(id).is_some_and(drained) && !drained(run) && process.told.is_none() {
+                return Err(format!("run {id} is stopped, but was never told to drain"));
+            }
         }
+        Ok(())
     }
 
     /// A run may only start beside one that serves and is to be replaced, or that lingers.
@@ -256,6 +273,7 @@ impl Simulation {
 }
 
 /// Lives through one world.
+#[expect(clippy::print_stdout, reason = "the trace is what somebody asked for")]
 fn live(seed: u64, with_trace: bool) -> Result<Tally, String> {
     let mut simulation = Simulation::new(seed);
     simulation.world.trace = with_trace.then(VecDeque::new);

@@ -24,8 +24,8 @@ impl App {
     /// in an unknown way, or its spawn was never carried out. In the second case the slot gets a new run, which is not
     /// counted as a restart.
     ///
-    /// Everything else that may not have been carried out is said again. A starting run gets its whole time anew, as
-    /// its proof may have come while nobody listened.
+    /// Everything else that may not have been carried out is said again. A run that is starting or draining gets the
+    /// whole time of its stage anew: its proof may have come while nobody listened, and it may not have been told.
     pub fn recover(
         &mut self,
         now: Time,

@@ -82,17 +82,19 @@ impl App {
         }
     }
 
-    /// Says again what a draining run was told.
+    /// Says again what a draining run was told, and gives it the time for it anew.
     pub(super) fn repeat_stage(&mut self, turn: &mut Turn<'_>, id: RunId) {
         let Some(run) = self.runs.get(&id) else { return };
-        match run.state {
-            RunState::Starting { .. } | RunState::Online { .. } => {}
-            RunState::Draining { stage, .. } => turn.effects.push(match stage {
-                Stage::Drain => Effect::Drain { run: id },
-                Stage::Signal => Effect::Signal { run: id, signal: self.policy(run.generation).stop_signal },
-                Stage::Kill => Effect::Kill { run: id },
-            }),
-        }
+        let policy = self.policy(run.generation);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let RunState::Draining { stage, deadline, .. } = &mut run.state else { return };
+        let (effect, time) = match stage {
+            Stage::Drain => (Effect::Drain { run: id }, policy.drain),
+            Stage::Signal => (Effect::Signal { run: id, signal: policy.stop_signal }, policy.grace),
+            Stage::Kill => (Effect::Kill { run: id }, KILL_AGAIN),
+        };
+        *deadline = turn.now + time;
+        turn.effects.push(effect);
     }
 
     fn enter_signal(&mut self, turn: &mut Turn<'_>, id: RunId, spawned: bool, blocks: bool) {

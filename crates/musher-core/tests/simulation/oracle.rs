@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use musher_core::lifecycle::{
-    App, Before, Command, Death, Effect, Event, ExitOutcome, Input, OpError, Policy, RunState, SlotState, Vacancy,
+    App, Command, Death, Effect, Event, ExitOutcome, Input, OpError, Policy, Run, RunState, SlotState,
 };
 use musher_core::spec::RestartPolicy;
-use musher_core::{OpId, RunId, SlotId, Time};
+use musher_core::{Generation, OpId, RunId, SlotId, Time};
+
+use super::invariants::{self, Check, ensure};
 
 /// One step: what was, what came in, what came out, what is.
 pub(crate) struct Step<'a> {
@@ -23,7 +25,13 @@ pub(crate) struct Step<'a> {
 pub(crate) struct Oracle {
     slots: Vec<Shadow>,
     online_since: BTreeMap<RunId, Time>,
-    accepted: BTreeMap<OpId, (Command, Time)>,
+    accepted: BTreeMap<OpId, Command>,
+    /// Operations that fail when a run of these slots dies before it was ready.
+    fragile: BTreeMap<OpId, u32>,
+    target: Generation,
+    /// The target before the reload that goes on.
+    previous: Option<Generation>,
+    given: BTreeMap<Generation, Policy>,
     finished: BTreeMap<OpId, Result<(), OpError>>,
     pub(crate) tally: Tally,
 }
@@ -48,6 +56,10 @@ struct Shadow {
     own: Option<RunId>,
     new: Option<RunId>,
     cause: Cause,
+    /// What it is filled with next time.
+    generation: Generation,
+    /// Its run was put there by the reload that goes on.
+    reloaded: bool,
     failures: u32,
     restarts: Vec<Time>,
     /// The own run died while a new one was starting.
@@ -63,36 +75,45 @@ enum Cause {
     Restart,
 }
 
-type Check = Result<(), String>;
-
-macro_rules! ensure {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err(format!($($message)+));
-        }
-    };
-}
-
 impl Oracle {
-    pub(crate) fn new(slots: u32) -> Oracle {
-        Oracle { slots: vec![Shadow::default(); slots as usize], ..Oracle::default() }
+    pub(crate) fn new(app: &App) -> Oracle {
+        let target = app.target();
+        Oracle {
+            slots: vec![Shadow { generation: target, ..Shadow::default() }; app.slots().len()],
+            target,
+            given: BTreeMap::from([(target, app.policy(target))]),
+            ..Oracle::default()
+        }
     }
 
     /// Checks a step whose result was written.
     pub(crate) fn check(&mut self, step: &Step<'_>) -> Check {
         self.tally.steps += 1;
         if let Some(Input::Command { op, command }) = step.input {
-            self.command(step, *op, command)?;
+            self.command(step, *op, command);
         }
         for (position, effect) in step.effects.iter().enumerate() {
-            if let Effect::Event(event) = effect {
-                self.event(step, position, event)?;
+            match effect {
+                Effect::Event(event) => self.event(step, position, event)?,
+                Effect::Finished { op, .. } => {
+                    self.fragile.remove(op);
+                }
+                Effect::Spawn { .. }
+                | Effect::Drain { .. }
+                | Effect::Signal { .. }
+                | Effect::Kill { .. }
+                | Effect::RetireSlot { .. }
+                | Effect::CloseListeners => {}
             }
         }
-        slots_hold_together(step.after)?;
-        readiness_is_kept(step)?;
-        results_are_true(step)?;
-        surge_is_bounded(step.after)
+        ensure!(step.after.target() == self.target, "the target is {}, not {}", step.after.target(), self.target);
+        invariants::slots_hold_together(step.after)?;
+        invariants::readiness_is_kept(step)?;
+        invariants::results_are_true(step)?;
+        invariants::surge_is_bounded(step.after)?;
+        invariants::policies_are_kept(step.after, &self.given)?;
+        invariants::commands_reach_everything(step)?;
+        invariants::recovery_is_kind(step)
     }
 
     /// The driver hands a result to the user.
@@ -118,52 +139,72 @@ impl Oracle {
 
     pub(crate) fn unfinished(&self) -> Vec<(OpId, Command)> {
         let open = self.accepted.iter().filter(|(op, _)| !self.finished.contains_key(op));
-        open.map(|(op, (command, _))| (*op, command.clone())).collect()
+        open.map(|(op, command)| (*op, command.clone())).collect()
     }
 
     pub(crate) fn is_finished(&self, op: OpId) -> bool {
         self.finished.contains_key(&op)
     }
 
-    fn command(&mut self, step: &Step<'_>, op: OpId, command: &Command) -> Check {
-        self.accepted.insert(op, (command.clone(), step.now));
+    fn command(&mut self, step: &Step<'_>, op: OpId, command: &Command) {
+        self.accepted.insert(op, command.clone());
         if refused(step.effects, op) {
-            return Ok(());
+            return;
         }
-        let user = Shadow { cause: Cause::User, ..Shadow::default() };
+        let before = self.target;
+        if let Command::Start { target: Some(target) }
+        | Command::Restart { target: Some(target) }
+        | Command::Reload { target: Some(target) } = command
+        {
+            self.target = target.generation;
+            self.given.insert(target.generation, target.policy.clone());
+        }
+        let none = Shadow { generation: self.target, ..Shadow::default() };
+        let user = Shadow { cause: Cause::User, ..none.clone() };
         match command {
-            Command::Start { .. } => self.fill_vacant(&user),
-            Command::Reload { .. } if !step.before.is_wanted() => self.fill_vacant(&user),
-            Command::Reload { .. } => self.tally.reloads += 1,
-            Command::Restart { .. } => self.slots.fill(user),
+            Command::Reload { .. } if step.before.is_wanted() => {
+                self.tally.reloads += 1;
+                self.previous = Some(before);
+                self.slots.iter_mut().for_each(|slot| slot.reloaded = false);
+            }
+            Command::Start { .. } | Command::Reload { .. } => {
+                self.fragile.insert(op, 0);
+                for slot in self.slots.iter_mut().filter(|slot| slot.own.is_none()) {
+                    *slot = user.clone();
+                }
+            }
+            Command::Restart { .. } => {
+                self.previous = None;
+                self.fragile.insert(op, 0);
+                self.slots.fill(user);
+            }
             Command::Stop | Command::Delete => {
                 self.tally.stops += 1;
-                self.slots.fill(Shadow::default());
+                self.previous = None;
+                for slot in &mut self.slots {
+                    *slot = Shadow { generation: slot.generation, ..Shadow::default() };
+                }
             }
             Command::Scale { to } => {
                 self.tally.scalings += 1;
-                let added = if step.after.is_wanted() { user } else { Shadow::default() };
-                self.slots.resize(*to as usize, added);
+                let from = u32::try_from(self.slots.len()).unwrap();
+                if step.before.is_wanted() {
+                    self.fragile.insert(op, from.min(*to));
+                }
+                let added = if step.after.is_wanted() { user } else { none };
+                let generation = self.previous.unwrap_or(self.target);
+                self.slots.resize(*to as usize, Shadow { generation, ..added });
             }
-        }
-        Ok(())
-    }
-
-    fn fill_vacant(&mut self, user: &Shadow) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.own.is_none()) {
-            *slot = user.clone();
         }
     }
 
     fn event(&mut self, step: &Step<'_>, position: usize, event: &Event) -> Check {
         match event {
-            Event::Starting { slot, run, generation } => {
-                self.starting(step, *slot, *run, &step.after.policy(*generation))
-            }
-            Event::Online { slot, run, .. } => {
+            Event::Starting { slot, run, generation } => self.starting(step, *slot, *run, *generation),
+            Event::Online { slot, run, generation, .. } => {
                 self.online_since.insert(*run, step.now);
                 if let Some(shadow) = self.slots.get_mut(slot.0 as usize).filter(|slot| slot.new == Some(*run)) {
-                    *shadow = Shadow { own: Some(*run), ..Shadow::default() };
+                    *shadow = Shadow { own: Some(*run), generation: *generation, reloaded: true, ..Shadow::default() };
                 }
                 Ok(())
             }
@@ -180,9 +221,10 @@ impl Oracle {
             Event::NotReady { slot, run, timeout_ms, .. } => {
                 self.death(step, position, *slot, *run, &Death::NotReady { timeout_ms: *timeout_ms })
             }
-            Event::ReloadAborted { .. } => {
-                self.tally.aborts += 1;
-                self.aborted(step, position)
+            Event::ReloadAborted { .. } => self.aborted(step, position),
+            Event::ReloadFinished { .. } => {
+                self.previous = None;
+                Ok(())
             }
             Event::Giveup { slot, .. } => {
                 self.tally.giveups += 1;
@@ -197,7 +239,6 @@ impl Oracle {
             | Event::Backoff { .. }
             | Event::Started { .. }
             | Event::ReloadStarted { .. }
-            | Event::ReloadFinished { .. }
             | Event::Scaled { .. }
             | Event::Stopped
             | Event::Deleted
@@ -205,7 +246,7 @@ impl Oracle {
         }
     }
 
-    fn starting(&mut self, step: &Step<'_>, slot: SlotId, run: RunId, policy: &Policy) -> Check {
+    fn starting(&mut self, step: &Step<'_>, slot: SlotId, run: RunId, generation: Generation) -> Check {
         let Some(shadow) = self.slots.get_mut(slot.0 as usize) else {
             return Err(format!("run {run} starts in slot {slot}, which does not exist"));
         };
@@ -226,12 +267,16 @@ impl Oracle {
         match &step.after.slots()[slot.0 as usize].state {
             SlotState::Replacing { new, .. } if *new == run => {
                 ensure!(shadow.new.is_none(), "slot {slot} has two new runs");
+                ensure!(generation == self.target, "slot {slot} is reloaded with generation {generation}");
                 shadow.new = Some(run);
                 return Ok(());
             }
             SlotState::Replacing { .. } | SlotState::Filled { .. } | SlotState::Vacant(_) => {}
         }
         ensure!(shadow.own.is_none(), "run {run} starts in slot {slot}, which has one");
+        let right = shadow.generation;
+        ensure!(generation == right, "slot {slot} is filled with generation {generation}, not {right}");
+        let policy = step.after.policy(generation);
         match shadow.cause {
             Cause::None => return Err(format!("run {run} starts in slot {slot} for no reason")),
             Cause::User => {}
@@ -253,9 +298,37 @@ impl Oracle {
         let Some(old) = step.before.run(run) else { return Ok(()) };
         let policy = step.before.policy(old.generation);
         let stable = self.online_since.get(&run).is_some_and(|since| step.now.since(*since) >= policy.min_uptime);
+        let was_ready = self.online_since.contains_key(&run);
+        let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
+        if shadow.own != Some(run) && shadow.new != Some(run) {
+            return Ok(());
+        }
+        let aborts = step.effects[position..]
+            .iter()
+            .any(|effect| matches!(effect, Effect::Event(Event::ReloadAborted { run: other, .. }) if *other == run));
+        let harmless = shadow.own.is_none() && ended_well(&policy, death);
+        let fatal =
+            if shadow.own == Some(run) { shadow.new.is_none() && shadow.reloaded && !stable } else { !harmless };
+        let fatal = fatal && self.previous.is_some();
+        ensure!(aborts == fatal, "the death of run {run} should{} abort the reload", if fatal { "" } else { " not" });
+        if !was_ready && !ended_well(&policy, death) {
+            for (op, from) in &self.fragile {
+                let failed = step.effects[position..].iter().any(|effect| match effect {
+                    Effect::Finished { op: other, result: Err(OpError::Died { run: dead, .. }) } => {
+                        other == op && *dead == run
+                    }
+                    _ => false,
+                });
+                ensure!(
+                    failed || slot.0 < *from,
+                    "operation {op} does not fail when run {run} dies before it is ready"
+                );
+            }
+        }
         let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         if shadow.own == Some(run) {
             shadow.own = None;
+            shadow.reloaded = false;
             if shadow.new.is_some() {
                 shadow.died = Some((death.clone(), stable));
                 return Ok(());
@@ -265,7 +338,7 @@ impl Oracle {
         if shadow.new == Some(run) {
             shadow.new = None;
             if shadow.own.is_none() && ended_well(&policy, death) {
-                *shadow = Shadow::default();
+                *shadow = Shadow { generation: old.generation, reloaded: true, ..Shadow::default() };
                 ensure!(ended(step, position, slot), "slot {slot}: a new run that did its work is not left at that");
             }
         }
@@ -273,6 +346,9 @@ impl Oracle {
     }
 
     fn aborted(&mut self, step: &Step<'_>, position: usize) -> Check {
+        self.tally.aborts += 1;
+        let Some(previous) = self.previous.take() else { return Err("a reload is aborted that was not there".into()) };
+        self.target = previous;
         for slot in 0..self.slots.len() {
             let shadow = &mut self.slots[slot];
             shadow.new = None;
@@ -324,7 +400,7 @@ impl Oracle {
     }
 }
 
-fn refused(effects: &[Effect], op: OpId) -> bool {
+pub(crate) fn refused(effects: &[Effect], op: OpId) -> bool {
     effects.iter().any(|effect| match effect {
         Effect::Finished { op: other, result: Err(error) } if *other == op => {
             matches!(error, OpError::Busy { .. } | OpError::Deleted | OpError::OutOfRange { .. })
@@ -339,7 +415,7 @@ fn ended(step: &Step<'_>, position: usize, slot: SlotId) -> bool {
         .any(|effect| matches!(effect, Effect::Event(Event::Ended { slot: other, .. }) if *other == slot))
 }
 
-fn is_unconfirmed(run: &musher_core::lifecycle::Run) -> bool {
+fn is_unconfirmed(run: &Run) -> bool {
     matches!(run.state, RunState::Starting { spawned: false, .. } | RunState::Draining { spawned: false, .. })
 }
 
@@ -356,7 +432,7 @@ fn stays_down(policy: &Policy, death: &Death) -> bool {
         }
 }
 
-fn ended_well(policy: &Policy, death: &Death) -> bool {
+pub(crate) fn ended_well(policy: &Policy, death: &Death) -> bool {
     let good = match death {
         Death::Exited(ExitOutcome::Code(code)) => *code == 0 || policy.stop_exit_codes.contains(code),
         _ => false,
@@ -372,115 +448,6 @@ fn wait(policy: &Policy, failures: u32) -> f64 {
     let factor = f64::from(policy.backoff_factor_percent) / 100.0;
     let wait = policy.backoff_initial.as_secs_f64() * factor.powf(f64::from(failures - 1));
     wait.min(policy.backoff_max.as_secs_f64()) * 1000.0
-}
-
-/// Never more than one online run per slot, never two starting ones, and no slot is lost: what is to run has a run, or
-/// a deadline, or waits for a run that is being stopped.
-fn slots_hold_together(app: &App) -> Check {
-    let mut claimed: BTreeMap<RunId, SlotId> = BTreeMap::new();
-    let deadline = app.next_deadline();
-    for (slot, id) in app.slots().iter().zip((0..).map(SlotId)) {
-        let mut claim = |run: RunId| -> Result<(), String> {
-            ensure!(claimed.insert(run, id).is_none(), "run {run} fills two slots");
-            let state = app.run(run).ok_or(format!("slot {id} is filled by run {run}, which is gone"))?;
-            ensure!(!state.is_draining(), "slot {id} is filled by run {run}, which is draining");
-            ensure!(state.slot == id, "run {run} is in slot {id} and thinks it is in {}", state.slot);
-            Ok(())
-        };
-        match &slot.state {
-            SlotState::Filled { run } => claim(*run)?,
-            SlotState::Replacing { before, new } => {
-                claim(*new)?;
-                ensure!(!app.run(*new).unwrap().is_online(), "slot {id}: the new run is online, but not in its place");
-                if let Before::Online { run } = before {
-                    claim(*run)?;
-                    ensure!(app.run(*run).unwrap().is_online(), "slot {id}: the old run is not online");
-                }
-            }
-            SlotState::Vacant(Vacancy::Stopped) => ensure!(!app.is_wanted(), "slot {id} is stopped in a running app"),
-            SlotState::Vacant(Vacancy::Backoff { until, .. }) => {
-                ensure!(deadline.is_some_and(|deadline| deadline <= *until), "slot {id} waits without a deadline");
-            }
-            SlotState::Vacant(Vacancy::Clearing { .. }) => {
-                let waits_for = |run: &musher_core::lifecycle::Run| {
-                    run.slot == id && matches!(run.state, RunState::Draining { blocks: true, .. })
-                };
-                ensure!(app.runs().any(|(_, run)| waits_for(run)), "slot {id} waits for nothing");
-            }
-            SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => {}
-        }
-        ensure!(app.is_wanted() || slot.state == SlotState::Vacant(Vacancy::Stopped), "slot {id} is not stopped");
-    }
-    for (id, run) in app.runs().filter(|(_, run)| !run.is_draining()) {
-        ensure!(claimed.get(&id) == Some(&run.slot), "run {id} of slot {} fills no slot", run.slot);
-        ensure!(app.generations_in_use().contains(&run.generation), "the spec of run {id} is forgotten");
-    }
-    Ok(())
-}
-
-/// Ready workers get fewer only by deaths, and by commands that say so: never by a reload.
-fn readiness_is_kept(step: &Step<'_>) -> Check {
-    let mut removed = 0;
-    match step.input {
-        Some(Input::Command { op, command }) if !refused(step.effects, *op) => match command {
-            Command::Stop | Command::Restart { .. } | Command::Delete => return Ok(()),
-            Command::Scale { to } => {
-                removed = step.before.runs().filter(|(_, run)| run.is_online() && run.slot.0 >= *to).count();
-            }
-            Command::Start { .. } | Command::Reload { .. } => {}
-        },
-        Some(_) | None => {}
-    }
-    let died = |effect: &&Effect| match effect {
-        Effect::Event(Event::Exited { run, expected: false, .. }) => {
-            step.before.run(*run).is_some_and(musher_core::lifecycle::Run::is_online)
-        }
-        _ => false,
-    };
-    let deaths = step.effects.iter().filter(died).count();
-    let (before, after) = (step.before.ready_slots() as usize, step.after.ready_slots() as usize);
-    ensure!(after + deaths + removed >= before, "{before} ready workers became {after} by {deaths} deaths");
-    Ok(())
-}
-
-/// An operation that succeeded has made true what it promised.
-fn results_are_true(step: &Step<'_>) -> Check {
-    for effect in step.effects {
-        let Effect::Event(event) = effect else { continue };
-        match event {
-            Event::Started { .. } => {
-                for (slot, id) in step.after.slots().iter().zip(0..) {
-                    let policy = step.after.policy(slot.generation);
-                    let good = match &slot.state {
-                        SlotState::Filled { run } => step.after.run(*run).unwrap().is_online(),
-                        SlotState::Vacant(Vacancy::Ended { death }) => ended_well(&policy, death),
-                        SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
-                    };
-                    ensure!(good, "the app is started, but slot {id} is not");
-                }
-            }
-            Event::ReloadFinished { generation } => {
-                ensure!(step.after.target() == *generation, "the reload to {generation} left another target");
-                for (slot, id) in step.after.slots().iter().zip(0..) {
-                    ensure!(slot.generation == *generation, "the reload finished without slot {id}");
-                }
-            }
-            Event::Stopped => {
-                ensure!(step.after.runs().next().is_none(), "the app is stopped and has runs");
-                ensure!(step.effects.contains(&Effect::CloseListeners), "a stopped app keeps its listeners");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn surge_is_bounded(app: &App) -> Check {
-    let replaced = |state: &SlotState| matches!(state, SlotState::Replacing { before: Before::Online { .. }, .. });
-    let surge = app.slots().iter().filter(|slot| replaced(&slot.state)).count();
-    let limit = app.policy(app.target()).max_surge;
-    ensure!(surge <= limit as usize, "{surge} slots are replaced at a time, of {limit}");
-    Ok(())
 }
 
 impl Tally {

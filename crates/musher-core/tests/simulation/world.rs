@@ -95,6 +95,10 @@ pub(crate) struct Process {
     /// Whether the driver told the app that it exists, and that it exited.
     pub(crate) known: bool,
     pub(crate) exit_seen: bool,
+    /// Whether it may expect to be told before it is killed, even when a crash comes between.
+    pub(crate) has_grace: bool,
+    /// The last stage that it was told.
+    pub(crate) told: Option<Stage>,
     /// Whether its slot need not wait for it: it was replaced or retired, not stopped.
     pub(crate) lingers: bool,
 }
@@ -207,7 +211,9 @@ impl World {
             self.plan(delay, Happening::Answer(answer));
             return Ok(());
         }
-        let process = Process { slot, outcome: None, known: false, exit_seen: false, lingers: false };
+        let has_grace = !policy.grace.is_zero();
+        let process =
+            Process { slot, outcome: None, known: false, exit_seen: false, told: None, has_grace, lingers: false };
         self.processes.insert(run, process);
         let answer_after = self.rng.below(3);
         self.plan(answer_after, Happening::Answer(Input::Spawned { run }));
@@ -233,7 +239,7 @@ impl World {
 
     /// The driver acts on a process.
     pub(crate) fn tell(&mut self, run: RunId, stage: Stage) -> Result<(), String> {
-        let Some(process) = self.processes.get(&run) else {
+        let Some(process) = self.processes.get_mut(&run) else {
             return Err(format!("{stage:?} for run {run}, which never existed"));
         };
         if process.exit_seen {
@@ -242,6 +248,10 @@ impl World {
         if !process.known {
             return Err(format!("{stage:?} for run {run} before it was known to exist"));
         }
+        if stage == Stage::Kill && process.has_grace && process.told < Some(Stage::Signal) {
+            return Err(format!("run {run} is killed before it got its stop signal"));
+        }
+        process.told = process.told.max(Some(stage));
         let after = self.rng.below(80);
         match stage {
             Stage::Drain => {

@@ -1,0 +1,180 @@
+//! What has to be true of the state after every step, whatever happened before.
+
+use std::collections::BTreeMap;
+
+use musher_core::lifecycle::{
+    App, Before, Command, Effect, Event, Input, Policy, Run, RunState, SlotState, Stage, Vacancy,
+};
+use musher_core::{Generation, RunId, SlotId};
+
+use super::oracle::{Step, ended_well, refused};
+
+pub(crate) type Check = Result<(), String>;
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+
+pub(crate) use ensure;
+
+/// Never more than one online run per slot, never two starting ones, and no slot is lost: what is to run has a run, or
+/// a deadline, or waits for a run that is being stopped.
+pub(crate) fn slots_hold_together(app: &App) -> Check {
+    let mut claimed: BTreeMap<RunId, SlotId> = BTreeMap::new();
+    let deadline = app.next_deadline();
+    for (slot, id) in app.slots().iter().zip((0..).map(SlotId)) {
+        let mut claim = |run: RunId| -> Result<(), String> {
+            ensure!(claimed.insert(run, id).is_none(), "run {run} fills two slots");
+            let state = app.run(run).ok_or(format!("slot {id} is filled by run {run}, which is gone"))?;
+            ensure!(!state.is_draining(), "slot {id} is filled by run {run}, which is draining");
+            ensure!(state.slot == id, "run {run} is in slot {id} and thinks it is in {}", state.slot);
+            Ok(())
+        };
+        match &slot.state {
+            SlotState::Filled { run } => claim(*run)?,
+            SlotState::Replacing { before, new } => {
+                claim(*new)?;
+                ensure!(!app.run(*new).unwrap().is_online(), "slot {id}: the new run is online, but not in its place");
+                if let Before::Online { run } = before {
+                    claim(*run)?;
+                    ensure!(app.run(*run).unwrap().is_online(), "slot {id}: the old run is not online");
+                }
+            }
+            SlotState::Vacant(Vacancy::Stopped) => ensure!(!app.is_wanted(), "slot {id} is stopped in a running app"),
+            SlotState::Vacant(Vacancy::Backoff { until, .. }) => {
+                ensure!(deadline.is_some_and(|deadline| deadline <= *until), "slot {id} waits without a deadline");
+            }
+            SlotState::Vacant(Vacancy::Clearing { .. }) => {
+                let waits_for =
+                    |run: &Run| run.slot == id && matches!(run.state, RunState::Draining { blocks: true, .. });
+                ensure!(app.runs().any(|(_, run)| waits_for(run)), "slot {id} waits for nothing");
+            }
+            SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => {}
+        }
+        ensure!(app.is_wanted() || slot.state == SlotState::Vacant(Vacancy::Stopped), "slot {id} is not stopped");
+    }
+    for (id, run) in app.runs().filter(|(_, run)| !run.is_draining()) {
+        ensure!(claimed.get(&id) == Some(&run.slot), "run {id} of slot {} fills no slot", run.slot);
+    }
+    Ok(())
+}
+
+/// Ready workers get fewer only by deaths, and by commands that say so: never by a reload.
+pub(crate) fn readiness_is_kept(step: &Step<'_>) -> Check {
+    let mut removed = 0;
+    match step.input {
+        Some(Input::Command { op, command }) if !refused(step.effects, *op) => match command {
+            Command::Stop | Command::Restart { .. } | Command::Delete => return Ok(()),
+            Command::Scale { to } => {
+                removed = step.before.runs().filter(|(_, run)| run.is_online() && run.slot.0 >= *to).count();
+            }
+            Command::Start { .. } | Command::Reload { .. } => {}
+        },
+        Some(_) | None => {}
+    }
+    let died = |effect: &&Effect| match effect {
+        Effect::Event(Event::Exited { run, expected: false, .. }) => step.before.run(*run).is_some_and(Run::is_online),
+        _ => false,
+    };
+    let deaths = step.effects.iter().filter(died).count();
+    let (before, after) = (step.before.ready_slots() as usize, step.after.ready_slots() as usize);
+    ensure!(after + deaths + removed >= before, "{before} ready workers became {after} by {deaths} deaths");
+    Ok(())
+}
+
+/// An operation that succeeded has made true what it promised.
+pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
+    for effect in step.effects {
+        let Effect::Event(event) = effect else { continue };
+        match event {
+            Event::Started { .. } => {
+                for (slot, id) in step.after.slots().iter().zip(0..) {
+                    let policy = step.after.policy(slot.generation);
+                    let good = match &slot.state {
+                        SlotState::Filled { run } => step.after.run(*run).unwrap().is_online(),
+                        SlotState::Vacant(Vacancy::Ended { death }) => ended_well(&policy, death),
+                        SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
+                    };
+                    ensure!(good, "the app is started, but slot {id} is not");
+                }
+            }
+            Event::ReloadFinished { generation } => {
+                ensure!(step.after.target() == *generation, "the reload to {generation} left another target");
+                for (slot, id) in step.after.slots().iter().zip(0..) {
+                    ensure!(slot.generation == *generation, "the reload finished without slot {id}");
+                }
+            }
+            Event::Stopped => {
+                ensure!(step.after.runs().next().is_none(), "the app is stopped and has runs");
+                ensure!(step.effects.contains(&Effect::CloseListeners), "a stopped app keeps its listeners");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn surge_is_bounded(app: &App) -> Check {
+    let replaced = |state: &SlotState| matches!(state, SlotState::Replacing { before: Before::Online { .. }, .. });
+    let surge = app.slots().iter().filter(|slot| replaced(&slot.state)).count();
+    let limit = app.policy(app.target()).max_surge;
+    ensure!(surge <= limit as usize, "{surge} slots are replaced at a time, of {limit}");
+    Ok(())
+}
+
+/// The rules of every generation that is still needed are as the user gave them.
+pub(crate) fn policies_are_kept(app: &App, given: &BTreeMap<Generation, Policy>) -> Check {
+    let needed = app.runs().map(|(_, run)| run.generation).chain(app.slots().iter().map(|slot| slot.generation));
+    for generation in needed.chain([app.target()]) {
+        ensure!(app.generations_in_use().contains(&generation), "generation {generation} is needed, but not in use");
+        ensure!(Some(&app.policy(generation)) == given.get(&generation), "the rules of {generation} are not as given");
+    }
+    Ok(())
+}
+
+/// A command takes effect at once on everything that it concerns.
+pub(crate) fn commands_reach_everything(step: &Step<'_>) -> Check {
+    let Some(Input::Command { op, command }) = step.input else { return Ok(()) };
+    if refused(step.effects, *op) {
+        return Ok(());
+    }
+    match command {
+        Command::Stop | Command::Delete => {
+            let told = |run: &Run| matches!(run.state, RunState::Draining { stage: Stage::Signal | Stage::Kill, .. });
+            ensure!(step.after.runs().all(|(_, run)| told(run)), "a stop leaves a run as it was");
+        }
+        Command::Start { .. } | Command::Restart { .. } => {
+            for (slot, id) in step.after.slots().iter().zip(0..) {
+                let begun = match &slot.state {
+                    SlotState::Filled { .. } | SlotState::Vacant(Vacancy::Clearing { .. }) => true,
+                    SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
+                };
+                ensure!(begun, "a start leaves slot {id} as it was: {:?}", slot.state);
+            }
+        }
+        Command::Reload { .. } | Command::Scale { .. } => {}
+    }
+    Ok(())
+}
+
+/// A new supervisor gives starting runs their whole time, and listeners are closed only when nothing runs.
+pub(crate) fn recovery_is_kind(step: &Step<'_>) -> Check {
+    if step.effects.contains(&Effect::CloseListeners) {
+        let idle = !step.after.is_wanted() && step.after.runs().next().is_none();
+        ensure!(idle, "the listeners of a running app are closed");
+    }
+    if step.input.is_some() {
+        return Ok(());
+    }
+    for (id, run) in step.after.runs() {
+        if let RunState::Starting { deadline, .. } = run.state {
+            let whole = step.now + step.after.policy(run.generation).ready_timeout;
+            ensure!(deadline == whole, "run {id} has until {deadline:?}, not {whole:?}");
+        }
+    }
+    Ok(())
+}
