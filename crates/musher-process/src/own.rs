@@ -20,3 +20,23 @@ pub fn raise_nofile() -> io::Result<Rlimit> {
     }
     Ok(original)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_is_raised_and_the_old_one_is_told() {
+        let before = getrlimit(Resource::Nofile);
+        let original = raise_nofile().unwrap();
+        let after = getrlimit(Resource::Nofile);
+        assert_eq!((original.current, original.maximum), (before.current, before.maximum));
+        assert_eq!((after.current, after.maximum), (before.maximum, before.maximum));
+    }
+
+    #[test]
+    fn becoming_a_subreaper() {
+        set_subreaper().unwrap();
+        assert!(rustix::process::child_subreaper().unwrap().is_some());
+    }
+}

@@ -1,5 +1,6 @@
 //! Whether a process serves.
 
+#[expect(dead_code, reason = "each test uses a part of it")]
 mod support;
 
 use std::net::{TcpListener, TcpStream, UdpSocket};

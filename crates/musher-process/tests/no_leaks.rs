@@ -1,5 +1,6 @@
 //! Thousands of spawns. One test in a process of its own: it counts the descriptors and children of the process.
 
+#[expect(dead_code, reason = "each test uses a part of it")]
 mod support;
 
 use std::os::fd::AsFd;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "functions of tests")]
 
+#[expect(dead_code, reason = "each test uses a part of it")]
 mod support;
 
 use std::ffi::OsString;

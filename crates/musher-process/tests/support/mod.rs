@@ -1,6 +1,5 @@
 //! Real child processes for tests: described in a line, awaited with a deadline, gone at the end.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a failed preparation fails the test")]
 
 use std::ffi::OsString;
