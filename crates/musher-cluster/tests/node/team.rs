@@ -47,6 +47,10 @@ impl Store {
         let fds = self.fds.lock().unwrap().keys().cloned().collect::<Vec<_>>();
         fds.into_iter().chain(self.bytes.lock().unwrap().keys().cloned()).collect()
     }
+
+    pub(crate) fn fd(&self, name: &str) -> OwnedFd {
+        self.fds.lock().unwrap()[name].try_clone().unwrap()
+    }
 }
 
 struct Worker {
@@ -131,10 +135,11 @@ impl Team {
             .chain(env.iter().copied())
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
+        let preload = self.preload && !env.iter().any(|(name, _)| *name == "NODE_OPTIONS");
         if cluster {
             all.push(("NODE_UNIQUE_ID".into(), (slot + 1).to_string().into()));
         }
-        if self.preload {
+        if preload {
             let preload = self.directory.path().join("preload.cjs");
             all.push(("NODE_OPTIONS".into(), format!("--require={}", preload.display()).into()));
         }
@@ -235,6 +240,11 @@ impl Team {
 
     pub(crate) fn drained(&mut self, run: RunId) {
         self.wait("drained", |event| (*event == ClusterEvent::Drained { run }).then_some(()));
+    }
+
+    /// Drops the messages of a worker that were received and not asked for.
+    pub(crate) fn forget_messages(&mut self, run: RunId) {
+        self.seen.retain(|event| !matches!(event, ClusterEvent::Message { run: of, .. } if *of == run));
     }
 
     pub(crate) fn violation(&mut self, run: RunId) -> String {

@@ -1,0 +1,95 @@
+//! The supervisor is killed and another takes over: nobody notices.
+
+use std::collections::BTreeSet;
+
+use musher_cluster::ClusterEvent;
+use musher_core::spec::Balance;
+use musher_process::ExitStatus;
+
+use crate::team::{HTTP, Team, ask, finish, get};
+
+#[test]
+fn workers_serve_and_speak_on() {
+    for policy in [Balance::Kernel, Balance::Shared, Balance::RoundRobin] {
+        let mut team = Team::new(policy);
+        let script = team.script(
+            "server.js",
+            &format!("{HTTP} process.on('message', (m) => process.send(m)); process.send('ready');"),
+        );
+        let runs: Vec<_> = (0..3).map(|slot| team.start(slot, &script)).collect();
+        let address = runs.iter().map(|run| team.listening(*run)).last().unwrap();
+        for round in 0..3 {
+            team.replace_supervisor();
+            for run in &runs {
+                assert_eq!(team.listening(*run), address, "{policy:?}");
+                team.wait("ready", |event| (*event == ClusterEvent::Ready { run: *run }).then_some(()));
+                team.cluster.send(*run, round.into());
+                assert_eq!(team.message(*run), round);
+            }
+            let answers: BTreeSet<String> = (0..64).map(|_| get(&address)).collect();
+            assert!(answers.len() == 3 || policy == Balance::Shared, "{policy:?} {answers:?}");
+        }
+        // Steering, turns and membership go on as well: a worker is replaced and another added.
+        team.kill(runs[0]);
+        let answers: BTreeSet<String> = (0..30).map(|_| get(&address)).collect();
+        assert!(answers.len() <= 2);
+        for slot in [0, 3] {
+            let run = team.start(slot, &script);
+            assert_eq!(team.listening(run), address);
+        }
+        let answers: BTreeSet<String> = (0..128).map(|_| get(&address)).collect();
+        assert!(answers.len() == 4 || policy == Balance::Shared, "{policy:?} {answers:?}");
+    }
+}
+
+#[test]
+fn what_workers_say_meanwhile_is_heard() {
+    let mut team = Team::new(Balance::Kernel);
+    let script = team.script(
+        "counter.js",
+        "let n = 0; process.on('message', () => {}); const send = () => { process.send(n++); if (n < 300) setTimeout(send, 1); }; send();",
+    );
+    let run = team.start(0, &script);
+    for n in 0..50 {
+        assert_eq!(team.message(run), n);
+    }
+    team.replace_supervisor();
+    team.replace_supervisor();
+    // At least once each, in order.
+    let mut last = 49;
+    while last < 299 {
+        let n = team.message(run).as_i64().unwrap();
+        assert!(n <= last + 1, "{n} after {last}");
+        last = last.max(n);
+    }
+}
+
+#[test]
+fn a_question_that_was_not_answered_is() {
+    let mut team = Team::new(Balance::Kernel);
+    let script = team.script("server.js", HTTP);
+    for slot in 0..4 {
+        let run = team.start(slot, &script);
+        team.replace_supervisor();
+        team.listening(run);
+    }
+}
+
+#[test]
+fn a_worker_that_is_draining_is_still() {
+    let mut team = Team::new(Balance::Kernel);
+    let script = team.script(
+        "slow.js",
+        "require('http').createServer((q, r) => { process.send('asked'); process.once('message', () => r.end('late')); }).listen(0, '127.0.0.1');",
+    );
+    let run = team.start(0, &script);
+    let address = team.listening(run);
+    let slow = ask(&address, "/");
+    assert_eq!(team.message(run), "asked");
+    team.cluster.drain(run, std::time::Duration::ZERO);
+    team.replace_supervisor();
+    team.cluster.send(run, "go".into());
+    assert_eq!(finish(slow), "late");
+    team.drained(run);
+    assert_eq!(team.exited(run), ExitStatus::Code(0));
+}
