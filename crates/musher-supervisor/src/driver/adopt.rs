@@ -25,7 +25,7 @@ use crate::logs::Output;
 use super::app::{ManagedApp, ManagedRun};
 use super::exits::watch_exit;
 use super::readiness::Proof;
-use super::records::{AppRecord, HomeRecord, RunRecord, VERSION, decode, names};
+use super::records::{AppRecord, HeldRecord, HomeRecord, RunRecord, VERSION, decode, names};
 use super::sockets::Sockets;
 use super::{Driver, World, launch, now, wall_clock_ms};
 
@@ -64,11 +64,13 @@ impl Driver {
     /// A driver that takes over everything that the keeper held.
     pub(super) fn adopt(world: World, mut held: Held) -> Driver {
         let mut driver = Driver { world, apps: BTreeMap::new() };
-        for record in driver.world.read_apps(&held) {
+        for mut record in driver.world.read_apps(&held) {
+            let ends = std::mem::take(&mut record.held);
             let (app, seen) = driver.world.adopt_app(record, &mut held);
             let id = app.id;
             driver.apps.insert(id, app);
             driver.recover(id, &seen);
+            driver.tell_held(id, ends);
         }
         driver.world.adopt_unreadable(&held);
         driver.end_lost_operations();
@@ -98,13 +100,23 @@ impl Driver {
         self.steer(id);
     }
 
+    /// Tells the ends of operations that waited to be told. What they waited for has come true, or never will.
+    fn tell_held(&mut self, id: AppId, ends: Vec<HeldRecord>) {
+        let Some(app) = self.apps.get(&id) else { return };
+        for HeldRecord { op, result } in ends {
+            self.world.finish(app, op, result);
+        }
+        if app.machine.is_deleted() && app.held.is_empty() {
+            self.remove(id);
+        }
+    }
+
     /// Operations that were written but never reached the decisions were not begun: their askers are told so.
     fn end_lost_operations(&mut self) {
         for (op, id) in self.world.operations.unfinished() {
             let app = self.apps.get(&id);
-            let pending = app.is_some_and(|app| {
-                app.machine.operations().contains(&op) || app.held.iter().any(|held| held.op == op)
-            });
+            let pending = app
+                .is_some_and(|app| app.machine.operations().contains(&op) || app.held.iter().any(|held| held.op == op));
             if pending {
                 continue;
             }
@@ -267,9 +279,10 @@ fn read_specs(app: AppId, held: &mut Held) -> BTreeMap<Generation, Arc<AppSpec>>
         let generation = name.strip_prefix(&prefix).and_then(|generation| generation.parse().ok().map(Generation));
         let (Some(generation), Some(fd)) = (generation, held.remove(&name)) else { continue };
         let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
-        match bytes.map_err(|error| error.to_string()).and_then(|bytes| {
-            serde_json::from_slice(&bytes).map_err(|error| error.to_string())
-        }) {
+        match bytes
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+        {
             Ok(spec) => drop(specs.insert(generation, Arc::new(spec))),
             Err(error) => tracing::error!(name, error, "the description of an app cannot be read"),
         }

@@ -13,7 +13,7 @@ use musher_process::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::readiness::Watch;
-use super::records::{AppRecord, RunRecord, VERSION};
+use super::records::{AppRecord, HeldRecord, RunRecord, VERSION};
 use super::sockets::Sockets;
 
 /// One app.
@@ -141,6 +141,7 @@ impl ManagedApp {
             next_worker: self.next_worker,
             listens: self.listens,
             newest: self.newest,
+            held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }
     }
 }

@@ -13,18 +13,18 @@ use musher_process::{Pid, Resource, Rlimit, own};
 use rustix::process::getrlimit;
 use tokio::sync::mpsc;
 
+use crate::SupervisorError;
 use crate::control::{self, Events, News};
 use crate::home::{CONTROL_NAME, DaemonPids, Home};
 use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
-use crate::SupervisorError;
 
 use super::adopt::{self, Held};
 use super::operations::Operations;
 use super::records::names;
 use super::registry::LogRegistry;
 use super::sample::Samples;
-use super::{Chance, Driver, Sources, WAKES, Wake, World, launch};
+use super::{Chance, Driver, Preload, Sources, WAKES, Wake, World, launch};
 
 /// How many events of the cluster thread may wait.
 const CLUSTER_EVENTS: usize = 4096;
@@ -70,13 +70,17 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
         Cluster::start(Arc::new(Store(link.clone())), cluster_sink).map_err(system("start the cluster thread"))?;
     let (notices, noticed) = mpsc::channel(LOG_NOTICES);
     // A notice that finds no room is dropped: the thread never waits, and the same trouble is told again.
-    let logs = LogThread::start(&home, move |notice| drop(notices.try_send(notice))).map_err(system("start the log thread"))?;
+    let logs = LogThread::start(&home, move |notice| drop(notices.try_send(notice)))
+        .map_err(system("start the log thread"))?;
     let events = Events::new();
     let registry = LogRegistry::new(home.clone(), logs.clone());
     let (handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
 
-    let mut world = World::new(Parts { home, link: link.clone(), logs, cluster, events, wakes: wakes.clone(), registry }, &mut held)
-        .map_err(system("prepare for workers"))?;
+    let mut world = World::new(
+        Parts { home, link: link.clone(), logs, cluster, events, wakes: wakes.clone(), registry },
+        &mut held,
+    )
+    .map_err(system("prepare for workers"))?;
     world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, exit.status())));
     world.events.publish(News::new(EventKind::SupervisorStarted, format!("process {}", Pid::own())));
     let mut driver = Driver::adopt(world, held);
@@ -122,9 +126,9 @@ impl World {
             }
         };
         let notify_address = notify.address()?;
-        let preload = launch::preload_path(home.root());
+        let (preload, for_all_users) = launch::preload_place(home.root());
         let preload = match launch::write_preload(&preload, PRELOAD) {
-            Ok(()) => Some(preload),
+            Ok(()) => Some(Preload { path: preload, for_all_users }),
             Err(error) => {
                 tracing::warn!(%error, "no preload for Node: workers that are replaced close idle connections at once");
                 None

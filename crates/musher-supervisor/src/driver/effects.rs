@@ -83,7 +83,10 @@ impl World {
             Ok(()) | Err(_) => None,
         };
         match until {
-            Some(until) => app.held.push(Held { op, result, until }),
+            Some(until) => {
+                app.held.push(Held { op, result, until });
+                self.write_app(app);
+            }
             None => self.finish(app, op, result),
         }
     }
@@ -101,7 +104,15 @@ impl World {
             | Ok(()) => None,
         };
         let death = slot.and_then(|slot| app.deaths.get(&slot).cloned());
-        let result = result.map_err(|error| (explain(&error, &app.name), death));
+        let result = result.map_err(|error| {
+            let explained = explain(&error, &app.name);
+            let own_port = app.target_spec().is_some_and(|spec| spec.exec.runtime != Runtime::NodeCluster);
+            let port_taken = death.as_ref().is_some_and(|death| death.stderr.iter().any(|line| says_port_taken(line)));
+            match error {
+                OpError::ReloadAborted { .. } if own_port && port_taken => (explained.with_hint(OWN_PORT), death),
+                _ => (explained, death),
+            }
+        });
         let Some(operation) = self.operations.finish(op, result) else { return };
         self.write_home();
         let outcome = match &operation.error {
@@ -178,6 +189,7 @@ impl World {
         app.next_worker += 1;
         let marker = launch::marker(run, &self.record.home_id);
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.create(&run.to_string()).ok());
+        let preload = self.preload.as_ref().filter(|preload| preload.for_all_users || spec.user.is_none());
         let cluster_sockets = spec.exec.runtime == Runtime::NodeCluster;
         let launch = Launch {
             spec,
@@ -186,8 +198,8 @@ impl World {
             marker: &marker,
             notify: &self.notify_address,
             worker_id: app.next_worker,
-            preload: self.preload.as_deref().filter(|_| spec.user.is_none()),
-            open_files: self.open_files.clone(),
+            preload: preload.map(|preload| preload.path.as_path()),
+            open_files: self.open_files,
             out: plumbing.out.1,
             err: plumbing.err.1,
             channel: worker_channel,
@@ -265,12 +277,7 @@ impl World {
     }
 
     /// Does something to every process of a run.
-    pub(super) fn with_tree(
-        &self,
-        app: &ManagedApp,
-        run: RunId,
-        act: impl FnOnce(&Tree<'_>) -> std::io::Result<()>,
-    ) {
+    pub(super) fn with_tree(&self, app: &ManagedApp, run: RunId, act: impl FnOnce(&Tree<'_>) -> std::io::Result<()>) {
         let Some(managed) = app.runs.get(&run) else { return };
         let Some(root) = managed.pid() else { return };
         let marker = launch::marker(run, &self.record.home_id);
@@ -343,6 +350,15 @@ impl World {
             self.events.publish(news.of_app(&app.name, app.id.0));
         }
     }
+}
+
+/// What to do about a program that cannot run twice at a time.
+const OWN_PORT: &str = "the program opens its port by itself, so two of them cannot run at a time, as a reload needs: \
+    let musher open the port (`listen` in the process file), or use `musher restart`, which has a gap";
+
+/// Whether a program complains that its port is taken, as libuv or strerror(3) put it.
+fn says_port_taken(line: &str) -> bool {
+    line.contains("EADDRINUSE") || line.contains("ddress already in use")
 }
 
 /// A run that was just spawned.

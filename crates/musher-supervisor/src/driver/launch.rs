@@ -68,8 +68,7 @@ impl Launch<'_> {
         let env = self.environment(channel_number);
         let limits = self.limits();
         let user = self.spec.user.as_ref();
-        let credentials =
-            user.map(|user| Credentials { uid: user.uid, gid: user.gid, groups: user.groups.clone() });
+        let credentials = user.map(|user| Credentials { uid: user.uid, gid: user.gid, groups: user.groups.clone() });
 
         let mut fds = vec![(self.out, 1), (self.err, 2)];
         fds.extend(self.sockets.into_iter().zip(FIRST_SOCKET..));
@@ -130,7 +129,7 @@ impl Launch<'_> {
     fn limits(&self) -> Vec<(Resource, Rlimit)> {
         let asked = &self.spec.limits;
         let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
-        let open_files = asked.open_files.map_or_else(|| self.open_files.clone(), both);
+        let open_files = asked.open_files.map_or(self.open_files, both);
         let mut limits = vec![(Resource::Nofile, open_files)];
         let pairs = [
             (Resource::As, asked.address_space_bytes),
@@ -154,9 +153,31 @@ fn node_options(own: Option<&str>, preload: &Path) -> String {
     }
 }
 
-/// Where the preload of this version is, once written.
-pub(super) fn preload_path(home: &Path) -> PathBuf {
-    home.join(format!("preload-{}.cjs", env!("CARGO_PKG_VERSION")))
+/// Where the preload of this version is, once written, and whether workers of every user can read it there.
+///
+/// Nobody else can look into the home. A daemon of root, whose workers may be other users, has `/run/musher`, where only
+/// root writes.
+pub(super) fn preload_place(home: &Path) -> (PathBuf, bool) {
+    let name = format!("preload-{}.cjs", env!("CARGO_PKG_VERSION"));
+    let shared = Path::new("/run/musher");
+    if rustix::process::geteuid().is_root() && make_public_directory(shared).is_ok() {
+        return (shared.join(name), true);
+    }
+    (home.join(name), false)
+}
+
+fn make_public_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+    match std::fs::DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let found = std::fs::symlink_metadata(path)?;
+    if !found.is_dir() || found.uid() != 0 || found.mode() & 0o022 != 0 {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    // The umask may have taken bits away.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
 }
 
 /// Writes the preload, so that workers that start can read it: a new file is moved over the old one, since a worker may
@@ -165,8 +186,11 @@ pub(super) fn write_preload(path: &Path, text: &str) -> std::io::Result<()> {
     if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
         return Ok(());
     }
-    let new = path.with_extension("new");
+    use std::os::unix::fs::PermissionsExt;
+    // Two daemons of root may write it at once.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
     std::fs::write(&new, text)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
     std::fs::rename(&new, path)
 }
 

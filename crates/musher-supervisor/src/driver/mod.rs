@@ -26,8 +26,8 @@ mod launch;
 mod operations;
 mod plan;
 mod readiness;
-mod registry;
 mod records;
+mod registry;
 mod requests;
 mod sample;
 mod sockets;
@@ -114,11 +114,18 @@ struct World {
     notify_address: String,
     cgroups: Option<Cgroups>,
     open_files: Rlimit,
-    preload: Option<PathBuf>,
+    preload: Option<Preload>,
     chance: Chance,
     registry: LogRegistry,
     /// How orphans ended that the keeper reaped, until their pidfds tell that they did.
     keeper_exits: HashMap<i32, ExitStatus>,
+}
+
+/// The script that lets Node workers drain.
+struct Preload {
+    path: PathBuf,
+    /// Whether workers of every user can read it.
+    for_all_users: bool,
 }
 
 /// A small generator of chance (splitmix64) for jitter: seeded once, good enough to keep restarts apart.

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use musher_api::{Death, Operation, OperationRef, PlanStep};
-use musher_core::{AppId, Generation, RunId, SlotId};
-use musher_core::lifecycle::App;
+use musher_core::lifecycle::{App, OpError};
+use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version of the records that this supervisor writes.
@@ -65,6 +65,16 @@ pub(super) struct AppRecord {
     pub(super) listens: bool,
     /// The newest generation.
     pub(super) newest: Generation,
+    /// Operations that have ended and whose end was not told yet.
+    #[serde(default)]
+    pub(super) held: Vec<HeldRecord>,
+}
+
+/// The end of an operation that was not told yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct HeldRecord {
+    pub(super) op: OpId,
+    pub(super) result: Result<(), OpError>,
 }
 
 /// What is known of a run beyond the decisions.

@@ -188,9 +188,8 @@ impl Driver {
     fn plan(&self, spec: &AppSpec, force: bool) -> PlanStep {
         let app = self.apps.values().find(|app| app.name == spec.name);
         let present = app.and_then(|app| {
-            let down = |state: &SlotState| {
-                matches!(state, SlotState::Vacant(Vacancy::GaveUp { .. } | Vacancy::Ended { .. }))
-            };
+            let down =
+                |state: &SlotState| matches!(state, SlotState::Vacant(Vacancy::GaveUp { .. } | Vacancy::Ended { .. }));
             Some(Present {
                 spec: app.target_spec()?,
                 instances: u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX),

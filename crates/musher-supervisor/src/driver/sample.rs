@@ -35,7 +35,8 @@ struct Sample {
 impl Samples {
     /// Measures the run's processes. CPU is the mean since the last measurement, at first since the start.
     pub(super) fn measure(&mut self, run: RunId, pid: Pid, now: Time) -> Usage {
-        let stats: Vec<ProcessStat> = descendants(pid).into_iter().filter_map(|pid| ProcessStat::read(pid).ok()).collect();
+        let stats: Vec<ProcessStat> =
+            descendants(pid).into_iter().filter_map(|pid| ProcessStat::read(pid).ok()).collect();
         let Some(first) = stats.first() else { return Usage::default() };
         let cpu: Duration = stats.iter().map(|stat| stat.cpu_time).sum();
         let memory_bytes = stats.iter().map(|stat| stat.rss_bytes).sum();

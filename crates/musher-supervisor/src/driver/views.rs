@@ -192,12 +192,8 @@ fn vacancy(state: &SlotState) -> SlotStatus {
 
 fn listeners(app: &ManagedApp, spec: &AppSpec) -> Vec<Listener> {
     let balance = spec.effective_balance();
-    let of_cluster = app.addresses.iter().map(|address| Listener {
-        address: address.clone(),
-        balance,
-        slot: None,
-        queue: None,
-    });
+    let of_cluster =
+        app.addresses.iter().map(|address| Listener { address: address.clone(), balance, slot: None, queue: None });
     let own = app.sockets.list().into_iter().map(|(address, slot, queue)| Listener {
         address,
         balance: if slot.is_some() { balance } else { musher_core::spec::Balance::Shared },
