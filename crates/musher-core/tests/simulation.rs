@@ -24,7 +24,8 @@ use musher_core::{AppId, Generation, OpId, RunId};
 use oracle::{Oracle, Step, Tally};
 use world::{Faults, Happening, World, any_policy};
 
-const SEEDS: u64 = 4000;
+/// How many worlds; `MUSHER_SIM_SEEDS` asks for more.
+const SEEDS: u64 = 2000;
 const STEPS: usize = 250;
 
 /// One driver with one app in one world.
@@ -285,11 +286,11 @@ fn live(seed: u64, with_trace: bool) -> Result<Tally, String> {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the seed to replay is a setting of the test run")]
+#[expect(clippy::disallowed_methods, reason = "the seeds are a setting of the test run")]
 fn every_world_is_lived_through() {
-    let replayed: Option<u64> =
-        std::env::var("MUSHER_SIM_SEED").ok().map(|seed| seed.parse().expect("MUSHER_SIM_SEED is a number"));
-    let seeds = replayed.map_or(0..SEEDS, |seed| seed..seed + 1);
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let replayed = number("MUSHER_SIM_SEED");
+    let seeds = replayed.map_or(0..number("MUSHER_SIM_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let mut total = Tally::default();
     for seed in seeds {
         let replay = format!("MUSHER_SIM_SEED={seed} cargo nextest run -p musher-core --test simulation --no-capture");

@@ -328,7 +328,6 @@ impl Oracle {
         let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         if shadow.own == Some(run) {
             shadow.own = None;
-            shadow.reloaded = false;
             if shadow.new.is_some() {
                 shadow.died = Some((death.clone(), stable));
                 return Ok(());
