@@ -5,7 +5,7 @@
 //! in ourselves: `musher.<home>/run.<run>`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,8 @@ fn checked(name: &str) -> io::Result<&str> {
 
 /// Kills every process of a cgroup and of those below it at once (cgroup.kill, Linux 5.14).
 pub fn kill(directory: &Path) -> io::Result<()> {
-    fs::write(directory.join("cgroup.kill"), "1")
+    // Only an existing file: the directory might be no cgroup.
+    fs::File::options().write(true).open(directory.join("cgroup.kill"))?.write_all(b"1")
 }
 
 /// The processes of a cgroup and of those below it. Empty if it is not there.

@@ -102,7 +102,7 @@ fn status_of_stranger(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     if let Some(status) = zombie_status(pidfd) {
         return Ok(Some(status));
     }
-    let kept = sys::pidfd::info(pidfd).ok().and_then(|known| known.wait_status);
+    let kept = sys::pidfd::kept_status(pidfd).ok().flatten();
     Ok(Some(kept.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status)))
 }
 

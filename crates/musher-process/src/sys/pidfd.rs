@@ -12,10 +12,8 @@ const PIDFD_INFO_EXIT: u64 = 1 << 3;
 struct PidfdInfo {
     mask: u64,
     cgroup: u64,
-    pid: u32,
-    tgid: u32,
-    ppid: u32,
-    ids: [u32; 8],
+    /// pid, tgid, ppid, and real, effective, saved and file system uid and gid.
+    ids: [u32; 11],
     exit_code: i32,
 }
 
@@ -31,17 +29,9 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> 
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What the kernel knows about the process of a pidfd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    /// Its pid; 0 once it was reaped.
-    pub(crate) pid: u32,
-    /// The status as wait(2) gives it; only after the process was reaped, by whomever.
-    pub(crate) wait_status: Option<i32>,
-}
-
-/// `PIDFD_GET_INFO`. An old kernel answers with `ENOTTY` or `EINVAL`; a reaped process without a kept status `ESRCH`.
-pub(crate) fn info(pidfd: BorrowedFd<'_>) -> io::Result<Known> {
+/// `PIDFD_GET_INFO`: the status, as wait(2) gives it, of a process that somebody has reaped. `None` before that. An old
+/// kernel answers with `ENOTTY` or `EINVAL`; one that has not kept it with `ESRCH`.
+pub(crate) fn kept_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the request number encodes the size of `info`, so the kernel writes within it; every bit pattern of its
     // integer fields is valid.
@@ -49,6 +39,5 @@ pub(crate) fn info(pidfd: BorrowedFd<'_>) -> io::Result<Known> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    let wait_status = (info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code);
-    Ok(Known { pid: info.tgid, wait_status })
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code))
 }
