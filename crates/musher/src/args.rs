@@ -115,8 +115,6 @@ pub(crate) struct StartArgs {
     /// Run a Node script by itself, not as a worker of a cluster.
     #[arg(long)]
     pub(crate) no_cluster: bool,
-    #[command(flatten)]
-    pub(crate) more: MoreStartArgs,
     /// Of a process file, only these apps; with commas between them.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
@@ -128,6 +126,8 @@ pub(crate) struct StartArgs {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) more: MoreStartArgs,
     /// Arguments of the script; or, without WHAT, a command and its arguments.
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,

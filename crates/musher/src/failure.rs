@@ -52,11 +52,6 @@ impl Failure {
         self.code
     }
 
-    /// Whether there is advice already.
-    pub(crate) fn has_hint(&self) -> bool {
-        self.hint.is_some()
-    }
-
     /// Prints it, and gives the exit code.
     pub(crate) fn tell(&self) -> ExitCode {
         if !self.message.is_empty() {
@@ -129,7 +124,7 @@ impl From<HomeError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        Failure::new(exit_codes::BAD_SPEC, error.to_string())
+        Failure::new(exit_codes::BAD_SPEC, sanitize(&error.to_string()))
     }
 }
 
@@ -167,20 +162,20 @@ pub(crate) fn death_story(death: &Death) -> String {
 }
 
 /// Advice that the last words of a program suggest.
-pub(crate) fn advice(app: &str, death: &Death) -> String {
+pub(crate) fn advice(death: &Death) -> Option<&'static str> {
     let said = |words: &[&str]| death.stderr.iter().any(|line| words.iter().any(|word| line.contains(word)));
     if said(&["EADDRINUSE", "address already in use", "Address already in use"]) {
-        "another program has that port: `ss -ltnp` tells which".into()
+        Some("another program has that port: `ss -ltnp` tells which")
     } else if said(&["MODULE_NOT_FOUND", "ERR_MODULE_NOT_FOUND", "ModuleNotFoundError"]) {
-        "a module is missing: install the program's dependencies, and look at its working directory (--cwd)".into()
+        Some("a module is missing: install the program's dependencies, and look at its working directory (--cwd)")
     } else if said(&["EACCES", "Permission denied"]) {
-        "it lacks a permission; ports below 1024 need one too".into()
+        Some("it lacks a permission; ports below 1024 need one too")
     } else {
-        format!("`musher logs {} --err` shows all that it wrote", shell_word(app))
+        None
     }
 }
 
 /// A name as it is typed in a shell.
-fn shell_word(name: &str) -> String {
+pub(crate) fn shell_word(name: &str) -> String {
     if name.contains(' ') { format!("'{name}'") } else { name.to_owned() }
 }

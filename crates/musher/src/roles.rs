@@ -37,7 +37,7 @@ impl Role {
     pub(crate) fn play(self) -> ExitCode {
         let played = match self {
             Role::Keeper { adopt } => musher_supervisor::keeper::run(adopt).map_err(|error| error.to_string()),
-            Role::Supervisor { link } => Err(format!("fd {link}: this build has no supervisor")),
+            Role::Supervisor { link } => musher_supervisor::run(link).map_err(|error| error.to_string()),
         };
         match played {
             Ok(()) => ExitCode::from(exit_codes::OK),

@@ -14,7 +14,8 @@ const DAEMON_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the home is. Nothing is looked at or made.
 pub(crate) fn home_path(cli: &Cli) -> Result<PathBuf, Failure> {
-    Ok(Home::resolve(cli.home.clone().map(Into::into), std::env::var_os("HOME"))?)
+    let asked = cli.home.clone().map(Into::into).or_else(|| std::env::var_os("MUSHER_HOME"));
+    Ok(Home::resolve(asked, std::env::var_os("HOME"))?)
 }
 
 /// A client of the supervisor that may or may not run.

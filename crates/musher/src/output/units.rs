@@ -32,6 +32,7 @@ pub(crate) fn uptime(ms: u64) -> String {
 pub(crate) fn precise(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
+        1000..60_000 if ms % 1000 < 100 => format!("{} s", ms / 1000),
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => uptime(ms),
     }
@@ -67,7 +68,9 @@ mod tests {
         for (ms, text) in [(0, "0s"), (59_999, "59s"), (61_000, "1m 1s"), (3_600_000, "1h 0m"), (90_000_000, "1d 1h")] {
             assert_eq!(uptime(ms), text);
         }
-        assert_eq!((precise(43), precise(1250), precise(61_000)), ("43 ms".into(), "1.2 s".into(), "1m 1s".into()));
+        for (ms, text) in [(43, "43 ms"), (1250, "1.2 s"), (30_000, "30 s"), (61_000, "1m 1s")] {
+            assert_eq!(precise(ms), text);
+        }
         assert_eq!((percent(0.04), percent(9.96), percent(180.0)), ("0.0%".into(), "10%".into(), "180%".into()));
         assert_eq!((count(1u32, "worker"), count(0u32, "worker")), ("1 worker".into(), "0 workers".into()));
     }

@@ -1,28 +1,22 @@
 //! `musher reload`, `restart`, `stop`, `delete`, `scale`, `signal`
 
 use musher_api::client::{Client, request_id};
-use musher_api::{Action, ActionRequest, Operation, OperationKind};
+use musher_api::{Action, ActionRequest};
 use musher_core::spec::MAX_INSTANCES;
 
-use super::operations::{self, Ended, follow, in_time, tell_failures};
+use super::operations::{Ended, Online, follow, in_time, tell_failures};
 use super::targets;
 use crate::args::{Cli, ScaleArgs, SignalArgs, WaitArgs};
 use crate::exit_codes;
 use crate::failure::Failure;
-use crate::output::{note, sanitize, units};
+use crate::output::{note, sanitize};
 use crate::session;
 
 /// Acts on apps that exist, and waits until it is true.
 pub(crate) async fn run(cli: &Cli, action: Action, targets: &[String], wait: &WaitArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
     let ended = act(&client, action, targets, wait).await?;
-    for operation in ended.operations.iter().filter(|operation| operation.ok) {
-        note(&done(operation, &ended));
-    }
-    if ended.operations.is_empty() {
-        note("there are no apps; nothing to do");
-    }
-    tell_failures(&ended)
+    tell(&client, action, &ended).await
 }
 
 /// Asks for an action and waits for its end.
@@ -100,29 +94,30 @@ pub(crate) async fn signal(cli: &Cli, args: &SignalArgs) -> Result<(), Failure> 
     run(cli, Action::Signal { signal }, &args.targets, &WaitArgs::default()).await
 }
 
-/// What was done, in one line.
-fn done(operation: &Operation, ended: &Ended) -> String {
-    let workers = units::count(operation.progress.ready, "worker");
-    let took = in_time(ended.took);
-    let what = match operation.kind {
-        OperationKind::Start => format!("started, {workers} online"),
-        OperationKind::Restart => format!("restarted, {workers} online"),
-        OperationKind::Reload => format!("reloaded, {workers} replaced"),
-        OperationKind::Scale => format!("scaled, {workers} online"),
-        OperationKind::Stop => "stopped".into(),
-        OperationKind::Delete => "deleted".into(),
-        OperationKind::Signal => format!("signal sent to {workers}"),
-        OperationKind::Other => "done".into(),
-    };
-    format!("{}: {what}{took}", sanitize(&operation.app))
-}
-
-/// The line for an app that was started by name.
-pub(super) fn tell(ended: &operations::Ended) -> Result<(), Failure> {
+/// Tells what was done, and what failed.
+pub(super) async fn tell(client: &Client, action: Action, ended: &Ended) -> Result<(), Failure> {
+    let online = Online::ask(client).await;
     for operation in ended.operations.iter().filter(|operation| operation.ok) {
-        note(&done(operation, ended));
+        let what = done(action, &online.of(&operation.app));
+        note(&format!("{}: {what}{}", sanitize(&operation.app), in_time(ended.took)));
+    }
+    if ended.operations.is_empty() {
+        note("there are no apps; nothing to do");
     }
     tell_failures(ended)
+}
+
+/// What was done, in a few words.
+fn done(action: Action, online: &str) -> String {
+    match action {
+        Action::Start => format!("started, {online}"),
+        Action::Restart => format!("restarted, {online}"),
+        Action::Reload => format!("reloaded, {online}"),
+        Action::Scale { to } => format!("scaled to {to}, {online}"),
+        Action::Stop => "stopped".into(),
+        Action::Delete => "deleted".into(),
+        Action::Signal { signal } => format!("sent {}", musher_process::exit::signal_name(signal)),
+    }
 }
 
 #[cfg(test)]

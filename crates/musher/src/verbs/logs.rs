@@ -1,10 +1,10 @@
 //! `musher logs`
 
 use std::io::{BufWriter, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use musher_api::client::{Client, ClientError, LogStreamReader};
-use musher_api::{LogLine, LogQuery, LogStream, rfc3339};
+use musher_api::{Cursor, LogLine, LogQuery, LogStream, rfc3339};
 use tokio::time::sleep;
 
 use super::targets;
@@ -32,6 +32,7 @@ pub(crate) async fn run(cli: &Cli, args: &LogsArgs) -> Result<(), Failure> {
         text: args.text.clone(),
         since: None,
     };
+    let begun = now();
     let mut stream = match client.logs(&query).await {
         Ok(stream) => stream,
         Err(error) => return Err(targets::with_suggestion(&client, error.into(), &args.targets).await),
@@ -45,6 +46,13 @@ pub(crate) async fn run(cli: &Cli, args: &LogsArgs) -> Result<(), Failure> {
             Some(error @ ClientError::Protocol(_)) => return Err(error.into()),
             // The supervisor has ended. The next one goes on behind the last line, unless the whole daemon is gone.
             None | Some(_) => {}
+        }
+        if query.follow {
+            // Without a line yet there was none from the past either: only what was written since then is missing.
+            query.since.get_or_insert(begun);
+        }
+        if query.since.is_some() {
+            query.lines = None;
         }
         match again(&client, &query).await? {
             Some(next) => stream = next,
@@ -87,11 +95,12 @@ async fn copy(
         };
         writeln!(out, "{}", form.line(&line)?)?;
         query.since = Some(line.cursor);
-        if query.follow {
-            // From here on everything behind the cursor is wanted.
-            query.lines = None;
-        }
     }
+}
+
+fn now() -> Cursor {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Cursor(u64::try_from(since_1970.as_nanos()).unwrap_or(0))
 }
 
 /// How lines are shown.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musher_api::client::{Client, ClientError};
-use musher_api::{Operation, OperationRef};
+use musher_api::{Operation, OperationRef, SlotStatus};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::args::WaitArgs;
 use crate::exit_codes;
-use crate::failure::{Failure, advice, death_story};
+use crate::failure::{Failure, advice, death_story, shell_word};
 use crate::output::{Progress, error_text, sanitize, units};
 
 /// How many operations are polled at once.
@@ -119,24 +119,101 @@ fn out_of_time(now: &BTreeMap<u64, Operation>, wait: &WaitArgs) -> Failure {
 
 /// Tells every operation that failed; an error when there is one.
 pub(super) fn tell_failures(ended: &Ended) -> Result<(), Failure> {
-    let mut code = None;
+    let mut failed = false;
     for operation in ended.operations.iter().filter(|operation| !operation.ok) {
-        let app = sanitize(&operation.app);
-        let reason = operation.error.as_ref().map_or("no reason is known", |error| error.message.as_str());
-        let mut text = format!("{app}: {} failed: {}", operation.kind.word(), sanitize(reason));
-        let mut hint = operation.error.as_ref().and_then(|error| error.hint.as_deref().map(sanitize));
-        if let Some(death) = &operation.death {
-            text.push_str(&format!("\n{}", death_story(death)));
-            hint = hint.or_else(|| Some(advice(&app, death)));
-        }
-        error_text(&text, hint.as_deref());
-        code = Some(exit_codes::FAILED);
+        let (text, hint) = failure_text(operation);
+        error_text(&text, Some(&hint));
+        failed = true;
     }
-    code.map_or(Ok(()), |code| Err(Failure::told(code)))
+    if failed { Err(Failure::told(exit_codes::FAILED)) } else { Ok(()) }
+}
+
+/// What is told of an operation that failed, and the advice.
+fn failure_text(operation: &Operation) -> (String, String) {
+    let app = sanitize(&operation.app);
+    let reason = operation.error.as_ref().map_or_else(|| "no reason is known".into(), |error| sanitize(&error.message));
+    let reason = reason.strip_prefix(&format!("{app}: ")).unwrap_or(&reason);
+    let mut text = format!("{app}: {} failed: {reason}", operation.kind.word());
+    if let Some(death) = &operation.death {
+        text.push_str(&format!("\n{}", death_story(death)));
+    }
+    let hint = operation
+        .death
+        .as_ref()
+        .and_then(advice)
+        .map(str::to_owned)
+        .or_else(|| operation.error.as_ref()?.hint.as_deref().map(sanitize))
+        .unwrap_or_else(|| format!("`musher logs {} --err` shows what it wrote", shell_word(&app)));
+    (text, hint)
+}
+
+/// How many workers of each app are online now, for the last word of a command.
+pub(super) struct Online(BTreeMap<String, u32>);
+
+impl Online {
+    /// Asks. That it is not known is no reason to fail a command that has succeeded.
+    pub(super) async fn ask(client: &Client) -> Online {
+        let mut online = BTreeMap::new();
+        for row in client.slots(None).await.unwrap_or_default() {
+            *online.entry(row.app).or_default() += u32::from(row.status == SlotStatus::Online);
+        }
+        Online(online)
+    }
+
+    /// `2 workers online`
+    pub(super) fn of(&self, app: &str) -> String {
+        format!("{} online", units::count(self.0.get(app).copied().unwrap_or(0), "worker"))
+    }
 }
 
 /// ` in 3.2 s`, when it took long enough to be worth a word.
 pub(super) fn in_time(took: Duration) -> String {
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if ms < 1000 { String::new() } else { format!(" in {}", units::precise(ms)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use musher_api::{ApiError, Death, ErrorCode, Operation, OperationKind, Progress};
+
+    use super::failure_text;
+
+    #[test]
+    fn a_failed_start_tells_the_story_of_the_death() {
+        let death = Death {
+            run: 3,
+            slot: 0,
+            pid: Some(4711),
+            status: "exit code 1".into(),
+            code: Some(1),
+            signal: None,
+            asked: false,
+            was_ready: false,
+            time_ms: 0,
+            uptime_ms: 43,
+            memory_bytes: 0,
+            stderr: vec!["\x1b]0;owned\x07Error: listen EADDRINUSE: address already in use :::80".into()],
+        };
+        let operation = Operation {
+            id: 1,
+            app: "web".into(),
+            app_id: 1,
+            kind: OperationKind::Start,
+            revision: 2,
+            done: true,
+            ok: false,
+            error: Some(ApiError::new(ErrorCode::WorkerDied, "web: a worker ended before it was ready")),
+            death: Some(death),
+            progress: Progress::default(),
+        };
+        let (text, hint) = failure_text(&operation);
+        assert_eq!(
+            text,
+            "web: start failed: a worker ended before it was ready\n\
+             slot 0, pid 4711: exit code 1 after 43 ms\n  \
+             its last words on stderr:\n    \
+             \\x1b]0;owned\\x07Error: listen EADDRINUSE: address already in use :::80"
+        );
+        assert!(hint.contains("another program has that port"), "{hint}");
+    }
 }

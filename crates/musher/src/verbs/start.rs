@@ -8,12 +8,12 @@ use musher_api::{Action, OperationRef, PlanAction, PlanStep, StartRequest, Start
 use musher_core::spec::AppSpec;
 
 use super::act;
-use super::operations::{Ended, follow, in_time, tell_failures};
+use super::operations::{Ended, Online, follow, in_time, tell_failures};
 use crate::args::{Cli, StartArgs};
 use crate::config::{self, Flags, Overrides, Surroundings};
 use crate::exit_codes;
 use crate::failure::Failure;
-use crate::output::{Column, Table, Terminal, note, sanitize, units};
+use crate::output::{Column, Table, Terminal, note, sanitize};
 use crate::session;
 
 /// What is to be started.
@@ -163,7 +163,8 @@ async fn start_known(cli: &Cli, args: &StartArgs, names: &[String]) -> Result<()
         return Ok(());
     }
     let action = if args.force { Action::Restart } else { Action::Start };
-    act::tell(&act::act(&client, action, names, &args.wait).await?)
+    let ended = act::act(&client, action, names, &args.wait).await?;
+    act::tell(&client, action, &ended).await
 }
 
 async fn start(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(), Failure> {
@@ -172,8 +173,9 @@ async fn start(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(), F
     let StartResponse { plan, operations } = client.start(&request).await?;
     let ended = follow(&client, &operations, &args.wait).await?;
     let addresses = if plan.len() == 1 { addresses(&client, &operations).await } else { String::new() };
+    let online = Online::ask(&client).await;
     for step in &plan {
-        if let Some(line) = done(step, &ended, &addresses) {
+        if let Some(line) = done(step, &ended, &online.of(&step.app), &addresses) {
             note(&line);
         }
     }
@@ -192,23 +194,22 @@ async fn addresses(client: &musher_api::client::Client, operations: &[OperationR
 }
 
 /// What was done about one app; none when it failed.
-fn done(step: &PlanStep, ended: &Ended, addresses: &str) -> Option<String> {
+fn done(step: &PlanStep, ended: &Ended, online: &str, addresses: &str) -> Option<String> {
     let operation = ended.operations.iter().find(|operation| operation.app == step.app);
     if operation.is_some_and(|operation| !operation.ok) {
         return None;
     }
-    let workers = units::count(operation.map_or(step.instances_after, |operation| operation.progress.ready), "worker");
     let took = in_time(ended.took);
     let changed = changed(step);
     let what = match step.action {
-        PlanAction::Start => format!("started, {workers} online{addresses}{took}"),
-        PlanAction::Reload => format!("reloaded, {workers} replaced{changed}{took}"),
-        PlanAction::Restart => format!("restarted, {workers} online{changed}{took}"),
+        PlanAction::Start => format!("started, {online}{addresses}{took}"),
+        PlanAction::Reload => format!("reloaded, {online}{took}{changed}"),
+        PlanAction::Restart => format!("restarted, {online}{took}{changed}"),
         PlanAction::Scale => {
-            format!("scaled from {} to {}{took}", step.instances_before, units::count(step.instances_after, "worker"))
+            format!("scaled from {} to {}, {online}{took}", step.instances_before, step.instances_after)
         }
         PlanAction::Update => format!("updated{changed}"),
-        PlanAction::None => "runs so already; nothing to do".into(),
+        PlanAction::None => format!("runs so already, {online}; nothing to do"),
     };
     Some(format!("{}: {what}", sanitize(&step.app)))
 }

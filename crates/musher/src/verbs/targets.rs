@@ -17,7 +17,7 @@ pub(super) fn nothing_runs(target: &str) -> Failure {
 
 /// The failure; when it is an unknown app, with the apps that may have been meant.
 pub(super) async fn with_suggestion(client: &Client, failure: Failure, targets: &[String]) -> Failure {
-    if failure.code() != exit_codes::NO_SUCH_APP || failure.has_hint() {
+    if failure.code() != exit_codes::NO_SUCH_APP {
         return failure;
     }
     let Ok(apps) = client.apps().await else { return failure };
