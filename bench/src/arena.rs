@@ -184,11 +184,10 @@ impl<'t> Arena<'t> {
     }
 
     fn processes(&self) -> Vec<u32> {
-        let variable = match self.contender {
-            Contender::Musher => "MUSHER_HOME",
-            Contender::Pm2 => "PM2_HOME",
-        };
-        proc_fs::with_variable(&format!("{variable}={}", self.home().display()))
+        // The daemons keep their home, the workers what the command had.
+        let home = self.home().display().to_string();
+        let journal = format!("JOURNAL={}", self.journal().display());
+        proc_fs::with_variable(&[format!("MUSHER_HOME={home}"), format!("PM2_HOME={home}"), journal])
     }
 }
 

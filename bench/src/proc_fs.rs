@@ -52,12 +52,14 @@ pub fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()
 }
 
-/// Every process whose environment holds `variable` (`KEY=value`), zombies left out.
-pub fn with_variable(variable: &str) -> Vec<u32> {
+/// Every process whose environment holds one of `variables` (`KEY=value`), zombies left out.
+pub fn with_variable(variables: &[String]) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != std::process::id() && is_alive(*pid) && environ(*pid).iter().any(|v| v == variable))
+        .filter(|pid| {
+            *pid != std::process::id() && is_alive(*pid) && environ(*pid).iter().any(|v| variables.contains(v))
+        })
         .collect()
 }
 

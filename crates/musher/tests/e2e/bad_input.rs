@@ -212,7 +212,7 @@ fn a_home_whose_socket_path_is_too_long() {
     let home = Home::new();
     let long = home.directory().join("d".repeat(120));
     let home = home.at(long);
-    home.run(["start", &app("worker.py")]).failed(7, &["long"]);
+    home.run(["start", &app("worker.py")]).failed(7, &["107"]);
     assert!(home.processes().is_empty());
 }
 

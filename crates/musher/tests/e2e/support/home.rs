@@ -231,8 +231,10 @@ impl Home {
 
     /// Every process of this home except the commands that test runs itself.
     pub(crate) fn processes(&self) -> BTreeSet<u32> {
-        let variable = format!("MUSHER_HOME={}", self.home.display());
-        proc_fs::with_variable(&variable).into_iter().collect()
+        // The daemon has the one, its workers have the other.
+        let home = format!("MUSHER_HOME={}", self.home.display());
+        let journal = format!("JOURNAL={}", self.directory.path().join("journal").display());
+        proc_fs::with_variable(&[home, journal]).into_iter().collect()
     }
 
     /// The processes that are workers or descend from one.
