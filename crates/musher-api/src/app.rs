@@ -210,7 +210,8 @@ pub struct Death {
     pub time_ms: u64,
     /// How long it lived, in milliseconds.
     pub uptime_ms: u64,
-    /// Its resident memory when last looked at, in bytes; 0 when it never was.
+    /// The most resident memory that its process had, in bytes. Of a run that an earlier supervisor had started: what
+    /// it had when last looked at, 0 when it never was.
     pub memory_bytes: u64,
     /// The last lines of its standard error, as it wrote them: control characters included.
     #[serde(default)]

@@ -106,6 +106,25 @@ fn status_of_stranger(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     Ok(Some(kept.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status)))
 }
 
+/// A child that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its number, which may have a new owner from now on.
+    pub pid: Pid,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The most resident memory that it had at a time, in bytes (`ru_maxrss` of getrusage(2)).
+    pub peak_memory_bytes: u64,
+}
+
+/// Reaps any child that has ended; `None` when none has. Only for a process that reaps all its children this way.
+pub fn reap_any() -> io::Result<Option<Reaped>> {
+    let Some((pid, status, peak_kib)) = sys::wait::wait_any()? else { return Ok(None) };
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+    let peak_memory_bytes = u64::try_from(peak_kib).unwrap_or(0) << 10;
+    Ok(Some(Reaped { pid, status: ExitStatus::from_wait_status(status), peak_memory_bytes }))
+}
+
 /// The last field of /proc/PID/stat of a process that ended and was not reaped. Only root or the same user may
 /// see it: to others it is always 0. The same permission is needed to read the link.
 fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {

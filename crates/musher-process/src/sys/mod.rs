@@ -8,3 +8,4 @@ pub(crate) mod credentials;
 pub(crate) mod inherit;
 pub(crate) mod net;
 pub(crate) mod pidfd;
+pub(crate) mod wait;

@@ -17,9 +17,9 @@ use musher_core::lifecycle::{Observation, RunState};
 use musher_core::spec::{AppSpec, Logs, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
 use musher_process::stat::ProcessStat;
-use musher_process::{Pid, memfd, pidfd_open, tree};
+use musher_process::{Pid, exit, memfd, pidfd_open, tree};
 
-use crate::control::News;
+use crate::control::{Events, News};
 use crate::logs::Output;
 
 use super::app::{ManagedApp, ManagedRun};
@@ -64,7 +64,7 @@ impl Driver {
     /// A driver that takes over everything that the keeper held.
     pub(super) fn adopt(world: World, mut held: Held) -> Driver {
         let mut driver = Driver { world, apps: BTreeMap::new() };
-        for mut record in driver.world.read_apps(&held) {
+        for mut record in read_apps(&held, &driver.world.events) {
             let ends = std::mem::take(&mut record.held);
             let (app, seen) = driver.world.adopt_app(record, &mut held);
             let id = app.id;
@@ -127,23 +127,24 @@ impl Driver {
     }
 }
 
-impl World {
-    fn read_apps(&self, held: &Held) -> Vec<AppRecord> {
-        let mut records = Vec::new();
-        for (name, fd) in held.iter().filter(|(name, _)| name.starts_with("app/")) {
-            let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
-            match bytes.map_err(Into::into).and_then(|bytes| decode::<AppRecord>(&bytes)) {
-                Ok(record) => records.push(record),
-                Err(error) => {
-                    tracing::error!(name, %error, "the record of an app: its workers live on, but are not supervised");
-                    let detail = format!("the record {name} cannot be used: {error}; its workers are left alone");
-                    self.events.publish(News::new(EventKind::Other, detail));
-                }
+/// The records of apps that can be read. Of the others is told.
+fn read_apps(held: &Held, events: &Events) -> Vec<AppRecord> {
+    let mut records = Vec::new();
+    for (name, fd) in held.iter().filter(|(name, _)| name.starts_with("app/")) {
+        let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
+        match bytes.map_err(Into::into).and_then(|bytes| decode::<AppRecord>(&bytes)) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                tracing::error!(name, %error, "the record of an app: its workers live on, but are not supervised");
+                let detail = format!("the record {name} cannot be used: {error}; its workers are left alone");
+                events.publish(News::new(EventKind::Other, detail));
             }
         }
-        records
     }
+    records
+}
 
+impl World {
     fn adopt_app(&mut self, record: AppRecord, held: &mut Held) -> (ManagedApp, BTreeMap<RunId, Observation>) {
         let mut app = ManagedApp::new(record.id, record.name, record.machine, record.added_ms);
         app.newest = record.newest;
@@ -212,7 +213,13 @@ impl World {
     /// Gives a run its process back. Whether there is one; it may have ended, which its pidfd then tells.
     fn adopt_run(&mut self, app: &mut ManagedApp, run: RunId, mut record: RunRecord, held: &mut Held) -> bool {
         let marker = launch::marker(run, &self.record.home_id);
-        let pidfd = held.remove(&names::run(run, names::RUN_PIDFD)).filter(|_| record.pid.is_some());
+        let pidfd = held.remove(&names::run(run, names::RUN_PIDFD));
+        if let Some(pidfd) = &pidfd
+            && record.pid.is_none()
+        {
+            // Killed between the put of the pidfd and the writing of the record. A dead process has no number.
+            record.pid = exit::pid_of(pidfd.as_fd()).ok().flatten().map(Pid::as_raw);
+        }
         let pidfd = pidfd.or_else(|| {
             let root = root_of(&tree::find_by_marker(&marker).ok()?)?;
             record.pid = Some(root.as_raw());
@@ -246,6 +253,7 @@ impl World {
         let exit = pidfd.try_clone().ok().map(|pidfd| watch_exit(run, pidfd, self.wakes.clone()));
         let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);
         self.events.publish(news.of_slot(record.slot.0).of_run(run.0, u32::try_from(pid).ok()));
+        self.roots.extend(Pid::from_raw(pid));
         app.runs.insert(run, ManagedRun { record, pidfd, has_channel, proof, exit });
         true
     }
@@ -303,5 +311,75 @@ fn adopted_proof(spec: &AppSpec, listens: bool, pid: Pid) -> Option<Proof> {
         (ReadyWhen::Listening, _) => Some(Proof::TreeListens(pid)),
         (ReadyWhen::Auto, Runtime::NodeCluster) if listens => Some(Proof::TreeListens(pid)),
         (when, runtime) => Proof::of(when, runtime, listens, pid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use musher_core::lifecycle::{App, Policy, Target};
+    use musher_core::{AppId, Generation};
+    use musher_process::memfd::memfd_with;
+
+    use super::{Held, home_record, read_apps};
+    use crate::control::Events;
+    use crate::driver::app::ManagedApp;
+    use crate::driver::records::names;
+
+    fn record(id: AppId) -> serde_json::Value {
+        let target = Target { generation: Generation(1), policy: Policy::default() };
+        let app = ManagedApp::new(id, format!("app {id}"), App::new(id, 2, target), 0);
+        serde_json::to_value(app.record()).unwrap()
+    }
+
+    fn held(records: &[(&str, Vec<u8>)]) -> Held {
+        records.iter().map(|(name, bytes)| ((*name).to_owned(), memfd_with(name, bytes).unwrap())).collect()
+    }
+
+    #[tokio::test]
+    async fn records_that_cannot_be_read_are_told_and_left_alone() {
+        let mut newer = record(AppId(3));
+        newer["version"] = 99.into();
+        let held = held(&[
+            ("app/1", record(AppId(1)).to_string().into_bytes()),
+            ("app/2", b"{\"version\":1,\"id\":".to_vec()),
+            ("app/3", newer.to_string().into_bytes()),
+            ("run/7/pidfd", b"not a record".to_vec()),
+        ]);
+        let events = Events::new();
+        let mut told = events.subscribe(None);
+        let read: Vec<AppId> = read_apps(&held, &events).into_iter().map(|record| record.id).collect();
+        assert_eq!(read, [AppId(1)]);
+        let told = told.next().await.unwrap();
+        assert_eq!(told.len(), 2);
+        assert!(told[0].detail.contains("app/2"), "{told:?}");
+        assert!(told[1].detail.contains("version 99"), "{told:?}");
+        assert_eq!(held.len(), 4);
+    }
+
+    #[test]
+    fn a_record_of_the_next_version_with_more_fields_is_read() {
+        let mut more = record(AppId(1));
+        more["a_field_of_the_future"] = serde_json::json!({"x": 1});
+        let held = held(&[("app/1", more.to_string().into_bytes())]);
+        assert_eq!(read_apps(&held, &Events::new()).len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_the_version_before_without_the_newer_fields_is_read() {
+        let mut less = record(AppId(1));
+        for field in ["deaths", "next_worker", "listens", "held"] {
+            less.as_object_mut().unwrap().remove(field);
+        }
+        let held = held(&[("app/1", less.to_string().into_bytes())]);
+        assert_eq!(read_apps(&held, &Events::new()).len(), 1);
+    }
+
+    #[test]
+    fn numbers_of_a_home_whose_record_is_lost_start_far_ahead() {
+        let record = home_record(&mut held(&[(names::HOME, b"garbage".to_vec())]));
+        assert!(record.next_app > 1_000_000 && record.next_operation > 1_000_000);
+        assert_eq!(home_record(&mut BTreeMap::new()).next_app, 0);
     }
 }

@@ -147,6 +147,7 @@ impl World {
             events,
             wakes,
             registry,
+            roots: std::collections::BTreeSet::new(),
             samples: Samples::default(),
             notify,
             notify_address,

@@ -233,6 +233,7 @@ impl World {
         let has_channel = spec.exec.runtime != Runtime::Plain;
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);
         let proof = proof.map(|proof| proof.watch(run, self.wakes.clone()));
+        self.roots.insert(child.pid);
         app.runs.insert(run, ManagedRun { record, pidfd: child.pidfd, has_channel, proof, exit: None });
         let news = News::new(EventKind::Spawned, format!("spawned as process {}", child.pid));
         self.events.publish(
@@ -242,7 +243,9 @@ impl World {
 
     /// What was made for the process of a run goes; its pipes stay until all of it is written.
     pub(super) fn forget_process(&mut self, app: &mut ManagedApp, run: RunId) {
-        app.runs.remove(&run);
+        if let Some(root) = app.runs.remove(&run).and_then(|run| run.pid()) {
+            self.roots.remove(&root);
+        }
         self.samples.forget(run);
         for part in [names::RUN_PIDFD, names::RUN_CHANNEL] {
             self.link.remove(&names::run(run, part));
@@ -282,8 +285,11 @@ impl World {
         let Some(root) = managed.pid() else { return };
         let marker = launch::marker(run, &self.record.home_id);
         let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.path(&run.to_string()));
-        let reapers: Vec<Pid> = [self.link.keeper_pid(), Some(Pid::own())].into_iter().flatten().collect();
-        let others = app.runs.iter().filter(|(other, _)| **other != run).filter_map(|(_, run)| run.pid()).collect();
+        // Orphans of an adopted run may have fallen to init, if a keeper has died since.
+        let init = managed.exit.is_some().then_some(Pid::INIT);
+        let reapers: Vec<Pid> = [self.link.keeper_pid(), Some(Pid::own()), init].into_iter().flatten().collect();
+        let mut others = self.roots.clone();
+        others.remove(&root);
         let tree = Tree {
             root,
             pidfd: managed.pidfd.as_fd(),

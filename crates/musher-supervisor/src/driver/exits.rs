@@ -10,7 +10,7 @@ use musher_api::Death;
 use musher_core::lifecycle::{ExitOutcome, Input};
 use musher_core::{AppId, RunId};
 use musher_process::ExitStatus;
-use rustix::process::{WaitOptions, WaitStatus, wait};
+use musher_process::exit::{self, Reaped};
 use tokio::sync::mpsc;
 
 use crate::keeper::ExitRecord;
@@ -29,14 +29,15 @@ impl Driver {
     /// Takes the statuses of all children that have ended.
     pub(super) fn reap_children(&mut self) {
         loop {
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => {
-                    if let Some((app, run)) = self.find_pid(pid.as_raw_pid()) {
-                        self.run_ended(app, run, exit_status(status));
+            match exit::reap_any() {
+                Ok(Some(Reaped { pid, status, peak_memory_bytes })) => {
+                    if let Some((app, run)) = self.find_pid(pid.as_raw()) {
+                        self.world.samples.note_peak(run, peak_memory_bytes);
+                        self.run_ended(app, run, status);
                     }
                 }
-                Ok(None) | Err(rustix::io::Errno::CHILD) => return,
-                Err(rustix::io::Errno::INTR) => {}
+                Ok(None) => return,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::error!(%error, "children cannot be waited for");
                     return;
@@ -103,7 +104,7 @@ impl Driver {
             was_ready: ended.record.was_ready,
             time_ms: wall_clock_ms(),
             uptime_ms: uptime,
-            memory_bytes: world.samples.last_memory(run),
+            memory_bytes: world.samples.memory_at_death(run),
             stderr: Vec::new(),
         };
         managed.deaths.insert(ended.record.slot, death);
@@ -162,14 +163,5 @@ pub(super) fn outcome(status: ExitStatus) -> ExitOutcome {
         ExitStatus::Code(code) => ExitOutcome::Code(code),
         ExitStatus::Signal { signal, core_dumped } => ExitOutcome::Signal { signal, core_dumped },
         ExitStatus::Unknown => ExitOutcome::Unknown,
-    }
-}
-
-fn exit_status(status: WaitStatus) -> ExitStatus {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => ExitStatus::Code(code),
-        // WCOREDUMP of wait(2).
-        (None, Some(signal)) => ExitStatus::Signal { signal, core_dumped: status.as_raw() & 0x80 != 0 },
-        (None, None) => ExitStatus::Unknown,
     }
 }

@@ -34,7 +34,7 @@ mod sockets;
 mod views;
 mod wakes;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ use musher_core::lifecycle::Input;
 use musher_core::{AppId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
-use musher_process::{ExitStatus, Rlimit};
+use musher_process::{ExitStatus, Pid, Rlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -117,6 +117,8 @@ struct World {
     preload: Option<Preload>,
     chance: Chance,
     registry: LogRegistry,
+    /// The first processes of all runs.
+    roots: BTreeSet<Pid>,
     /// How orphans ended that the keeper reaped, until their pidfds tell that they did.
     keeper_exits: HashMap<i32, ExitStatus>,
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use musher_api::{
-    Action, ActionRequest, ActionResponse, ApiError, EventKind, OperationKind, OperationRef, PlanAction, PlanStep,
-    SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
+    Action, ActionRequest, ActionResponse, ApiError, ErrorCode, EventKind, OperationKind, OperationRef, PlanAction,
+    PlanStep, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
 };
 use musher_core::lifecycle::{App, Command, Input, Policy, SlotState, Target, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, SlotId};
 
 use crate::control::{News, Request};
+use crate::logs::LogPaths;
 
 use super::app::ManagedApp;
 use super::plan::{self, Present};
@@ -168,6 +169,9 @@ impl Driver {
         if request.dry_run {
             return Ok(StartResponse { plan, operations: Vec::new() });
         }
+        for spec in &request.specs {
+            self.check_logs(spec)?;
+        }
         let mut commands = Vec::new();
         let mut operations = Vec::new();
         for (spec, step) in request.specs.into_iter().zip(&plan) {
@@ -183,6 +187,17 @@ impl Driver {
             self.step(app, command);
         }
         Ok(StartResponse { plan, operations })
+    }
+
+    /// Whether the app's output can be written where it is wanted: told now, not by lines that are missed later.
+    fn check_logs(&self, spec: &AppSpec) -> Result<(), ApiError> {
+        let paths = LogPaths::new(&self.world.home, &spec.name, &spec.logs);
+        if let Err((path, error)) = paths.try_open() {
+            let message = format!("{}: its output cannot be written to {}: {error}", spec.name, path.display());
+            return Err(ApiError::new(ErrorCode::InvalidSpec, message)
+                .with_hint("give `logs.out` and `logs.err` paths that the daemon may write"));
+        }
+        Ok(())
     }
 
     fn plan(&self, spec: &AppSpec, force: bool) -> PlanStep {

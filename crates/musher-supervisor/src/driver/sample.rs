@@ -23,6 +23,8 @@ pub(super) struct Usage {
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     last: HashMap<RunId, Sample>,
+    /// What the kernel told at the end of a process.
+    peaks: HashMap<RunId, u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,14 +56,21 @@ impl Samples {
         usage
     }
 
-    /// The memory of a run when it was last measured; 0 when it never was.
-    pub(super) fn last_memory(&self, run: RunId) -> u64 {
-        self.last.get(&run).map_or(0, |sample| sample.usage.memory_bytes)
+    /// The run's process has ended, and had this much memory at most.
+    pub(super) fn note_peak(&mut self, run: RunId, bytes: u64) {
+        self.peaks.insert(run, bytes);
+    }
+
+    /// The most memory that the process of a run had, else its memory when it was last measured, else 0.
+    pub(super) fn memory_at_death(&self, run: RunId) -> u64 {
+        let measured = || self.last.get(&run).map(|sample| sample.usage.memory_bytes);
+        self.peaks.get(&run).copied().or_else(measured).unwrap_or(0)
     }
 
     /// The run is gone.
     pub(super) fn forget(&mut self, run: RunId) {
         self.last.remove(&run);
+        self.peaks.remove(&run);
     }
 }
 

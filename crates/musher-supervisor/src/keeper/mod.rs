@@ -59,11 +59,7 @@ pub struct ExitRecord {
 impl ExitRecord {
     /// The status as a typed value.
     pub fn status(&self) -> musher_process::ExitStatus {
-        let status = self.wait_status;
-        match status & 0x7f {
-            0 => musher_process::ExitStatus::Code((status >> 8) & 0xff),
-            signal => musher_process::ExitStatus::Signal { signal, core_dumped: status & 0x80 != 0 },
-        }
+        musher_process::ExitStatus::from_wait_status(self.wait_status)
     }
 }
 

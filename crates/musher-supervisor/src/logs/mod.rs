@@ -69,6 +69,23 @@ impl LogPaths {
         LogPaths { out: path(&logs.out, "out.log"), err: path(&logs.err, "err.log"), index: directory.join("index") }
     }
 
+    /// Makes sure that both files can be opened, and makes them.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot, and why. A named pipe that nobody reads yet is none.
+    pub fn try_open(&self) -> Result<(), (PathBuf, io::Error)> {
+        for path in [&self.out, &self.err] {
+            match file::LogFile::open(path) {
+                Err(error) if error.raw_os_error() != Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                    return Err((path.clone(), error));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn of(&self, stream: LogStream) -> &Path {
         match stream {
             LogStream::Out => &self.out,
