@@ -22,8 +22,15 @@ const FEWEST_FULL: usize = 16;
 /// What one go has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Nothing to be had now.
-    Nothing,
+    /// Nothing to be had now; so many bytes of a line without its end stay in the pipe.
+    ///
+    /// A pipe that is not empty wakes nobody when a write larger than its room begins to wait (pipe_write in the kernel
+    /// wakes readers then only if the pipe was empty), so a rest has to be looked at again without an event.
+    Rest(u64),
+    /// Nothing but a line without its end, which stays. Its writer may fill the pipe within one write(2), and Linux
+    /// makes no event of that: the pipe was not empty before, and the write does not end (pipe_write in fs/pipe.c). So
+    /// somebody has to look again.
+    Partial,
     /// Something, and there may be more.
     Some,
     /// Nothing, and nothing will come: no process has the other end.
@@ -57,7 +64,8 @@ impl Scratch {
             let seen = match rustix::pipe::tee(pipe, &self.write, MAX_BATCH, SpliceFlags::NONBLOCK) {
                 Ok(0) => return Ok(Taken::End),
                 Ok(seen) => seen,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Taken::Nothing),
+                Err(rustix::io::Errno::AGAIN) => return Ok(Taken::Rest(0)),
+                Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
             self.read.read_exact(&mut self.buffer[..seen])?;
@@ -76,7 +84,7 @@ impl Scratch {
             // The end of the line may have come since the pipe was looked at: look again before it is cut.
             cut = must_cut(pipe, seen)?;
             if cut == Cut::Not {
-                return Ok(Taken::Nothing);
+                return Ok(Taken::Partial);
             }
         }
     }
@@ -162,10 +170,10 @@ mod tests {
     fn a_line_without_its_end_stays_in_the_pipe_until_it_is_complete() {
         let mut scratch = Scratch::new().unwrap();
         let (read, mut write) = pipe();
-        assert_eq!(take(&mut scratch, &read, false), (Taken::Nothing, vec![]));
+        assert_eq!(take(&mut scratch, &read, false), (Taken::Rest(0), vec![]));
         write.write_all(b"one\ntwo\nthr").unwrap();
         assert_eq!(take(&mut scratch, &read, false), (Taken::Some, b"one\ntwo\n".to_vec()));
-        assert_eq!(take(&mut scratch, &read, false), (Taken::Nothing, vec![]));
+        assert_eq!(take(&mut scratch, &read, false), (Taken::Partial, vec![]));
         write.write_all(b"ee\n").unwrap();
         assert_eq!(take(&mut scratch, &read, false), (Taken::Some, b"three\n".to_vec()));
     }

@@ -3,10 +3,11 @@
 //! Pipes are watched edge-triggered; one that has something joins the queue of those that are ready, and each gets one
 //! batch at a time, so that a flood in one does not silence the others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use musher_api::LogStream;
 use musher_core::ids::RunId;
@@ -22,6 +23,10 @@ use crate::home::Home;
 
 /// The bell's number among the epoll events; taps count from 1.
 const BELL: u64 = 0;
+/// How soon a pipe with nothing but a line without its end is looked at again; twice as long each time.
+const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(1);
+/// The longest such pause.
+const LOOK_AGAIN_LAST: Duration = Duration::from_secs(1);
 /// Batches between two looks at the bell, so that commands are heard in a flood.
 const TURNS: usize = 32;
 
@@ -34,6 +39,8 @@ pub struct LogThread {
     taps: HashMap<u64, Tap>,
     by_run: HashMap<RunId, Vec<u64>>,
     ready: VecDeque<u64>,
+    /// When to look again at pipes with nothing but a line without its end.
+    partial: BTreeSet<(Instant, u64)>,
     next_key: u64,
 }
 
@@ -43,6 +50,9 @@ struct Tap {
     pipe: OwnedFd,
     tail: Tail,
     queued: bool,
+    /// When to look again at a line without its end, and how long to wait the next time.
+    look_again: Option<Instant>,
+    pause: Duration,
 }
 
 impl LogThread {
@@ -65,6 +75,7 @@ impl LogThread {
             taps: HashMap::new(),
             by_run: HashMap::new(),
             ready: VecDeque::new(),
+            partial: BTreeSet::new(),
             next_key: BELL + 1,
         };
         let thread = std::thread::Builder::new().name("musher-logs".into()).spawn(move || thread.run())?;
@@ -84,6 +95,7 @@ impl LogThread {
                     key => self.enqueue(key),
                 }
             }
+            self.enqueue_partial();
             let Some(commands) = self.queue.take() else { break };
             for command in commands {
                 self.obey(command);
@@ -101,13 +113,18 @@ impl LogThread {
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let timeout = if !self.ready.is_empty() {
-            Some(Timespec { tv_sec: 0, tv_nsec: 0 })
+        let look_again = self.partial.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        let patience = if !self.ready.is_empty() {
+            Some(Duration::ZERO)
         } else if self.apps.has_lost() {
-            Some(Timespec { tv_sec: 0, tv_nsec: RETRY.subsec_nanos().into() })
+            Some(look_again.unwrap_or(RETRY).min(RETRY))
         } else {
-            None
+            look_again
         };
+        let timeout = patience.map(|patience| Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: patience.subsec_nanos().into(),
+        });
         match epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -127,13 +144,35 @@ impl LogThread {
         }
     }
 
+    /// Pipes with a line without its end whose time has come.
+    fn enqueue_partial(&mut self) {
+        let now = Instant::now();
+        while let Some((due, key)) = self.partial.first().copied()
+            && due <= now
+        {
+            self.partial.remove(&(due, key));
+            self.enqueue(key);
+        }
+    }
+
     /// One batch from one pipe.
     fn turn(&mut self, key: u64) {
         let Some(tap) = self.taps.get_mut(&key) else { return };
         tap.queued = false;
         match tap.take(&mut self.scratch, &mut self.apps, false) {
             Ok(Taken::Nothing) => {}
-            Ok(Taken::Some) => self.enqueue(key),
+            Ok(Taken::Partial) => {
+                let due = Instant::now() + tap.pause;
+                if let Some(before) = tap.look_again.replace(due) {
+                    self.partial.remove(&(before, key));
+                }
+                self.partial.insert((due, key));
+                tap.pause = (tap.pause * 2).min(LOOK_AGAIN_LAST);
+            }
+            Ok(Taken::Some) => {
+                tap.pause = LOOK_AGAIN_FIRST;
+                self.enqueue(key);
+            }
             // Nothing will come; the tail is still of use until the run is detached.
             Ok(Taken::End) => {
                 let _ = epoll::delete(&self.epoll, &tap.pipe);
@@ -184,7 +223,10 @@ impl LogThread {
             tracing::error!(%run, %error, "a worker's output cannot be watched");
         }
         let writer = Writer { app, slot, run, pid, stream };
-        self.taps.insert(key, Tap { writer, pipe, tail: Tail::default(), queued: false });
+        self.taps.insert(
+            key,
+            Tap { writer, pipe, tail: Tail::default(), queued: false, look_again: None, pause: LOOK_AGAIN_FIRST },
+        );
         self.by_run.entry(run).or_default().push(key);
         // What a predecessor left in the pipe makes no edge.
         self.enqueue(key);
