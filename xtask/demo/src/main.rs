@@ -79,7 +79,9 @@ fn table(rows: &[Shown]) -> usize {
 }
 
 fn how_to_go_on(team: &Team, keep: bool) {
-    let musher = team.executable.display();
+    // As short as one would type it.
+    let here = std::env::current_dir().unwrap_or_default();
+    let musher = team.executable.strip_prefix(here).unwrap_or(&team.executable).display();
     if keep {
         println!("The team still runs in a home of its own:");
         println!("  export MUSHER_HOME={}", team.home().display());
