@@ -70,11 +70,9 @@ impl Bind {
                 let address = literal(address.filter(|text| !text.is_empty()).unwrap_or(any), port()?)?;
                 Ok(Bind::Udp { address, v6_only, reuse_address: query.flags & REUSE_ADDRESS != 0 })
             }
-            (Family::Unix, Some(path)) if path.starts_with('/') || path.starts_with('\0') => Ok(Bind::Unix {
-                path: path.into(),
-                readable_all: query.readable_all,
-                writable_all: query.writable_all,
-            }),
+            (Family::Unix, Some(path)) if path.starts_with('/') || path.starts_with('\0') => {
+                Ok(Bind::Unix { path: path.into(), readable_all: query.readable_all, writable_all: query.writable_all })
+            }
             (Family::Unix | Family::None, _) => Err(Errno::INVAL.into()),
         }
     }
@@ -134,7 +132,14 @@ impl Bind {
             }
             Bind::Inherited { index } => {
                 let socket = inherited.get(*index).ok_or(Errno::BADF)?;
-                Ok((rustix::io::fcntl_dupfd_cloexec(socket, 0)?, None))
+                let socket = rustix::io::fcntl_dupfd_cloexec(socket, 0)?;
+                net::set_nonblocking(&socket)?;
+                let is_stream = matches!(net::kind(&socket)?, net::Kind::Tcp | net::Kind::Unix);
+                if is_stream && !rustix::net::sockopt::socket_acceptconn(&socket)? {
+                    net::listen(&socket, backlog)?;
+                }
+                before(&socket);
+                Ok((socket, None))
             }
         }
     }
@@ -176,8 +181,7 @@ fn literal(text: &str, port: u16) -> Result<SocketAddr, Refusal> {
 }
 
 fn interface(name: &str) -> Result<u32, Errno> {
-    let socket =
-        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     rustix::net::netdevice::name_to_index(&socket, name)
 }
 

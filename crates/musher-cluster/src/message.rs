@@ -185,7 +185,7 @@ impl Identity {
             && self.family == asked.family
             && self.fd == asked.fd
             && self.index == asked.index
-            && (self.port == asked.port || asked.port == Some(0))
+            && (self.port == asked.port || matches!(asked.port, None | Some(0)))
     }
 }
 
@@ -258,13 +258,16 @@ mod tests {
 
     #[test]
     fn what_is_strange_is_ignored() {
-        for text in ["", "1", "null", "[]", "{}", r#"{"act":7}"#, r#"{"act":"queryServer"}"#, r#"{"act":"close","key":1}"#] {
+        for text in
+            ["", "1", "null", "[]", "{}", r#"{"act":7}"#, r#"{"act":"queryServer"}"#, r#"{"act":"close","key":1}"#]
+        {
             assert_eq!(Request::parse(CLUSTER, text), Request::Other, "{text}");
         }
         assert_eq!(parse(json!({"act": "queryServer", "seq": -1})), Request::Other);
         assert_eq!(parse(json!({"act": "queryServer", "seq": u64::MAX})), Request::Other);
         assert_eq!(Request::parse("NODE_ELSE", r#"{"act":"online"}"#), Request::Other);
-        let Request::QueryServer { query, .. } = parse(json!({"act": "queryServer", "seq": 1, "address": [], "port": "x",
+        let Request::QueryServer { query, .. } =
+            parse(json!({"act": "queryServer", "seq": 1, "address": [], "port": "x",
             "addressType": {}, "fd": -1, "flags": -5, "index": null, "backlog": false}))
         else {
             panic!("not a query")

@@ -43,9 +43,19 @@ pub(crate) struct SavedGroup {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SavedSharing {
     /// The slots in the order of the kernel's array, and those among them that retire.
-    Slots { members: Vec<SlotId>, #[serde(default)] retiring: Vec<SlotId> },
-    Shared { #[serde(default)] file: Option<SavedFile> },
-    RoundRobin { #[serde(default)] file: Option<SavedFile> },
+    Slots {
+        members: Vec<SlotId>,
+        #[serde(default)]
+        retiring: Vec<SlotId>,
+    },
+    Shared {
+        #[serde(default)]
+        file: Option<SavedFile>,
+    },
+    RoundRobin {
+        #[serde(default)]
+        file: Option<SavedFile>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -38,6 +38,8 @@ pub(crate) enum Step {
     Arm,
     /// Send the worker a message, and look again on the next tick.
     Ask,
+    /// The worker is alive: it can take what waits elsewhere. Look again on the next tick.
+    Alive,
     /// Give what waits to siblings, and new connections too. No ticks are needed.
     Relieve,
 }
@@ -79,7 +81,7 @@ impl Watch {
             }
             Watch::Asked { .. } if all_read || queued == 0 => {
                 *self = Watch::Watching { quiet: 0, believed_until: Some(now + AGAIN) };
-                Step::Wait
+                Step::Alive
             }
             Watch::Asked { since } if now < since + ANSWER => Step::Wait,
             Watch::Asked { .. } => {
@@ -125,7 +127,7 @@ mod tests {
             let (queued, all_read) = look(n);
             steps.push((n, watch.tick(start + TICK * n, queued, all_read)));
         }
-        steps.retain(|(_, step)| *step != Step::Wait);
+        steps.retain(|(_, step)| !matches!(step, Step::Wait | Step::Alive));
         steps
     }
 

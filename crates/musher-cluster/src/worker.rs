@@ -52,6 +52,10 @@ pub(crate) struct Worker {
     decline_pause: Duration,
     /// Its channel is told about when it has room too.
     pub(crate) wants_room: bool,
+    /// When it was last seen to be alive: it sent something, or read everything that it was sent.
+    seen_alive: Option<Instant>,
+    /// It was sent something to see whether it is alive.
+    pub(crate) probed: bool,
 }
 
 /// Something the worker listens on, or is about to.
@@ -82,6 +86,8 @@ pub(crate) enum Sent {
 /// The first and the longest pause after a worker declined a connection.
 const DECLINE_PAUSE: Duration = Duration::from_millis(4);
 const MAX_DECLINE_PAUSE: Duration = Duration::from_millis(128);
+/// How long a sign of life counts.
+const FRESH: Duration = Duration::from_millis(3);
 /// How often a listener is sent again that did not arrive. As Node does it.
 const MAX_AGAIN: u8 = 3;
 
@@ -116,6 +122,8 @@ impl Worker {
             declined_until: None,
             decline_pause: DECLINE_PAUSE,
             wants_room: false,
+            seen_alive: None,
+            probed: false,
         }
     }
 
@@ -152,6 +160,26 @@ impl Worker {
             && self.offered.first_key_value().is_none_or(|(_, offer)| now < offer.since + patience)
     }
 
+    /// It is alive now.
+    pub(crate) fn is_alive(&mut self, now: Instant) {
+        self.seen_alive = Some(now);
+        self.probed = false;
+    }
+
+    /// Whether it was alive a moment ago. Nothing that cannot be taken back is given to one that may be blocked.
+    pub(crate) fn was_alive(&self, now: Instant) -> bool {
+        self.seen_alive.is_some_and(|seen| now < seen + FRESH)
+    }
+
+    /// Sends something, to see whether it is read. Whatever it has not read yet does as well.
+    pub(crate) fn probe(&mut self) -> Result<(), SendError> {
+        self.probed = true;
+        if self.channel.peer_has_unread() || self.channel.wants_write() {
+            return Ok(());
+        }
+        self.channel.queue_internal(&message::probe(), None)
+    }
+
     /// Sends a message of the cluster.
     pub(crate) fn tell(&mut self, members: Value) -> Result<(), SendError> {
         let text = message::cluster(self.next_seq(), members);
@@ -159,12 +187,7 @@ impl Worker {
     }
 
     /// Answers a query with a listener.
-    pub(crate) fn give(
-        &mut self,
-        handle_type: &str,
-        members: Value,
-        socket: Arc<OwnedFd>,
-    ) -> Result<(), SendError> {
+    pub(crate) fn give(&mut self, handle_type: &str, members: Value, socket: Arc<OwnedFd>) -> Result<(), SendError> {
         let text = message::with_handle(handle_type, &message::cluster(self.next_seq(), members));
         self.channel.queue_internal(&text, Some(Arc::clone(&socket)))?;
         self.handles.push_back(Sent::Listener { text, socket, again: 0 });

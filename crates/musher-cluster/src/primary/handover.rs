@@ -143,9 +143,7 @@ impl Primary {
     }
 
     fn can_take(&self, run: RunId, number: u32) -> bool {
-        self.workers
-            .get(&run)
-            .is_some_and(|worker| worker.serves(number) && worker.takes(self.now, WINDOW, PATIENCE))
+        self.workers.get(&run).is_some_and(|worker| worker.serves(number) && worker.takes(self.now, WINDOW, PATIENCE))
     }
 
     fn next_taker(&mut self, app: AppId, number: u32) -> Option<RunId> {

@@ -120,7 +120,9 @@ impl Primary {
     /// Answers a query with what the group has for the worker.
     fn give(&mut self, run: RunId, seq: u64, group: u32) -> Result<(), (Refusal, String)> {
         let Some(worker) = self.workers.get_mut(&run) else { return Ok(()) };
-        let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&group)) else { return Ok(()) };
+        let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&group)) else {
+            return Ok(());
+        };
         let (key, data) = (&group.key, &group.data);
         let told = match &group.sharing {
             Sharing::RoundRobin(single) => {

@@ -151,8 +151,12 @@ impl Primary {
             Timer::Unused { app, group } => self.unused(app, group),
             Timer::Retry => {
                 self.retrying = false;
-                let waiting: Vec<RunId> =
-                    self.workers.values().filter(|worker| worker.channel.wants_write()).map(|worker| worker.run).collect();
+                let waiting: Vec<RunId> = self
+                    .workers
+                    .values()
+                    .filter(|worker| worker.channel.wants_write())
+                    .map(|worker| worker.run)
+                    .collect();
                 self.to_flush.extend(waiting);
             }
         }
@@ -166,7 +170,7 @@ impl Primary {
             self.to_flush.insert(run);
         }
         self.read_later(run);
-        self.may_have_recovered(run);
+        self.may_have_read(run);
     }
 
     fn read_later(&mut self, run: RunId) {
@@ -194,6 +198,9 @@ impl Primary {
             State::Idle => worker.hung_up && !batch.messages.is_empty(),
             State::Ended | State::Broken(_) => false,
         };
+        if !batch.messages.is_empty() {
+            worker.is_alive(self.now);
+        }
         self.handed_out.insert(run);
         self.to_flush.insert(run);
         for message in batch.messages {
@@ -270,7 +277,7 @@ impl Primary {
     fn watch_room(&mut self, run: RunId) {
         let blocked = self.is_found_blocked(run);
         let Some(worker) = self.workers.get_mut(&run) else { return };
-        let wanted = blocked || worker.channel.wants_write();
+        let wanted = blocked || worker.probed || worker.channel.wants_write();
         if worker.wants_room != wanted {
             worker.wants_room = wanted;
             let flags = if wanted { reactor::READ_WRITE } else { reactor::READ };

@@ -9,15 +9,18 @@ use musher_core::ids::{AppId, RunId, SlotId};
 use musher_process::net::{self, reuseport, tcp};
 
 use super::Primary;
-use crate::group::{Connection, Group, Sharing};
+use crate::group::{Connection, Group, Sharing, Slots};
 use crate::message;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
 use crate::watch::{Step, TICK, Watch};
+use crate::worker::Worker;
 
 /// How many rescued connections a worker may be offered that it has not answered, and for how long.
 const RESCUE_WINDOW: usize = 2;
 const RESCUE_PATIENCE: Duration = Duration::from_millis(4);
+/// How many siblings are asked for a sign of life at once.
+const PROBES: usize = 8;
 
 impl Primary {
     /// Who serves has changed: everything that follows from it.
@@ -71,9 +74,10 @@ impl Primary {
         let Sharing::Slots(slots) = &group.sharing else { return };
         let served = self.served(group);
         let fitnesses = slots.members.order().iter().map(|slot| {
-            slots.sockets.get(slot).map_or(Fitness::Retiring, |socket| {
-                fitness(socket.retiring, || served.contains(slot), socket.watch)
-            })
+            slots
+                .sockets
+                .get(slot)
+                .map_or(Fitness::Retiring, |socket| fitness(socket.retiring, || served.contains(slot), socket.watch))
         });
         let chosen = chosen(fitnesses.clone());
         // Which slots are served is needed once; the rest is about the one socket to attach through.
@@ -123,7 +127,7 @@ impl Primary {
         let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) else { return };
         match socket.watch.readable() {
             Step::Relieve => self.relieve(app, number, slot),
-            Step::Wait | Step::Arm | Step::Ask => self.tick_for(app, number, slot),
+            Step::Wait | Step::Arm | Step::Ask | Step::Alive => self.tick_for(app, number, slot),
         }
     }
 
@@ -147,9 +151,17 @@ impl Primary {
         let Some(socket) = slots.sockets.get(&slot) else { return };
         let queued = tcp::listen_state(&socket.socket).map_or(0, |state| state.queued);
         let runs: Vec<RunId> = self.serving(group, slot).collect();
-        let asked = matches!(socket.watch, Watch::Asked { .. });
-        let all_read = asked
-            && runs.iter().filter_map(|run| self.workers.get(run)).any(|worker| !worker.channel.peer_has_unread());
+        let mut all_read = false;
+        if matches!(socket.watch, Watch::Asked { .. }) {
+            for run in &runs {
+                if let Some(worker) = self.workers.get_mut(run)
+                    && !worker.channel.peer_has_unread()
+                {
+                    worker.is_alive(now);
+                    all_read = true;
+                }
+            }
+        }
 
         let slots = self.group(id, number).and_then(Group::slots);
         let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) else { return };
@@ -166,6 +178,7 @@ impl Primary {
                     self.probe(run);
                 }
             }
+            Step::Alive => self.relieve_starved(id, number),
             Step::Relieve => {
                 tracing::debug!(app = %id, %slot, "a worker is blocked: its siblings get its connections");
                 if let Some(app) = self.apps.get_mut(&id) {
@@ -181,13 +194,10 @@ impl Primary {
         self.watched.insert((id, number, slot));
     }
 
-    /// Sends something to a worker, to see whether it is read. Something that still waits there does as well.
+    /// Sends something to a worker, to see whether it is alive.
     fn probe(&mut self, run: RunId) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
-        if worker.channel.peer_has_unread() || worker.channel.wants_write() {
-            return;
-        }
-        if let Err(error) = worker.channel.queue_internal(&message::probe(), None) {
+        if let Err(error) = worker.probe() {
             return self.violation(run, &error);
         }
         self.to_flush.insert(run);
@@ -209,21 +219,27 @@ impl Primary {
         })
     }
 
-    /// Something happened at a worker's channel: if it was found to be blocked and has read everything, it is not.
-    pub(super) fn may_have_recovered(&mut self, run: RunId) {
-        let Some(worker) = self.workers.get(&run).filter(|worker| worker.wants_room) else { return };
+    /// Something happened at a worker's channel. If it has read everything, it is alive: it was not blocked, or is not
+    /// any more, and can take what waits elsewhere.
+    pub(super) fn may_have_read(&mut self, run: RunId) {
+        let Some(worker) = self.workers.get_mut(&run).filter(|worker| worker.wants_room) else { return };
         let (app, slot) = (worker.app, worker.slot);
-        if worker.channel.peer_has_unread() {
+        if worker.channel.peer_has_unread() || worker.channel.wants_write() {
             return;
         }
-        let groups: Vec<u32> = self.blocked_slots(run).collect();
-        for number in groups {
+        let probed = worker.probed;
+        worker.is_alive(self.now);
+        let blocked: Vec<u32> = self.blocked_slots(run).collect();
+        for number in blocked {
             let slots = self.group(app, number).and_then(Group::slots);
             if let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot))
                 && socket.watch.recovered()
             {
                 self.refresh(app, number);
             }
+        }
+        if probed {
+            self.has_room(run);
         }
         self.watch_room(run);
     }
@@ -232,6 +248,8 @@ impl Primary {
     pub(super) fn relieve(&mut self, app: AppId, number: u32, slot: SlotId) {
         loop {
             let Some(taker) = self.sibling(app, number, slot) else {
+                // Whoever is seen to be alive, or has room again, will take it.
+                self.probe_siblings(app, number, slot);
                 if let Some(slots) = self.group(app, number).and_then(Group::slots) {
                     slots.starved.insert(slot);
                 }
@@ -266,13 +284,30 @@ impl Primary {
         let Sharing::Slots(slots) = &group.sharing else { return None };
         group.ring.next(|run| {
             workers.get(&run).is_some_and(|worker| {
-                let socket = slots.sockets.get(&worker.slot);
-                worker.slot != slot
-                    && worker.serves(number)
+                can_rescue(worker, slots, number, slot)
+                    && worker.was_alive(now)
                     && worker.takes(now, RESCUE_WINDOW, RESCUE_PATIENCE)
-                    && socket.is_some_and(|socket| socket.watch.takes_more() && !socket.retiring)
             })
         })
+    }
+
+    /// Asks those who could take a connection of another slot for a sign of life.
+    fn probe_siblings(&mut self, app: AppId, number: u32, slot: SlotId) {
+        let Some(group) = self.apps.get(&app).and_then(|app| app.groups.get(&number)) else { return };
+        let Sharing::Slots(slots) = &group.sharing else { return };
+        let siblings: Vec<RunId> = group
+            .ring
+            .iter()
+            .filter(|run| {
+                self.workers.get(run).is_some_and(|worker| {
+                    can_rescue(worker, slots, number, slot) && !worker.probed && !worker.was_alive(self.now)
+                })
+            })
+            .take(PROBES)
+            .collect();
+        for run in siblings {
+            self.probe(run);
+        }
     }
 
     /// A worker can take more: what waits at slots that had nobody.
@@ -294,6 +329,14 @@ impl Primary {
             self.refresh(app, number);
         }
     }
+}
+
+/// Whether a worker may take connections of another slot at all.
+fn can_rescue(worker: &Worker, slots: &Slots, number: u32, slot: SlotId) -> bool {
+    let socket = slots.sockets.get(&worker.slot);
+    worker.slot != slot
+        && worker.serves(number)
+        && socket.is_some_and(|socket| socket.watch.takes_more() && !socket.retiring)
 }
 
 fn fitness(retiring: bool, served: impl Fn() -> bool, watch: Watch) -> Fitness {

@@ -35,7 +35,8 @@ fn any_value_goes_both_ways() {
 #[test]
 fn ready_is_told_apart() {
     let mut team = Team::new(Balance::Kernel);
-    let script = team.script("ready.js", "process.on('message', () => {}); process.send('ready'); process.send('else');");
+    let script =
+        team.script("ready.js", "process.on('message', () => {}); process.send('ready'); process.send('else');");
     let run = team.start_as(0, &script, false, &[]);
     team.wait("ready", |event| (*event == ClusterEvent::Ready { run }).then_some(()));
     assert_eq!(team.message(run), "else");
@@ -49,7 +50,6 @@ fn messages_of_a_program_that_sends_more_than_is_read_arrive_in_order() {
     for n in 0..5000 {
         assert_eq!(team.message(run), n);
     }
-    assert_eq!(team.exited(run), ExitStatus::Code(0));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn a_worker_that_is_draining_is_still() {
     let slow = ask(&address, "/");
     assert_eq!(team.message(run), "asked");
     team.cluster.drain(run, std::time::Duration::ZERO);
+    team.wait_for_state(r#""draining":true"#);
     team.replace_supervisor();
     team.cluster.send(run, "go".into());
     assert_eq!(finish(slow), "late");

@@ -287,6 +287,20 @@ impl Team {
         receiver.recv_timeout(DEADLINE).unwrap()
     }
 
+    /// Waits until the state that is kept for the app contains this text.
+    pub(crate) fn wait_for_state(&self, text: &str) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let state = self.store.bytes.lock().unwrap().get(&format!("cluster/{APP}")).cloned().unwrap_or_default();
+            let state = String::from_utf8(state).unwrap();
+            if state.contains(text) {
+                return;
+            }
+            assert!(Instant::now() < until, "it stays at {state}");
+            wait_a_little();
+        }
+    }
+
     /// Waits until what the listeners have seen satisfies a condition.
     pub(crate) fn wait_for_stats(&mut self, mut holds: impl FnMut(&Stats) -> bool) -> Stats {
         let until = Instant::now() + DEADLINE;
@@ -352,11 +366,7 @@ pub(crate) fn finish(mut stream: impl Read) -> String {
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    if head.contains("chunked") {
-        body.lines().nth(1).unwrap_or_default().to_owned()
-    } else {
-        body.to_owned()
-    }
+    if head.contains("chunked") { body.lines().nth(1).unwrap_or_default().to_owned() } else { body.to_owned() }
 }
 
 /// Node programs.
