@@ -27,10 +27,6 @@ pub(super) enum Taken {
     /// A pipe that is not empty wakes nobody when a write larger than its room begins to wait (pipe_write in the kernel
     /// wakes readers then only if the pipe was empty), so a rest has to be looked at again without an event.
     Rest(u64),
-    /// Nothing but a line without its end, which stays. Its writer may fill the pipe within one write(2), and Linux
-    /// makes no event of that: the pipe was not empty before, and the write does not end (pipe_write in fs/pipe.c). So
-    /// somebody has to look again.
-    Partial,
     /// Something, and there may be more.
     Some,
     /// Nothing, and nothing will come: no process has the other end.
@@ -84,7 +80,7 @@ impl Scratch {
             // The end of the line may have come since the pipe was looked at: look again before it is cut.
             cut = must_cut(pipe, seen)?;
             if cut == Cut::Not {
-                return Ok(Taken::Partial);
+                return Ok(Taken::Rest(seen as u64));
             }
         }
     }
@@ -173,7 +169,7 @@ mod tests {
         assert_eq!(take(&mut scratch, &read, false), (Taken::Rest(0), vec![]));
         write.write_all(b"one\ntwo\nthr").unwrap();
         assert_eq!(take(&mut scratch, &read, false), (Taken::Some, b"one\ntwo\n".to_vec()));
-        assert_eq!(take(&mut scratch, &read, false), (Taken::Partial, vec![]));
+        assert_eq!(take(&mut scratch, &read, false), (Taken::Rest(3), vec![]));
         write.write_all(b"ee\n").unwrap();
         assert_eq!(take(&mut scratch, &read, false), (Taken::Some, b"three\n".to_vec()));
     }

@@ -1,7 +1,8 @@
 //! The thread: pipes, commands, and who gets its turn.
 //!
 //! Pipes are watched edge-triggered; one that has something joins the queue of those that are ready, and each gets one
-//! batch at a time, so that a flood in one does not silence the others.
+//! batch at a time, so that a flood in one does not silence the others. A pipe with a line that has no end yet is looked
+//! at again after a while (see [`Taken::Rest`]); that is the only thing here that is done without an event.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -23,10 +24,10 @@ use crate::home::Home;
 
 /// The bell's number among the epoll events; taps count from 1.
 const BELL: u64 = 0;
-/// How soon a pipe with nothing but a line without its end is looked at again; twice as long each time.
+/// How soon a pipe with a rest is looked at again; then after twice the time, and so on.
 const LOOK_AGAIN_FIRST: Duration = Duration::from_millis(1);
 /// The longest such pause.
-const LOOK_AGAIN_LAST: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_LAST: Duration = Duration::from_millis(500);
 /// Batches between two looks at the bell, so that commands are heard in a flood.
 const TURNS: usize = 32;
 
@@ -39,8 +40,8 @@ pub struct LogThread {
     taps: HashMap<u64, Tap>,
     by_run: HashMap<RunId, Vec<u64>>,
     ready: VecDeque<u64>,
-    /// When to look again at pipes with nothing but a line without its end.
-    partial: BTreeSet<(Instant, u64)>,
+    /// Pipes with a rest, by when to look at them again.
+    looks: BTreeSet<(Instant, u64)>,
     next_key: u64,
 }
 
@@ -50,9 +51,12 @@ struct Tap {
     pipe: OwnedFd,
     tail: Tail,
     queued: bool,
-    /// When to look again at a line without its end, and how long to wait the next time.
-    look_again: Option<Instant>,
+    /// The bytes of a line without its end that were seen in the pipe.
+    rest: u64,
+    /// How long to wait before they are looked at again.
     pause: Duration,
+    /// When that is.
+    look: Option<Instant>,
 }
 
 impl LogThread {
@@ -75,7 +79,7 @@ impl LogThread {
             taps: HashMap::new(),
             by_run: HashMap::new(),
             ready: VecDeque::new(),
-            partial: BTreeSet::new(),
+            looks: BTreeSet::new(),
             next_key: BELL + 1,
         };
         let thread = std::thread::Builder::new().name("musher-logs".into()).spawn(move || thread.run())?;
@@ -95,7 +99,7 @@ impl LogThread {
                     key => self.enqueue(key),
                 }
             }
-            self.enqueue_partial();
+            self.look_at_rests();
             let Some(commands) = self.queue.take() else { break };
             for command in commands {
                 self.obey(command);
@@ -113,7 +117,7 @@ impl LogThread {
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let look_again = self.partial.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        let look_again = self.looks.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
         let patience = if !self.ready.is_empty() {
             Some(Duration::ZERO)
         } else if self.apps.has_lost() {
@@ -144,15 +148,31 @@ impl LogThread {
         }
     }
 
-    /// Pipes with a line without its end whose time has come.
-    fn enqueue_partial(&mut self) {
+    /// Gives a turn to pipes whose rest has changed without an event.
+    fn look_at_rests(&mut self) {
         let now = Instant::now();
-        while let Some((due, key)) = self.partial.first().copied()
+        while let Some((due, key)) = self.looks.first().copied()
             && due <= now
         {
-            self.partial.remove(&(due, key));
-            self.enqueue(key);
+            self.looks.pop_first();
+            let Some(tap) = self.taps.get_mut(&key) else { continue };
+            tap.look = None;
+            if rustix::io::ioctl_fionread(&tap.pipe).is_ok_and(|bytes| bytes == tap.rest) {
+                tap.pause = (tap.pause * 2).min(LOOK_AGAIN_LAST);
+                self.schedule_look(key);
+            } else {
+                self.enqueue(key);
+            }
         }
+    }
+
+    fn schedule_look(&mut self, key: u64) {
+        let Some(tap) = self.taps.get_mut(&key) else { return };
+        let due = Instant::now() + tap.pause;
+        if let Some(before) = tap.look.replace(due) {
+            self.looks.remove(&(before, key));
+        }
+        self.looks.insert((due, key));
     }
 
     /// One batch from one pipe.
@@ -160,19 +180,13 @@ impl LogThread {
         let Some(tap) = self.taps.get_mut(&key) else { return };
         tap.queued = false;
         match tap.take(&mut self.scratch, &mut self.apps, false) {
-            Ok(Taken::Nothing) => {}
-            Ok(Taken::Partial) => {
-                let due = Instant::now() + tap.pause;
-                if let Some(before) = tap.look_again.replace(due) {
-                    self.partial.remove(&(before, key));
-                }
-                self.partial.insert((due, key));
-                tap.pause = (tap.pause * 2).min(LOOK_AGAIN_LAST);
-            }
-            Ok(Taken::Some) => {
+            Ok(Taken::Rest(0)) => {}
+            Ok(Taken::Rest(rest)) => {
+                tap.rest = rest;
                 tap.pause = LOOK_AGAIN_FIRST;
-                self.enqueue(key);
+                self.schedule_look(key);
             }
+            Ok(Taken::Some) => self.enqueue(key),
             // Nothing will come; the tail is still of use until the run is detached.
             Ok(Taken::End) => {
                 let _ = epoll::delete(&self.epoll, &tap.pipe);
@@ -225,7 +239,7 @@ impl LogThread {
         let writer = Writer { app, slot, run, pid, stream };
         self.taps.insert(
             key,
-            Tap { writer, pipe, tail: Tail::default(), queued: false, look_again: None, pause: LOOK_AGAIN_FIRST },
+            Tap { writer, pipe, tail: Tail::default(), queued: false, rest: 0, pause: LOOK_AGAIN_FIRST, look: None },
         );
         self.by_run.entry(run).or_default().push(key);
         // What a predecessor left in the pipe makes no edge.

@@ -43,7 +43,7 @@ struct Open {
     files: [Option<File>; 2],
     /// Where the volume begins in its files.
     starts: [u64; 2],
-    /// Where the next volume begins in them, if it has the same files.
+    /// Where it ends in them; none: it is the newest and still grows.
     ends: [Option<u64>; 2],
 }
 
@@ -87,15 +87,13 @@ impl Volumes {
         let volume = |(n, (header, index)): (usize, (Header, File))| {
             let before = n.checked_sub(1).and_then(|n| headers.get(n));
             let after = headers.get(n + 1);
-            Ok(Volume {
-                shared: Arc::new(Open {
-                    starts: [0, 1].map(|file| start(&header, file, before)),
-                    ends: [0, 1].map(|file| after.and_then(|after| base_in(after, header.files[file]))),
-                    files: [find(&self.paths.out, header.files[0])?, find(&self.paths.err, header.files[1])?],
-                    header,
-                    index: Some(index),
-                }),
-            })
+            let files = [find(&self.paths.out, header.files[0])?, find(&self.paths.err, header.files[1])?];
+            let starts = [0, 1].map(|file| start(&header, file, before));
+            let ends = [0, 1].map(|file| {
+                let size = || size(files[file].as_ref());
+                after.map(|after| base_in(after, header.files[file]).unwrap_or_else(size))
+            });
+            Ok(Volume { shared: Arc::new(Open { header, index: Some(index), files, starts, ends }) })
         };
         found.into_iter().enumerate().map(volume).collect()
     }
@@ -216,7 +214,8 @@ impl Volume {
     pub(super) fn rest(&self, covered: &[Option<u64>; 2], next: &Volume) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for (file, stream) in [LogStream::Out, LogStream::Err].into_iter().enumerate() {
-            let end = base_in(next.header(), self.header().files[file]).unwrap_or_else(|| self.size(file));
+            let end = base_in(next.header(), self.header().files[file])
+                .unwrap_or_else(|| size(self.shared.files[file].as_ref()));
             if let Some(known) = covered[file]
                 && known < end
                 && self.file_of(stream) == file
@@ -297,10 +296,6 @@ impl Volume {
     fn file_of(&self, stream: LogStream) -> usize {
         let [out, err] = self.header().files;
         usize::from(stream == LogStream::Err && out != err)
-    }
-
-    fn size(&self, file: usize) -> u64 {
-        self.shared.files[file].as_ref().and_then(|file| file.metadata().ok()).map_or(0, |found| found.len())
     }
 
     fn gap_before(&self, record: &Record, range: std::ops::Range<u64>) -> Option<Piece> {
@@ -476,6 +471,10 @@ fn find(path: &Path, id: FileId) -> io::Result<Option<File>> {
         }
     }
     Ok(None)
+}
+
+fn size(file: Option<&File>) -> u64 {
+    file.and_then(|file| file.metadata().ok()).map_or(0, |found| found.len())
 }
 
 /// Where a volume begins in a file.
