@@ -717,8 +717,9 @@ fn default_backoff_factor() -> u32 {
     200
 }
 
+/// Short enough that a program which always fails reaches `max_restarts` within `window`, and is given up.
 fn default_backoff_max() -> Duration {
-    Duration::from_secs(15)
+    Duration::from_secs(5)
 }
 
 fn default_backoff_jitter() -> u32 {

@@ -172,7 +172,7 @@ pub(super) const KEYS: &[Key] = &[
         "The first wait before a restart. A stable worker is restarted at once.",
     ),
     key("restart.factor", Kind::Number(1, 10), "2", "Each wait is this many times the one before; 1 is a fixed delay."),
-    key("restart.max_delay", Kind::Duration, "\"15s\"", "The longest wait."),
+    key("restart.max_delay", Kind::Duration, "\"5s\"", "The longest wait."),
     key(
         "restart.jitter",
         Kind::Number(0, 1),
