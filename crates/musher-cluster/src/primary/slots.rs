@@ -10,7 +10,6 @@ use musher_process::net::{self, reuseport, tcp};
 
 use super::Primary;
 use crate::group::{Connection, Group, Sharing, Slots};
-use crate::message;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
 use crate::watch::{Step, TICK, Watch};
