@@ -447,3 +447,95 @@ fn failed(path: &Path, source: io::Error) -> HomeError {
         _ => HomeError::Io { path, source },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_names_the_home() {
+        let resolve =
+            |musher: Option<&str>, home: Option<&str>| Home::resolve(musher.map(Into::into), home.map(Into::into));
+        assert_eq!(resolve(Some("/a/b"), Some("/home/me")).unwrap(), Path::new("/a/b"));
+        assert_eq!(resolve(None, Some("/home/me")).unwrap(), Path::new("/home/me/.musher"));
+        assert_eq!(resolve(Some(""), Some("/home/me")).unwrap(), Path::new("/home/me/.musher"));
+        assert!(resolve(Some("relative"), None).unwrap().is_absolute());
+        assert!(matches!(resolve(None, None), Err(HomeError::Unset)));
+    }
+
+    #[test]
+    fn a_new_home_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let home = Home::open(&root.path().join("deep/home")).unwrap();
+        assert_eq!(std::fs::metadata(home.root()).unwrap().mode() & 0o777, 0o700);
+        assert!(!home.daemon_lives().unwrap());
+        assert_eq!(home.daemon_pids(), None);
+        assert!(home.connect().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_a_home_is_refused_with_a_reason_and_a_hint() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let open_to_all = root.path().join("open");
+        std::fs::create_dir(&open_to_all).unwrap();
+        std::fs::set_permissions(&open_to_all, PermissionsExt::from_mode(0o770)).unwrap();
+        let long = root.path().join("x".repeat(100));
+        let refused = |path: &Path| {
+            let error = Home::open(path).unwrap_err();
+            assert!(!error.hint().is_empty() && !error.to_string().is_empty());
+            error
+        };
+        assert!(matches!(refused(&file), HomeError::NotADirectory { .. }));
+        assert!(matches!(refused(&file.join("below")), HomeError::NotADirectory { .. }));
+        assert!(matches!(refused(&open_to_all), HomeError::WritableByOthers { mode: 0o770, .. }));
+        assert!(matches!(refused(&long), HomeError::PathTooLong { .. }));
+        assert!(!long.exists(), "nothing was made");
+        assert!(matches!(refused(Path::new("/proc/1/musher")), HomeError::ReadOnly { .. } | HomeError::Io { .. }));
+    }
+
+    #[test]
+    fn the_home_of_another_user_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(root.path(), Some(12345), None).is_err() {
+            println!("skipped: only root can give a directory away");
+            return;
+        }
+        assert!(matches!(Home::open(root.path()), Err(HomeError::ForeignOwner { owner: 12345, .. })));
+    }
+
+    #[test]
+    fn the_lock_is_held_as_long_as_a_descriptor_of_it_lives() {
+        let root = tempfile::tempdir().unwrap();
+        let home = Home::open(root.path()).unwrap();
+        let lock = take_lock(&home).unwrap().unwrap();
+        let inherited = lock.try_clone().unwrap();
+        drop(lock);
+        assert!(home.daemon_lives().unwrap());
+        assert!(take_lock(&home).unwrap().is_none());
+        home.record_pids(DaemonPids { keeper: 12, supervisor: 34 }).unwrap();
+        assert!(home.daemon_lives().unwrap(), "writing pids takes no lock away");
+        assert_eq!(home.daemon_pids(), Some(DaemonPids { keeper: 12, supervisor: 34 }));
+        drop(inherited);
+        assert!(!home.daemon_lives().unwrap());
+    }
+
+    #[test]
+    fn something_else_in_the_place_of_the_socket_is_not_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let home = Home::open(root.path()).unwrap();
+        std::fs::write(home.control_socket(), "mine").unwrap();
+        assert!(matches!(listen(&home), Err(HomeError::Io { .. })));
+        assert_eq!(std::fs::read_to_string(home.control_socket()).unwrap(), "mine");
+    }
+
+    #[test]
+    fn the_control_socket_is_private_and_takes_connections_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let home = Home::open(root.path()).unwrap();
+        let _listener = listen(&home).unwrap();
+        assert_eq!(std::fs::metadata(home.control_socket()).unwrap().mode() & 0o777, 0o600);
+        assert!(home.connect().unwrap().is_some());
+    }
+}

@@ -1,5 +1,7 @@
 //! Keeper and supervisor as real processes, killed in turn.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and tells what it saw")]
+
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

@@ -1,5 +1,7 @@
 //! The log thread with real pipes, processes and files.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and tells what it saw")]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;

@@ -367,3 +367,95 @@ fn monotonic_ms() -> u64 {
 fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use musher_process::{Pid, memfd, pidfd_open};
+    use rustix::net::SendFlags;
+
+    use super::*;
+
+    /// A keeper whose supervisor is this test.
+    fn keeper_and_link() -> (Keeper, OwnedFd) {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::io::ioctl_fionbio(&ours, true).unwrap();
+        let signals = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let mut keeper = Keeper::new(Holdings::default(), 1024, signals);
+        let child = Child { pid: Pid::own(), pidfd: pidfd_open(Pid::own()).unwrap() };
+        let supervisor = Supervisor { child, link: ours, born: Instant::now(), outbox: Outbox::default() };
+        keeper.stage = Stage::Running(supervisor);
+        (keeper, theirs)
+    }
+
+    fn names(keeper: &Keeper) -> Vec<&str> {
+        keeper.holdings.iter().map(|(name, _)| name).collect()
+    }
+
+    fn put(link: &OwnedFd, name: &str) {
+        let fd = memfd::memfd_with(name, b"x").unwrap();
+        wire::send(link, &Message::Put { name: name.to_owned() }, Some(fd.as_fd())).unwrap();
+    }
+
+    fn heard(link: &OwnedFd) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while let Some(Incoming::Message(message, _)) = wire::receive(link).unwrap() {
+            messages.push(message);
+        }
+        messages
+    }
+
+    #[test]
+    fn an_old_keeper_obeys_what_it_understands_of_a_newer_supervisor() {
+        let (mut keeper, link) = keeper_and_link();
+        let newer = wire::Versions { oldest: 3, newest: 9 };
+        wire::send(&link, &Message::Hello { versions: newer, open_files: 0 }, None).unwrap();
+        put(&link, "app/1");
+        // A kind of version 9 with a descriptor, one that is cut, a put without and one with a wrong name.
+        let fd = memfd::memfd_with("new", b"x").unwrap();
+        musher_process::fdpass::send_with_fds(&link, &[99, 0, 1, 2], &[fd.as_fd()]).unwrap();
+        rustix::net::send(&link, &[7], SendFlags::empty()).unwrap();
+        wire::send(&link, &Message::Put { name: "no-descriptor".into() }, None).unwrap();
+        put(&link, "not a name");
+        put(&link, "app/2");
+        wire::send(&link, &Message::Ping { token: 5 }, None).unwrap();
+        keeper.take_messages();
+        assert_eq!(names(&keeper), ["app/1", "app/2"]);
+        keeper.send();
+        let heard = heard(&link);
+        assert_eq!(heard[0], Message::Hello { versions: wire::OURS, open_files: 1024 });
+        assert_eq!(heard.last(), Some(&Message::Pong { token: 5 }));
+    }
+
+    #[test]
+    fn a_supervisor_that_does_not_read_holds_nobody_up_and_gets_everything_later() {
+        let (mut keeper, link) = keeper_and_link();
+        for n in 0..3000 {
+            assert!(keeper.holdings.put(&format!("many/{n}"), memfd::memfd_with("x", b"x").unwrap()));
+        }
+        let mut told = 0;
+        for _ in 0..3000 {
+            keeper.send();
+            told += heard(&link).iter().filter(|message| matches!(message, Message::Held { .. })).count();
+        }
+        assert_eq!(told, 3000);
+    }
+
+    #[test]
+    fn exits_are_told_once_each_and_forgotten_on_request() {
+        let (mut keeper, link) = keeper_and_link();
+        keeper.holdings.record_exit(7, 256, 1);
+        keeper.send();
+        keeper.holdings.record_exit(8, 9, 2);
+        keeper.send();
+        keeper.send();
+        let exits: Vec<i32> = heard(&link)
+            .into_iter()
+            .filter_map(|message| if let Message::Exit(exit) = message { Some(exit.pid) } else { None })
+            .collect();
+        assert_eq!(exits, [7, 8]);
+        wire::send(&link, &Message::ForgetExit { sequence: 0 }, None).unwrap();
+        keeper.take_messages();
+        assert_eq!(keeper.holdings.exits().map(|exit| exit.pid).collect::<Vec<_>>(), [8]);
+    }
+}

@@ -288,7 +288,7 @@ mod tests {
             time_ns: 1_000 + u64::from(n) * 10,
             offset: u64::from(n) * 7,
             length: 7,
-            stream: if n % 2 == 0 { LogStream::Out } else { LogStream::Err },
+            stream: if n.is_multiple_of(2) { LogStream::Out } else { LogStream::Err },
             format: LogFormat::Json,
             slot: n,
             pid: 4000 + n.cast_signed(),
