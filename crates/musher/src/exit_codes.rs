@@ -29,3 +29,18 @@ Exit codes:
   5  no supervisor runs, or it does not answer, or it could not be started
   6  the time given by --timeout ran out; the operation goes on
   7  the surroundings do not allow it: home not writable, its path too long, a permission missing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_help_and_in_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/exit-codes.md");
+        let reference = std::fs::read_to_string(path).unwrap();
+        for code in [OK, FAILED, USAGE, BAD_SPEC, NO_SUCH_APP, UNREACHABLE, TIMEOUT, ENVIRONMENT] {
+            assert!(HELP.contains(&format!("\n  {code}  ")), "{code} is not in the help");
+            assert!(reference.contains(&format!("\n| {code} | ")), "{code} is not in {path}");
+        }
+    }
+}

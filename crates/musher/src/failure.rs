@@ -13,7 +13,7 @@ use crate::exit_codes;
 use crate::output::{error_text, sanitize, units};
 
 /// How many lines of a dead worker's standard error are shown.
-const LAST_LINES: usize = 15;
+const LAST_LINES: usize = 30;
 
 /// Why a command failed.
 #[derive(Debug)]
