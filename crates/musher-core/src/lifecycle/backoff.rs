@@ -71,3 +71,44 @@ mod tests {
         assert_eq!(wait(&policy, 1, 0), 5000);
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use std::time::Duration;
+
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    use super::delay;
+    use crate::lifecycle::Policy;
+
+    proptest! {
+        #[test]
+        fn a_wait_never_shrinks_and_never_passes_the_cap(
+            initial in 0..100_000_u64,
+            max in 0..100_000_u64,
+            factor in 100..1001_u32,
+            failures in 1..200_u32,
+        ) {
+            let policy = Policy {
+                backoff_initial: Duration::from_millis(initial),
+                backoff_max: Duration::from_millis(max),
+                backoff_factor_percent: factor,
+                backoff_jitter_percent: 0,
+                ..Policy::default()
+            };
+            let wait = delay(&policy, failures, &mut || 0);
+            prop_assert!(wait <= policy.backoff_max);
+            prop_assert!(wait <= delay(&policy, failures + 1, &mut || 0));
+            prop_assert_eq!(delay(&policy, 1, &mut || 0), policy.backoff_initial.min(policy.backoff_max));
+        }
+
+        #[test]
+        fn chance_only_takes_off_its_share(jitter in 0..101_u32, failures in 0..20_u32, chance in any::<u32>()) {
+            let policy = Policy { backoff_jitter_percent: jitter, ..Policy::default() };
+            let whole = delay(&policy, failures, &mut || 0);
+            let wait = delay(&policy, failures, &mut || chance);
+            prop_assert!(wait <= whole);
+            prop_assert!(wait >= whole * (100 - jitter) / 100);
+        }
+    }
+}
