@@ -85,32 +85,57 @@ struct Shared {
 impl KeeperLink {
     /// Takes the inventory from the keeper behind `socket` (the descriptor of `--link`). Waits for at most 30 s.
     ///
+    /// If the keeper dies in the middle of it, this process becomes the keeper with what has arrived, and does not
+    /// return.
+    ///
     /// # Errors
     ///
-    /// When the keeper ends or says nothing before its inventory is complete.
+    /// When the keeper says nothing, or this process cannot become the keeper.
     pub fn connect(socket: OwnedFd) -> io::Result<(KeeperLink, Inventory)> {
+        let (link, start) = KeeperLink::receive(socket)?;
+        if start.complete {
+            return Ok((link, start.inventory));
+        }
+        if start.inventory.fds.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        tracing::warn!("the keeper died while it handed over");
+        Err(link.become_keeper())
+    }
+
+    /// Takes the inventory, as far as it comes.
+    fn receive(socket: OwnedFd) -> io::Result<(KeeperLink, Start)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let mut start = Start::default();
-        wire::send(&socket, &Message::Hello { versions: wire::OURS, open_files: 0 }, None)?;
+        let hello = wire::send(&socket, &Message::Hello { versions: wire::OURS, open_files: 0 }, None);
+        // A keeper that is gone has perhaps left something.
+        if let Err(error) = hello
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(error);
+        }
         let deadline = Instant::now() + INVENTORY_PATIENCE;
         loop {
             match wire::receive(&socket)? {
-                Some(Incoming::Message(Message::InventoryEnd, _)) => break,
+                Some(Incoming::Message(Message::InventoryEnd, _)) => {
+                    start.complete = true;
+                    break;
+                }
                 Some(Incoming::Message(message, fd)) => start.take(message, fd)?,
                 Some(Incoming::Ignored { .. }) => {}
-                Some(Incoming::End) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(Incoming::End) => break,
                 None => wait_until(&socket, PollFlags::IN, deadline)?,
             }
         }
         let shared = Shared {
             keeper: peer(&socket),
             socket,
-            mirror: Mutex::new(start.mirror),
+            mirror: Mutex::new(std::mem::take(&mut start.mirror)),
             versions: start.versions.unwrap_or(wire::OURS),
             open_files: start.open_files,
             lost: AtomicBool::new(false),
         };
-        Ok((KeeperLink { shared: Arc::new(shared) }, start.inventory))
+        Ok((KeeperLink { shared: Arc::new(shared) }, start))
     }
 
     /// Gives the keeper `fd` to hold under `name`, in place of what had that name. When this returns the descriptor
@@ -307,6 +332,8 @@ struct Start {
     inventory: Inventory,
     versions: Option<Versions>,
     open_files: u64,
+    /// The keeper said so.
+    complete: bool,
 }
 
 impl Start {
@@ -442,10 +469,19 @@ mod tests {
     }
 
     #[test]
-    fn a_keeper_that_ends_before_its_inventory_does_is_an_error() {
+    fn what_a_keeper_had_told_before_it_died_is_in_the_mirror() {
         let (keeper, socket) = FakeKeeper::new();
         keeper.hello(1, 1);
         keeper.hold("lock");
+        drop(keeper);
+        let (link, start) = KeeperLink::receive(socket).unwrap();
+        assert!(!start.complete);
+        assert_eq!(link.names(), ["lock"]);
+    }
+
+    #[test]
+    fn a_keeper_that_ends_without_a_word_is_an_error() {
+        let (keeper, socket) = FakeKeeper::new();
         drop(keeper);
         assert!(KeeperLink::connect(socket).is_err());
     }

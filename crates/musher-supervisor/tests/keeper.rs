@@ -44,9 +44,8 @@ fn a_put_outlives_a_supervisor_that_dies_with_the_next_instruction() {
 fn the_supervisor_becomes_the_keeper_when_that_is_killed() {
     let daemon = Daemon::start();
     daemon.ask("put state one");
-    let (keeper, supervisor) = daemon.pids();
-    kill(keeper);
-    let (keeper_after, supervisor_after) = daemon.pids();
+    let (_, supervisor) = daemon.pids();
+    let (keeper_after, supervisor_after) = daemon.kill_keeper();
     assert_eq!(keeper_after, supervisor, "the shape of the tree is the same again");
     assert_ne!(supervisor_after, supervisor);
     assert_eq!(daemon.ask("names"), "control lock state");
@@ -65,8 +64,12 @@ fn nothing_is_lost_however_often_both_are_killed_in_turn() {
         let name = format!("round/{round:02}");
         daemon.ask(&format!("put {name} x"));
         names.push(name);
-        let (keeper, supervisor) = daemon.pids();
-        kill(if seed >> 40 & 1 == 0 { keeper } else { supervisor });
+        let (_, supervisor) = daemon.pids();
+        if seed >> 40 & 1 == 0 {
+            daemon.kill_keeper();
+        } else {
+            kill(supervisor);
+        }
         assert_eq!(daemon.ask("names"), names.join(" "), "after round {round}");
     }
 }
@@ -75,10 +78,10 @@ fn nothing_is_lost_however_often_both_are_killed_in_turn() {
 fn many_descriptors_survive_both_deaths() {
     let daemon = Daemon::start();
     daemon.ask("put-many 1500");
-    let (keeper, supervisor) = daemon.pids();
+    let (_, supervisor) = daemon.pids();
     kill(supervisor);
     assert_eq!(daemon.ask("names").split(' ').count(), 1502);
-    kill(keeper);
+    daemon.kill_keeper();
     assert_eq!(daemon.ask("names").split(' ').count(), 1502);
 }
 
@@ -100,8 +103,7 @@ fn the_ends_of_orphans_are_told_to_the_supervisor_and_kept_until_it_forgets_them
     let (_, supervisor) = daemon.pids();
     kill(supervisor);
     assert!(told(&daemon), "a new supervisor is told too");
-    let (keeper, _) = daemon.pids();
-    kill(keeper);
+    daemon.kill_keeper();
     assert!(told(&daemon), "and one of a new keeper");
     daemon.ask("forget");
     let (_, supervisor) = daemon.pids();
@@ -138,9 +140,8 @@ fn signals_of_a_terminal_do_not_end_the_keeper() {
 fn the_limit_of_open_files_for_workers_is_remembered_over_every_death() {
     let daemon = Daemon::start();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap();
-    let (keeper, _) = daemon.pids();
     assert_eq!(daemon.ask("open-files"), limit.to_string());
-    kill(keeper);
+    daemon.kill_keeper();
     assert_eq!(daemon.ask("open-files"), limit.to_string());
 }
 
@@ -153,8 +154,7 @@ fn the_keeper_is_small() {
     let kib = anonymous_kib(keeper);
     println!("memory of a keeper of 500 descriptors: {kib} KiB");
     assert!(kib < 1024, "{kib} KiB");
-    kill(keeper);
-    let (keeper, _) = daemon.pids();
+    let (keeper, _) = daemon.kill_keeper();
     let kib = anonymous_kib(keeper);
     println!("memory of a keeper that was a supervisor: {kib} KiB");
     assert!(kib < 1024, "{kib} KiB");
@@ -244,6 +244,21 @@ impl Daemon {
         let answer = self.ask("pids");
         let pids: Vec<Pid> = answer.split(' ').map(|pid| Pid::from_raw(pid.parse().unwrap()).unwrap()).collect();
         (pids[0], pids[1])
+    }
+
+    /// Kills the keeper and waits until a supervisor of the new one answers. The old one may answer until it has
+    /// noticed.
+    fn kill_keeper(&self) -> (Pid, Pid) {
+        let (keeper, _) = self.pids();
+        kill(keeper);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (now, supervisor) = self.pids();
+            if now != keeper {
+                return (now, supervisor);
+            }
+            assert!(Instant::now() < deadline, "nobody becomes the keeper: {}", self.log());
+        }
     }
 
     fn log(&self) -> String {

@@ -418,6 +418,7 @@ impl Apps {
         for stream in [LogStream::Out, LogStream::Err] {
             app.files[slot_of(stream)] = LogFile::open(app.paths.of(stream)).ok();
         }
+        app.mend_files();
         match app.open_index(shared, &mut self.clock) {
             Ok(index) => {
                 self.clock.last = self.clock.last.max(index.last_cursor());
@@ -440,6 +441,19 @@ impl Apps {
 }
 
 impl AppLog {
+    /// See [`LogFile::mend`]. Before the index is opened, because that may begin a new one, which begins where the files end.
+    fn mend_files(&mut self) {
+        let index = OpenOptions::new().read(true).write(true).open(&self.paths.index);
+        let index = index.ok().and_then(|file| IndexWriter::resume(file).ok().flatten());
+        for (n, file) in self.files.iter_mut().enumerate() {
+            let Some(file) = file else { continue };
+            let ours = index.as_ref().filter(|index| index.header.files[n] == file.id).map(|index| index.known_end(n));
+            if let Err(error) = file.mend(ours) {
+                tracing::debug!(path = %file.path.display(), %error, "half a line stays");
+            }
+        }
+    }
+
     /// Goes on with the index if it speaks of these files, else begins another.
     fn open_index(&self, shared: bool, clock: &mut Clock) -> io::Result<IndexWriter> {
         let path = &self.paths.index;

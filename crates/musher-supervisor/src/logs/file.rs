@@ -2,11 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::index::FileId;
 use crate::home::make_private_dir;
+
+/// How far back the beginning of a half line is looked for: a line of JSON may be six times as long as it was.
+const MEND: u64 = 512 << 10;
 
 /// A file open for appending.
 #[derive(Debug)]
@@ -70,6 +74,33 @@ impl LogFile {
         Ok(Place { offset: size, length: done })
     }
 
+    /// Mends a file that does not end with the end of a line.
+    ///
+    /// A predecessor that was killed in the middle of a write left half a batch, whose bytes are still in their pipe and
+    /// will be written again: the half line is taken away if it lies behind `ours`, up to where the file is known to be
+    /// ours. Otherwise somebody else wrote it, and it gets an end.
+    pub(super) fn mend(&mut self, ours: Option<u64>) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        if !self.regular || size == 0 {
+            return Ok(());
+        }
+        // Ours is open for writing only.
+        let read = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let start = size.saturating_sub(MEND).max(ours.unwrap_or(0)).min(size - 1);
+        let mut bytes = vec![0; usize::try_from(size - start).unwrap_or(0)];
+        read.read_exact_at(&mut bytes, start)?;
+        if bytes.last() == Some(&b'\n') {
+            return Ok(());
+        }
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map(|at| start + at as u64 + 1);
+        match (ours, end) {
+            (Some(_), Some(end)) => self.file.set_len(end),
+            // The half line begins right behind what is known.
+            (Some(ours), None) if ours == start => self.file.set_len(ours),
+            _ => self.file.write_all(b"\n"),
+        }
+    }
+
     /// Takes half a line back out of the file.
     fn give_up(&self, lines: &[u8], done: usize, size: u64, error: io::Error) -> Refused {
         let mut whole = lines[..done].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -131,6 +162,25 @@ mod tests {
         assert_eq!(read(".1").as_deref(), Some("4"));
         assert_eq!(read(".2").as_deref(), Some("3"));
         assert_eq!(read(".3"), None);
+    }
+
+    #[test]
+    fn half_a_line_is_taken_away_if_it_is_ours_and_ended_if_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.log");
+        for (text, ours, mended) in [
+            ("", Some(0), ""),
+            ("whole\n", Some(0), "whole\n"),
+            ("whole\nhal", Some(0), "whole\n"),
+            ("whole\nhal", Some(6), "whole\n"),
+            ("hal", Some(0), ""),
+            ("whole\ntheirs", None, "whole\ntheirs\n"),
+            ("ours\nsomebody cut this", Some(100), "ours\nsomebody cut this\n"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            LogFile::open(&path).unwrap().mend(ours).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), mended, "{text:?} {ours:?}");
+        }
     }
 
     #[test]

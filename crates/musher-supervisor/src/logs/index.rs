@@ -211,6 +211,15 @@ impl IndexWriter {
         }
     }
 
+    /// Up to where one of the files is known to hold batches of this index. Only the last records are looked at.
+    pub(super) fn known_end(&self, file: usize) -> u64 {
+        let [out, err] = self.header.files;
+        let records = Backwards::new(&self.file, self.end).take(CHUNK as usize).map_while(Result::ok);
+        let of_file = |record: &Record| out == err || usize::from(record.stream == LogStream::Err) == file;
+        let ends = records.filter(of_file).map(|record| record.offset + u64::from(record.length));
+        ends.max().unwrap_or(0).max(self.header.bases[file])
+    }
+
     pub(super) fn links(&self) -> io::Result<u64> {
         self.file.metadata().map(|found| found.nlink())
     }
