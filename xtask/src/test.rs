@@ -122,18 +122,19 @@ fn tests(stage: &Stage, nextest: bool, filters: &[String], totals: &mut Totals) 
         let threads: &[&str] = if stage.word == E2E { &["--", "--test-threads=2"] } else { &["--"] };
         Run::cargo(["test", "--no-fail-fast"]).args(stage.cargo).args(threads.iter().copied()).args(filters)
     };
-    run.watched(&mut |line| totals.add(line))
+    run.watched(&mut |line| totals.add(line, nextest))
 }
 
 impl Totals {
-    /// Takes the numbers from a summary line of nextest or cargo test.
-    fn add(&mut self, line: &str) {
+    /// Takes the numbers from the summary of nextest, or from each of cargo test's (which nextest shows, too, within the
+    /// output of a failed test).
+    fn add(&mut self, line: &str, nextest: bool) {
         let line = line.trim();
-        let counts = if line.starts_with("Summary [") {
-            line.split_once("tests run:").or_else(|| line.split_once("test run:")).map(|(_, counts)| counts)
-        } else {
-            line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")).map(|(_, counts)| counts)
+        let counts = match nextest {
+            true => line.strip_prefix("Summary [").and_then(|rest| rest.split_once(" run:")),
+            false => line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")),
         };
+        let counts = counts.map(|(_, counts)| counts);
         let Some(counts) = counts else { return };
         for part in counts.split([',', ';']) {
             let mut words = part.split_whitespace();
@@ -182,11 +183,14 @@ mod tests {
     #[test]
     fn totals_are_read_from_both_runners() {
         let mut totals = Totals::default();
-        totals.add("     Summary [   0.412s] 56 tests run: 53 passed (1 slow), 2 failed, 1 timed out, 7 skipped");
+        totals.add("     Summary [   0.412s] 56 tests run: 53 passed (1 slow), 2 failed, 1 timed out, 7 skipped", true);
         assert_eq!((totals.passed, totals.failed, totals.skipped), (53, 3, 0));
-        totals.add("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.33s");
+        let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.33s";
+        totals.add(line, true);
+        assert_eq!(totals.passed, 53);
+        totals.add(line, false);
         assert_eq!((totals.passed, totals.failed, totals.skipped), (56, 4, 2));
-        totals.add("test values::a ... ok");
+        totals.add("test values::a ... ok", false);
         assert_eq!(totals.passed, 56);
     }
 }

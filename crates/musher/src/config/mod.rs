@@ -100,7 +100,11 @@ pub(crate) fn find_in(directory: &Path) -> Option<PathBuf> {
 /// # Errors
 ///
 /// Everything that is wrong with it, all at once.
-pub(crate) fn from_file(path: &Path, overrides: &Overrides, around: &Surroundings) -> Result<Vec<AppSpec>, ConfigError> {
+pub(crate) fn from_file(
+    path: &Path,
+    overrides: &Overrides,
+    around: &Surroundings,
+) -> Result<Vec<AppSpec>, ConfigError> {
     let absolute = around.cwd.join(path);
     let mut faults = Faults::default();
     let bytes = read(&absolute).map_err(|(message, hint)| {
