@@ -1,0 +1,93 @@
+//! After a crash of the supervisor, and what is written for it.
+
+use musher_core::lifecycle::{App, Command, Death, Event, ExitOutcome, Input, Observation, Policy};
+use musher_core::{OpId, RunId, SlotId};
+
+use super::team::{Team, rules};
+use super::{SIGKILL, SIGTERM, START, code};
+
+#[test]
+fn a_spawn_that_was_lost_in_a_crash_is_made_again_and_not_counted() {
+    let mut team = Team::online(1, Policy { max_restarts: 1, ..rules() });
+    team.pass(5000);
+    team.input_and_crash(Input::Exited { run: RunId(1), outcome: SIGKILL });
+    team.crash_and_recover(&[]);
+    assert_eq!(team.asked(), ["spawn 3 in 0 as 1"]);
+    assert_eq!(team.slot(0).restarts, 1, "the restart itself, but not its repetition");
+}
+
+#[test]
+fn a_process_that_was_found_again_goes_on_starting_with_its_whole_time() {
+    let mut team = Team::new(1, rules());
+    team.input_and_crash(Input::Command { op: OpId(1), command: START });
+    team.pass(29_000);
+    team.crash_and_recover(&[(RunId(1), Observation::Alive)]);
+    assert_eq!(team.asked(), [""; 0]);
+    team.pass(29_000);
+    team.ready(0);
+    assert_eq!(team.asked(), ["1 ok"]);
+}
+
+#[test]
+fn what_a_draining_run_was_told_is_said_again() {
+    let mut team = Team::online(3, Policy { drains: true, ..rules() });
+    team.command(Command::Scale { to: 2 });
+    team.crash_and_recover(&[1, 2, 3].map(|run| (RunId(run), Observation::Alive)));
+    assert_eq!(team.asked(), ["retire 2", "drain 3"]);
+    team.command(Command::Stop);
+    team.crash_and_recover(&[1, 2, 3].map(|run| (RunId(run), Observation::Alive)));
+    let asked = team.asked();
+    assert!(asked.contains(&"signal 1 with 15".into()) && asked.contains(&"signal 3 with 15".into()), "{asked:?}");
+}
+
+#[test]
+fn a_result_that_may_not_have_been_told_is_told_again() {
+    let mut team = Team::online(1, rules());
+    team.app.carried_out();
+    team.command(Command::Stop);
+    team.run_exits(RunId(1), SIGTERM);
+    team.crash_and_recover(&[]);
+    assert_eq!(team.asked(), ["close", "2 ok"]);
+    team.app.carried_out();
+    team.crash_and_recover(&[]);
+    assert_eq!(team.asked(), [""; 0]);
+}
+
+#[test]
+fn what_no_longer_holds_is_not_said_again() {
+    let mut team = Team::online(1, rules());
+    team.app.carried_out();
+    team.command(Command::Stop);
+    team.run_exits(RunId(1), SIGTERM);
+    team.command(START);
+    team.crash_and_recover(&[(RunId(2), Observation::Alive)]);
+    assert_eq!(team.asked(), ["2 ok"], "the listeners of a running app stay open");
+}
+
+#[test]
+fn runs_that_ended_while_nobody_looked_are_replaced() {
+    let mut team = Team::online(2, rules());
+    team.pass(5000);
+    team.crash_and_recover(&[(RunId(1), Observation::Exited(code(1)))]);
+    assert_eq!(team.asked(), ["spawn 3 in 0 as 1", "spawn 4 in 1 as 1"]);
+    assert_eq!(team.slot(1).last_exit.as_ref().unwrap().death, Death::Exited(ExitOutcome::Unknown));
+}
+
+#[test]
+fn a_state_with_fields_of_the_future_is_read() {
+    let team = Team::online(1, rules());
+    let mut state = serde_json::to_value(&team.app).unwrap();
+    for path in ["", "/slots/0", "/policies/1", "/runs/1"] {
+        state.pointer_mut(path).unwrap()["of_the_future"] = 1.into();
+    }
+    assert_eq!(serde_json::from_value::<App>(state).unwrap(), team.app);
+}
+
+#[test]
+fn events_are_told_in_kebab_case() {
+    let event = Event::Giveup { slot: SlotId(0), restarts: 10, window_ms: 60_000, death: Death::Exited(code(1)) };
+    assert_eq!(
+        serde_json::to_string(&event).unwrap(),
+        r#"{"kind":"giveup","slot":0,"restarts":10,"window_ms":60000,"death":{"exited":{"code":1}}}"#
+    );
+}
