@@ -79,7 +79,7 @@ pub struct AppSpec {
 pub struct Exec {
     /// Absolute path of the executable: an interpreter or the program itself.
     pub program: PathBuf,
-    /// Everything after argv[0]: interpreter arguments, script, the script's arguments.
+    /// Everything after `argv[0]`: interpreter arguments, script, the script's arguments.
     #[serde(default)]
     pub args: Vec<String>,
     /// The script among `args`, when there is one: what people call the program.
