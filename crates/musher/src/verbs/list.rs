@@ -7,7 +7,7 @@ use musher_api::{SlotRow, SlotStatus};
 use super::targets;
 use crate::args::{Cli, ListArgs};
 use crate::failure::Failure;
-use crate::output::{Colour, Column, Table, Terminal, sanitize, units};
+use crate::output::{Colour, Column, Table, Terminal, note, sanitize, units};
 use crate::session;
 
 /// Shows every worker. Without a supervisor there is none, which is not an error.
@@ -25,7 +25,7 @@ pub(crate) async fn run(cli: &Cli, args: &ListArgs) -> Result<(), Failure> {
         let json = serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?;
         writeln!(out, "{json}")?;
     } else if rows.is_empty() {
-        writeln!(out, "no apps; `musher start server.js` starts one")?;
+        note("no apps; `musher start server.js` starts one");
     } else {
         write!(out, "{}", table(&rows).render(Terminal::stdout()))?;
     }
