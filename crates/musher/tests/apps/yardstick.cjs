@@ -77,8 +77,8 @@ async function main() {
   result.afterClose = await said(one);
   result.closedTwice = await close(first.server);
   const reborn = await listen({ port: one, host: '127.0.0.1' });
-  result.reborn = { events: reborn.events, said: await said(one) };
-  await close(reborn.server);
+  result.reborn = { events: reborn.events, error: reborn.error, said: await said(one) };
+  if (reborn.server) await close(reborn.server);
 
   const any = await listen(0);
   const other = await listen(0);
@@ -114,8 +114,9 @@ async function main() {
     fs.writeFileSync(process.env.RESULT, JSON.stringify(result, null, 1), { flag: 'wx' });
   });
   const last = await listen({ port: one, host: '127.0.0.1' });
+  result.last = { events: last.events, error: last.error };
   result.disconnectGives = worker.disconnect() === worker;
-  last.server.on('close', () => (result.closedByDisconnect = true));
+  last.server?.on('close', () => (result.closedByDisconnect = true));
 }
 
 main().catch((error) => {
