@@ -1,5 +1,7 @@
 //! The client against a supervisor that dies, restarts, is not one, or talks nonsense.
 
+#![expect(clippy::unwrap_used, reason = "these are tests, also where they are functions of their own")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
