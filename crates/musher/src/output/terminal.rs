@@ -80,7 +80,7 @@ impl Terminal {
 
     /// `text` in a colour, where colours are wanted.
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
-        if self.colours { format!("\x1b[{}m{text}\x1b[0m", colour.sgr()) } else { text.to_owned() }
+        if self.colours && !text.is_empty() { format!("\x1b[{}m{text}\x1b[0m", colour.sgr()) } else { text.to_owned() }
     }
 }
 

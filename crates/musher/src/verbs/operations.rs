@@ -51,7 +51,9 @@ pub(super) async fn follow(client: &Client, begun: &[OperationRef], wait: &WaitA
                 return Err(out_of_time(&now, wait));
             }
         }
-        progress.tick(|| describe(&now));
+        if now.values().any(|operation| !operation.done) {
+            progress.tick(|| describe(&now));
+        }
     }
     // The changes have ended, so every poll has.
     while let Some(ended) = polls.join_next().await {
