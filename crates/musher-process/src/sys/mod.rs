@@ -6,6 +6,7 @@ pub(crate) mod child;
 pub(crate) mod clone;
 pub(crate) mod credentials;
 pub(crate) mod inherit;
+pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod pidfd;
 pub(crate) mod wait;

@@ -46,7 +46,7 @@ use musher_core::lifecycle::Input;
 use musher_core::{AppId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
-use musher_process::{ExitStatus, Pid, Rlimit};
+use musher_process::{ExitStatus, Pid, Rlimit, own};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -65,6 +65,8 @@ use self::sample::Samples;
 
 /// How many wakes may wait.
 const WAKES: usize = 1024;
+/// How long after something happened memory is let go of.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Everything that can happen, but for requests.
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl Driver {
         let notify = crate::watch::watch(self.world.notify.as_fd().try_clone_to_owned()?)?;
         // Children that ended before the signal was listened to.
         self.wake(Wake::ChildEnded);
+        let mut release = Some(now() + QUIET);
         while !self.has_ended() {
             let deadline = self.next_deadline();
             tokio::select! {
@@ -165,7 +168,14 @@ impl Driver {
                     self.wake(Wake::Notified);
                 }
                 () = until(deadline) => self.wake(Wake::Deadline),
+                () = until(release) => {
+                    own::release_memory();
+                    release = None;
+                    continue;
+                }
             }
+            // Whatever was just done may have used memory that is not needed again for long.
+            release.get_or_insert_with(|| now() + QUIET);
         }
         self.farewell().await;
         Ok(())
