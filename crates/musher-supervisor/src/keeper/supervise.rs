@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use musher_process::{Child, Spawn, inherit, signal};
+use musher_process::{Child, Spawn, inherit, own, signal};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitOptions};
@@ -20,6 +20,8 @@ use super::{KeeperError, say};
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// When the kernel has no room for descriptors in flight there is no event that tells when it has again.
 const NO_ROOM: Duration = Duration::from_millis(20);
+/// How long after the last event memory is let go of: most of a keeper's is the code of its start.
+const QUIET: Duration = Duration::from_secs(2);
 /// Packets read in one go, so that signals get their turn.
 const BATCH: usize = 256;
 
@@ -31,6 +33,8 @@ pub(super) struct Keeper {
     stage: Stage,
     /// Somebody asked for the end of everything; every supervisor is told until one obeys.
     end_requested: bool,
+    /// There was an event since memory was let go of.
+    busy: bool,
 }
 
 /// What the keeper has to do with a supervisor at the moment.
@@ -77,7 +81,7 @@ enum Room {
 impl Keeper {
     pub(super) fn new(holdings: Holdings, open_files: u64, signals: OwnedFd) -> Keeper {
         let stage = Stage::Waiting { until: Instant::now() };
-        Keeper { holdings, open_files, signals, backoff: Backoff::default(), stage, end_requested: false }
+        Keeper { holdings, open_files, signals, backoff: Backoff::default(), stage, end_requested: false, busy: true }
     }
 
     /// Returns after an orderly end.
@@ -101,14 +105,17 @@ impl Keeper {
     }
 
     /// Waits for a signal, a packet, the supervisor's death, room to send or a deadline.
-    fn wait(&self) -> io::Result<()> {
+    fn wait(&mut self) -> io::Result<()> {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         let deadline = match &self.stage {
             Stage::Waiting { until } => Some(*until),
             Stage::Running(supervisor) => {
                 fds.push(PollFd::new(&supervisor.child.pidfd, PollFlags::IN));
                 fds.push(PollFd::new(&supervisor.link, supervisor.interest()));
-                (supervisor.outbox.room == Room::NotInKernel).then(|| Instant::now() + NO_ROOM)
+                match supervisor.outbox.room {
+                    Room::NotInKernel => Some(Instant::now() + NO_ROOM),
+                    Room::Enough | Room::NotInSocket => self.busy.then(|| Instant::now() + QUIET),
+                }
             }
             Stage::Ending { supervisor, until } => {
                 fds.push(PollFd::new(&supervisor.child.pidfd, PollFlags::IN));
@@ -117,7 +124,15 @@ impl Keeper {
         };
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(0) if self.busy && matches!(self.stage, Stage::Running(_)) => {
+                own::release_memory();
+                self.busy = false;
+                Ok(())
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {
+                self.busy = true;
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
