@@ -73,7 +73,13 @@ pub fn run(link: RawFd) -> Result<(), SupervisorError> {
 fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("MUSHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let format = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_env_filter(filter);
+    // A word that cannot be written, because the disk is full, must not end the daemon: telling of it on stderr would
+    // panic there.
+    let format = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_env_filter(filter);
     // Fails only when there is a subscriber already, in tests.
     let _ = format.try_init();
 }
