@@ -88,7 +88,7 @@ pub(crate) fn test(words: &[String]) -> Task {
 
 /// The stages and filters of the command line.
 fn asked(words: &[String]) -> Result<(Vec<&'static Stage>, Vec<String>), String> {
-    let mut chosen = Vec::new();
+    let mut chosen: Vec<&str> = Vec::new();
     let mut words = words.iter();
     let mut filters = Vec::new();
     while let Some(word) = words.next() {
@@ -96,17 +96,17 @@ fn asked(words: &[String]) -> Result<(Vec<&'static Stage>, Vec<String>), String>
             "--only" => {
                 let wanted = words.next().map(String::as_str).unwrap_or_default();
                 let known: Vec<&str> = STAGES.iter().map(|stage| stage.word).collect();
-                let stage = STAGES.iter().find(|stage| stage.word == wanted);
-                chosen.push(stage.ok_or_else(|| format!("--only takes one of {}", known.join(", ")))?);
+                if !known.contains(&wanted) {
+                    return Err(format!("--only takes one of {}", known.join(", ")));
+                }
+                chosen.push(wanted);
             }
             "--" => filters.extend(words.by_ref().cloned()),
             other => return Err(format!("unknown argument {other:?}")),
         }
     }
-    if chosen.is_empty() {
-        chosen.extend(STAGES);
-    }
-    Ok((chosen, filters))
+    let stages = STAGES.iter().filter(|stage| chosen.is_empty() || chosen.contains(&stage.word)).collect();
+    Ok((stages, filters))
 }
 
 pub(crate) fn lint() -> Task {
