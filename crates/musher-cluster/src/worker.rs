@@ -54,8 +54,8 @@ pub(crate) struct Worker {
     pub(crate) wants_room: bool,
     /// When it was last seen to be alive: it sent something, or read everything that it was sent.
     seen_alive: Option<Instant>,
-    /// It was sent something to see whether it is alive.
-    pub(crate) probed: bool,
+    /// A sign of life is waited for, to give it what waits elsewhere.
+    pub(crate) is_wanted: bool,
 }
 
 /// Something the worker listens on, or is about to.
@@ -123,7 +123,7 @@ impl Worker {
             decline_pause: DECLINE_PAUSE,
             wants_room: false,
             seen_alive: None,
-            probed: false,
+            is_wanted: false,
         }
     }
 
@@ -160,10 +160,10 @@ impl Worker {
             && self.offered.first_key_value().is_none_or(|(_, offer)| now < offer.since + patience)
     }
 
-    /// It is alive now.
-    pub(crate) fn is_alive(&mut self, now: Instant) {
+    /// It is alive now. Whether somebody waited for that.
+    pub(crate) fn is_alive(&mut self, now: Instant) -> bool {
         self.seen_alive = Some(now);
-        self.probed = false;
+        std::mem::take(&mut self.is_wanted)
     }
 
     /// Whether it was alive a moment ago. Nothing that cannot be taken back is given to one that may be blocked.
@@ -173,7 +173,6 @@ impl Worker {
 
     /// Sends something, to see whether it is read. Whatever it has not read yet does as well.
     pub(crate) fn probe(&mut self) -> Result<(), SendError> {
-        self.probed = true;
         if self.channel.peer_has_unread() || self.channel.wants_write() {
             return Ok(());
         }

@@ -199,7 +199,7 @@ impl Primary {
             State::Ended | State::Broken(_) => false,
         };
         if !batch.messages.is_empty() {
-            worker.is_alive(self.now);
+            self.seen_alive(run);
         }
         self.handed_out.insert(run);
         self.to_flush.insert(run);
@@ -277,7 +277,7 @@ impl Primary {
     fn watch_room(&mut self, run: RunId) {
         let blocked = self.is_found_blocked(run);
         let Some(worker) = self.workers.get_mut(&run) else { return };
-        let wanted = blocked || worker.probed || worker.channel.wants_write();
+        let wanted = blocked || worker.is_wanted || worker.channel.wants_write();
         if worker.wants_room != wanted {
             worker.wants_room = wanted;
             let flags = if wanted { reactor::READ_WRITE } else { reactor::READ };

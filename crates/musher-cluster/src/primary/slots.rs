@@ -153,10 +153,8 @@ impl Primary {
         let mut all_read = false;
         if matches!(socket.watch, Watch::Asked { .. }) {
             for run in &runs {
-                if let Some(worker) = self.workers.get_mut(run)
-                    && !worker.channel.peer_has_unread()
-                {
-                    worker.is_alive(now);
+                if self.workers.get(run).is_some_and(|worker| !worker.channel.peer_has_unread()) {
+                    self.seen_alive(*run);
                     all_read = true;
                 }
             }
@@ -226,8 +224,7 @@ impl Primary {
         if worker.channel.peer_has_unread() || worker.channel.wants_write() {
             return;
         }
-        let probed = worker.probed;
-        worker.is_alive(self.now);
+        self.seen_alive(run);
         let blocked: Vec<u32> = self.blocked_slots(run).collect();
         for number in blocked {
             let slots = self.group(app, number).and_then(Group::slots);
@@ -237,10 +234,14 @@ impl Primary {
                 self.refresh(app, number);
             }
         }
-        if probed {
+        self.watch_room(run);
+    }
+
+    /// A worker gives a sign of life: it gets what has waited for one.
+    pub(super) fn seen_alive(&mut self, run: RunId) {
+        if self.workers.get_mut(&run).is_some_and(|worker| worker.is_alive(self.now)) {
             self.has_room(run);
         }
-        self.watch_room(run);
     }
 
     /// Gives what waits at a slot that cannot serve to siblings that can. What nobody can take stays in the kernel.
@@ -299,12 +300,15 @@ impl Primary {
             .iter()
             .filter(|run| {
                 self.workers.get(run).is_some_and(|worker| {
-                    can_rescue(worker, slots, number, slot) && !worker.probed && !worker.was_alive(self.now)
+                    can_rescue(worker, slots, number, slot) && !worker.is_wanted && !worker.was_alive(self.now)
                 })
             })
             .take(PROBES)
             .collect();
         for run in siblings {
+            if let Some(worker) = self.workers.get_mut(&run) {
+                worker.is_wanted = true;
+            }
             self.probe(run);
         }
     }
