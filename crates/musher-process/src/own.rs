@@ -35,13 +35,16 @@ pub fn release_memory() {
     }
 }
 
-/// Start and length of a line of /proc/self/maps (proc_pid_maps(5)) that is the code of a file: private, executable and
-/// not writable.
+/// Start and length of a line of /proc/self/maps (proc_pid_maps(5)) that is the code of a file (private, executable, not
+/// writable) or its constants: the read-only mapping of its beginning. Other read-only mappings are what the loader has
+/// relocated, which must stay.
 fn text_mapping(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);
-    let (_offset, _device, inode) = (fields.next()?, fields.next()?, fields.next()?);
-    if permissions != "r-xp" || inode == "0" {
+    let (offset, _device, inode) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_code = permissions == "r-xp";
+    let is_constants = permissions == "r--p" && offset.bytes().all(|digit| digit == b'0');
+    if inode == "0" || !(is_code || is_constants) {
         return None;
     }
     let (start, end) = range.split_once('-')?;
@@ -70,9 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_code_of_files_is_let_go() {
+    fn only_the_code_and_constants_of_files_are_let_go() {
         let code = "55d0c8a2f000-55d0c90af000 r-xp 00191000 fe:00 1234567                    /usr/bin/musher";
         assert_eq!(text_mapping(code), Some((0x55d0_c8a2_f000, 0x68_0000)));
+        let constants = "55d0c889e000-55d0c8a2f000 r--p 00000000 fe:00 1234567                    /usr/bin/musher";
+        assert_eq!(text_mapping(constants), Some((0x55d0_c889_e000, 0x19_1000)));
         for other in [
             "55d0c90af000-55d0c90d2000 r--p 00810000 fe:00 1234567                    /usr/bin/musher",
             "55d0c90d2000-55d0c90d4000 rw-p 00833000 fe:00 1234567                    /usr/bin/musher",
