@@ -71,17 +71,6 @@ impl Run {
         self.command().stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
-    /// Its standard output.
-    #[expect(clippy::print_stderr, reason = "the command is shown")]
-    pub(crate) fn output(&self) -> Result<String, String> {
-        eprintln!("$ {}", self.shown());
-        let output = self.command().stderr(Stdio::inherit()).output().map_err(|error| self.cannot(&error))?;
-        if !output.status.success() {
-            return Err(format!("`{}` failed: {}", self.shown(), output.status));
-        }
-        String::from_utf8(output.stdout).map_err(|_| format!("`{}` did not print UTF-8", self.shown()))
-    }
-
     /// Runs it to its end and shows every line of both its outputs to `look` on the way.
     #[expect(clippy::print_stderr, reason = "the lines are passed on")]
     pub(crate) fn watched(&self, look: &mut dyn FnMut(&str)) -> Task {
