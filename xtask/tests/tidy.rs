@@ -9,8 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// A file of code that is longer wants a reason, and its reason a line in `LONG_FILES`.
-const MAX_LINES: usize = 500;
+/// About 500. A file of code that is longer wants a reason, and its reason a line in `LONG_FILES`.
+const MAX_LINES: usize = 550;
 /// Tests and tables may be longer.
 const MAX_TEST_LINES: usize = 800;
 
