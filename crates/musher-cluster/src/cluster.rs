@@ -56,14 +56,18 @@ pub struct WorkerConfig {
 pub struct Stats {
     /// Connections that wait in the kernel's queues.
     pub queued: u64,
-    /// Connections handed to a worker here: all with round-robin, rescued ones with kernel.
+    /// Connections handed to a worker here: all with round-robin; few and rescued ones with kernel.
     pub handed_over: u64,
+    /// Of these, connections that waited at a slot that could not serve.
+    pub rescued: u64,
     /// Of these, connections that a worker held unanswered when it died and another got.
     pub redistributed: u64,
     /// Connections given up because workers died with them.
     pub given_up: u64,
     /// Connections offered to workers and not answered yet.
     pub unanswered: u64,
+    /// Listeners of slots whose connections are handed over in turns at the moment, as they are few.
+    pub in_turns: u64,
     /// How often a worker was found to be blocked.
     pub blocked: u64,
     /// How often the kernel was told anew which slots get connections.

@@ -11,6 +11,7 @@ use musher_process::net::unix::SocketFile;
 use serde_json::Value;
 
 use crate::bind::Bind;
+use crate::pace::Pace;
 use crate::reactor::Token;
 use crate::ring::Ring;
 use crate::saved::{SavedGroup, SavedSharing};
@@ -50,12 +51,19 @@ pub(crate) enum Sharing {
     RoundRobin(Single),
 }
 
+/// A member of the kernel's array: a slot, or the front.
+pub(crate) type Member = Option<SlotId>;
+
 /// The sockets of the slots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) sockets: BTreeMap<SlotId, SlotSocket>,
+    /// The socket of none of them: what comes here is handed over in turns, or waits for a worker.
+    pub(crate) front: Option<Single>,
+    /// Whether the front gets what comes.
+    pub(crate) pace: Pace,
     /// The listening ones in the kernel's order.
-    pub(crate) members: Members<SlotId>,
+    pub(crate) members: Members<Member>,
     /// What the program in the kernel chooses among; none when it has to be attached anew.
     pub(crate) steered: Option<Vec<u32>>,
     /// The kernel refuses programs (a sandbox); stealing alone has to do.
@@ -98,6 +106,20 @@ pub(crate) const UNUSED: Duration = Duration::from_secs(60);
 /// `cluster.worker.disconnect()` closes its servers first: this is the time to see that it leaves.
 pub(crate) const CLOSED: Duration = Duration::from_secs(1);
 
+impl Slots {
+    pub(crate) fn new(now: Instant, front: Option<Single>, members: Members<Member>) -> Slots {
+        Slots {
+            sockets: BTreeMap::new(),
+            front,
+            pace: Pace::new(now),
+            members,
+            steered: None,
+            cannot_steer: false,
+            starved: BTreeSet::new(),
+        }
+    }
+}
+
 impl Group {
     pub(crate) fn saved(&self) -> SavedGroup {
         let sharing = match &self.sharing {
@@ -115,6 +137,15 @@ impl Group {
             backlog: self.backlog,
             data: self.data.clone(),
             sharing,
+        }
+    }
+
+    /// The socket whose connections are handed over in turns.
+    pub(crate) fn front(&self) -> Option<&Single> {
+        match &self.sharing {
+            Sharing::Slots(slots) => slots.front.as_ref(),
+            Sharing::RoundRobin(single) => Some(single),
+            Sharing::Shared(_) => None,
         }
     }
 

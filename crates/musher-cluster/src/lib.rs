@@ -5,7 +5,8 @@
 //!
 //! - **kernel** (TCP): each slot has a SO_REUSEPORT socket of its own that outlives its workers. The kernel deals
 //!   connections out; a program in the kernel leaves out slots that cannot serve, and what waits at such a slot is
-//!   accepted here and given to its siblings. The thread is not in the path of a connection.
+//!   accepted here and given to its siblings. The thread is not in the path of a connection, but for few: a burst after
+//!   quiet, or what comes slowly, is handed over in turns, which spreads long connections evenly.
 //! - **round-robin**: connections are accepted here and handed to the workers in strict turns.
 //! - **shared** (also UDP and unix sockets under `kernel`): one socket that all workers accept from.
 //!
@@ -22,6 +23,7 @@ mod bind;
 mod cluster;
 mod event;
 mod group;
+mod pace;
 mod primary;
 mod reactor;
 mod ring;

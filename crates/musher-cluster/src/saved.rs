@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bind::Bind;
+use crate::group::Member;
 use crate::message::Identity;
 
 /// The form written here. A reader refuses a later one.
@@ -42,9 +43,9 @@ pub(crate) struct SavedGroup {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SavedSharing {
-    /// The slots in the order of the kernel's array, and those among them that retire.
+    /// The slots, and the front (null), in the order of the kernel's array; and the slots among them that retire.
     Slots {
-        members: Vec<SlotId>,
+        members: Vec<Member>,
         #[serde(default)]
         retiring: Vec<SlotId>,
     },

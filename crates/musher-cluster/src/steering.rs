@@ -1,6 +1,6 @@
 //! Which members of a group get new connections. Pure.
 
-/// How a slot can serve.
+/// How a slot, or the front, can serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fitness {
     /// It is being given up.
@@ -13,30 +13,43 @@ pub(crate) enum Fitness {
     Serving,
 }
 
-/// The indices of the members that get new connections: those that can serve best. Retiring slots never do; when all
-/// others are vacant they share what comes, to keep it for their next workers.
-pub(crate) fn chosen(members: impl Iterator<Item = Fitness> + Clone) -> Vec<u32> {
-    let Some(best) = members.clone().max().filter(|best| *best > Fitness::Retiring) else { return Vec::new() };
-    (0..).zip(members).filter(|(_, fitness)| *fitness == best).map(|(index, _)| index).collect()
+/// The indices of the members that get new connections: those that serve; without any, or when connections are dealt out
+/// in turns, the front, where whoever can serve first takes them. A group without a front gives them to the fittest.
+/// Retiring slots never get any.
+pub(crate) fn chosen(members: &[Option<Fitness>], in_turns: bool) -> Vec<u32> {
+    let front = members.iter().position(Option::is_none);
+    let best = members.iter().flatten().max().copied().unwrap_or(Fitness::Retiring);
+    match front.and_then(|front| u32::try_from(front).ok()) {
+        Some(front) if in_turns || best < Fitness::Serving => vec![front],
+        _ if best == Fitness::Retiring => Vec::new(),
+        _ => (0..).zip(members).filter(|(_, member)| **member == Some(best)).map(|(index, _)| index).collect(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Fitness::{Blocked, Retiring, Serving, Vacant};
+    use super::Fitness::{self, Blocked, Retiring, Serving, Vacant};
     use super::chosen;
 
     #[test]
     fn the_fittest_are_chosen() {
+        let slots = |fitnesses: &[Fitness]| fitnesses.iter().copied().map(Some).collect::<Vec<_>>();
         let table = [
-            (vec![], vec![]),
-            (vec![Serving, Serving], vec![0, 1]),
-            (vec![Vacant, Serving, Blocked, Serving], vec![1, 3]),
-            (vec![Vacant, Blocked, Retiring], vec![1]),
-            (vec![Vacant, Vacant, Retiring], vec![0, 1]),
-            (vec![Retiring], vec![]),
+            (slots(&[]), vec![]),
+            (slots(&[Serving, Serving]), vec![0, 1]),
+            (slots(&[Vacant, Serving, Blocked, Serving]), vec![1, 3]),
+            (slots(&[Vacant, Blocked, Retiring]), vec![1]),
+            (slots(&[Vacant, Vacant, Retiring]), vec![0, 1]),
+            (slots(&[Retiring]), vec![]),
+            (vec![Some(Serving), None, Some(Serving)], vec![0, 2]),
+            (vec![None, Some(Blocked), Some(Retiring)], vec![0]),
+            (vec![None, Some(Vacant)], vec![0]),
+            (vec![Some(Retiring), None], vec![1]),
         ];
         for (members, expected) in table {
-            assert_eq!(chosen(members.iter().copied()), expected, "{members:?}");
+            assert_eq!(chosen(&members, false), expected, "{members:?}");
         }
+        assert_eq!(chosen(&[Some(Serving), None, Some(Serving)], true), [1]);
+        assert_eq!(chosen(&[Some(Serving), Some(Serving)], true), [0, 1]);
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Worker {
     /// When it was last seen to be alive: it sent something, or read everything that it was sent.
     seen_alive: Option<Instant>,
     /// A sign of life is waited for, to give it what waits elsewhere.
-    pub(crate) is_wanted: bool,
+    pub(crate) wanted_since: Option<Instant>,
 }
 
 /// Something the worker listens on, or is about to.
@@ -87,7 +87,7 @@ pub(crate) enum Sent {
 const DECLINE_PAUSE: Duration = Duration::from_millis(4);
 const MAX_DECLINE_PAUSE: Duration = Duration::from_millis(128);
 /// How long a sign of life counts.
-const FRESH: Duration = Duration::from_millis(3);
+const FRESH: Duration = Duration::from_micros(500);
 /// How often a listener is sent again that did not arrive. As Node does it.
 const MAX_AGAIN: u8 = 3;
 
@@ -123,7 +123,7 @@ impl Worker {
             decline_pause: DECLINE_PAUSE,
             wants_room: false,
             seen_alive: None,
-            is_wanted: false,
+            wanted_since: None,
         }
     }
 
@@ -163,7 +163,7 @@ impl Worker {
     /// It is alive now. Whether somebody waited for that.
     pub(crate) fn is_alive(&mut self, now: Instant) -> bool {
         self.seen_alive = Some(now);
-        std::mem::take(&mut self.is_wanted)
+        self.wanted_since.take().is_some()
     }
 
     /// Whether it was alive a moment ago. Nothing that cannot be taken back is given to one that may be blocked.

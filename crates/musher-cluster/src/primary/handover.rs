@@ -3,6 +3,7 @@
 //! An offer is open until the worker answers. A worker that declines gets a pause; one that dies has not touched the
 //! connection (it answers first), so the next gets it, but not for ever: the connection may be what kills.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId};
@@ -13,13 +14,27 @@ use crate::group::{Connection, MAX_DEATHS, Sharing};
 use crate::reactor::Timer;
 use crate::worker::Offer;
 
-/// Round-robin: how many connections a worker may be offered that it has not answered, and for how long.
-const WINDOW: usize = 8;
-const PATIENCE: Duration = Duration::from_millis(10);
+/// In turns: how many connections a worker may be offered that it has not answered, and for how long.
+const WINDOW: usize = 16;
+const UNANSWERED: Duration = Duration::from_millis(20);
 /// Connections accepted in one go.
-const BURST: usize = 256;
+const BURST: u32 = 256;
+/// How long a turn waits for a sign of life of its worker: with round-robin, and when few connections are spread.
+const PATIENCE: Duration = Duration::from_millis(3);
+const EVEN_PATIENCE: Duration = Duration::from_millis(10);
 /// How soon what waits is offered again.
 const SETTLE: Duration = Duration::from_millis(4);
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// This worker's.
+    Of(RunId),
+    /// Somebody's in a moment, when a pause ends or a sign of life does not come.
+    Soon,
+    /// Nobody's, until a worker answers or comes.
+    Open,
+}
 
 impl Primary {
     /// Offers a connection to a worker.
@@ -87,7 +102,11 @@ impl Primary {
         while let Some(group) = self.group(app, number)
             && !group.waiting.is_empty()
         {
-            let Some(taker) = self.next_taker(app, number) else { return self.settle_soon(app, number) };
+            let taker = match self.next_taker(app, number) {
+                Turn::Of(taker) => taker,
+                Turn::Soon => return self.settle_soon(app, number),
+                Turn::Open => return,
+            };
             let Some(connection) = self.group(app, number).and_then(|group| group.waiting.pop_front()) else { return };
             self.offer(taker, number, connection);
         }
@@ -105,52 +124,100 @@ impl Primary {
         }
     }
 
-    /// Round-robin: accepts as long as somebody can take what comes.
+    /// The moment has come.
+    pub(super) fn settle_now(&mut self, app: AppId, number: u32) {
+        let Some(group) = self.group(app, number) else { return };
+        group.settling = false;
+        let starved = group.starved;
+        self.settle(app, number);
+        if starved {
+            self.pump(app, number);
+        }
+        self.relieve_starved(app, number);
+    }
+
+    /// Accepts what comes in turns, as long as somebody can take it.
     pub(super) fn pump(&mut self, app: AppId, number: u32) {
-        for _ in 0..BURST {
-            if !self.has_taker(app, number) {
+        let mut came = 0;
+        let mut starved = true;
+        let mut soon = true;
+        while came < BURST {
+            let Some(front) = self.group(app, number).and_then(|group| group.front()) else { return };
+            let front = Arc::clone(&front.socket);
+            // Nobody is asked for a sign of life for nothing.
+            if !net::has_connection(&front) {
+                starved = false;
                 break;
             }
-            let Some(group) = self.group(app, number) else { return };
-            let Sharing::RoundRobin(single) = &group.sharing else { return };
-            match net::accept(&single.socket) {
+            let taker = match self.next_taker(app, number) {
+                Turn::Of(taker) => taker,
+                turn => {
+                    soon = turn == Turn::Soon;
+                    break;
+                }
+            };
+            match net::accept(&front) {
                 Ok(Some(connection)) => {
-                    if let Some(taker) = self.next_taker(app, number) {
-                        self.offer(taker, number, Connection { socket: connection.into(), deaths: 0 });
-                    }
+                    came += 1;
+                    self.offer(taker, number, Connection { socket: connection.into(), deaths: 0 });
                 }
-                Ok(None) => {
-                    group.starved = false;
-                    return;
-                }
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
                     break;
                 }
             }
         }
-        if let Some(group) = self.group(app, number)
-            && matches!(group.sharing, Sharing::RoundRobin(_))
-        {
-            group.starved = true;
+        if let Some(group) = self.group(app, number) {
+            group.starved = starved;
+        }
+        if starved && soon {
             self.settle_soon(app, number);
+        }
+        if came > 0 {
+            self.arrived(app, number, came);
         }
     }
 
-    fn has_taker(&self, app: AppId, number: u32) -> bool {
-        let group = self.apps.get(&app).and_then(|app| app.groups.get(&number));
-        group.is_some_and(|group| group.ring.iter().any(|run| self.can_take(run, number)))
-    }
-
-    fn can_take(&self, run: RunId, number: u32) -> bool {
-        self.workers.get(&run).is_some_and(|worker| worker.serves(number) && worker.takes(self.now, WINDOW, PATIENCE))
-    }
-
-    fn next_taker(&mut self, app: AppId, number: u32) -> Option<RunId> {
+    /// Whose turn it is. A worker that may be blocked is first asked for a sign of life, and its turn waits for that a
+    /// moment; then it is passed over until it gives one.
+    fn next_taker(&mut self, app: AppId, number: u32) -> Turn {
         let (workers, now) = (&self.workers, self.now);
-        let group = self.apps.get_mut(&app)?.groups.get_mut(&number)?;
-        group.ring.next(|run| {
-            workers.get(&run).is_some_and(|worker| worker.serves(number) && worker.takes(now, WINDOW, PATIENCE))
-        })
+        let group = self.apps.get_mut(&app).and_then(|app| app.groups.get_mut(&number));
+        let Some(group) = group else { return Turn::Open };
+        // Few connections are spread evenly, whatever it takes; of many, none waits for one that has enough to do.
+        let (patience, waits_for_room) = match &group.sharing {
+            Sharing::Slots(_) => (EVEN_PATIENCE, true),
+            Sharing::RoundRobin(_) | Sharing::Shared(_) => (PATIENCE, false),
+        };
+        let mut to_ask = None;
+        let mut pauses = false;
+        let found = group.ring.next(|run| {
+            let Some(worker) = workers.get(&run).filter(|worker| worker.serves(number)) else { return false };
+            let paused = worker.declined_until.is_some_and(|until| now < until);
+            pauses |= paused;
+            if to_ask.is_some() || paused {
+                return false;
+            }
+            let has_room = worker.takes(now, WINDOW, UNANSWERED);
+            if has_room && worker.was_alive(now) {
+                return true;
+            }
+            let waits = has_room || waits_for_room;
+            if waits && worker.wanted_since.is_none_or(|since| now < since + patience) {
+                to_ask = Some(run);
+            }
+            false
+        });
+        if let Some(run) = to_ask
+            && self.workers.get(&run).is_some_and(|worker| worker.wanted_since.is_none())
+        {
+            self.want(run);
+        }
+        match found {
+            Some(run) => Turn::Of(run),
+            None if to_ask.is_some() || pauses => Turn::Soon,
+            None => Turn::Open,
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! Groups and their sockets, opened and closed.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
+use musher_process::net::reuseport::Members;
 use musher_process::net::tcp::{self, Membership};
 use musher_process::net::{self, unix::SocketFile};
 use rustix::io::Errno;
@@ -57,7 +58,8 @@ impl Primary {
         let backlog = query.backlog.unwrap_or(BACKLOG);
         let single = |bind: &mut Bind| {
             let name = shared_name(id, number);
-            bind.open_shared(backlog, &app.inherited, |socket| self.store.put(&name, std::os::fd::AsFd::as_fd(socket)))
+            bind.open_shared(backlog, &app.inherited, |socket| self.store.put(&name, socket.as_fd()))
+                .inspect_err(|_| self.store.remove(&name))
         };
         let policy = match app.policy {
             Balance::Auto => Balance::Kernel,
@@ -65,7 +67,14 @@ impl Primary {
         };
         let is_udp = matches!(bind, Bind::Udp { .. });
         let sharing = match policy {
-            Balance::Auto | Balance::Kernel if bind.is_tcp() => Sharing::Slots(Slots::default()),
+            Balance::Auto | Balance::Kernel if bind.is_tcp() => {
+                let name = shared_name(id, number);
+                let before = |socket: &OwnedFd| self.store.put(&name, socket.as_fd());
+                let front =
+                    bind.open_tcp(Membership::Founds, backlog, before).inspect_err(|_| self.store.remove(&name))?;
+                let front = self.single(id, number, front, None, reactor::EDGE)?;
+                Sharing::Slots(Slots::new(self.now, Some(front), Members::from_order(vec![None])))
+            }
             Balance::RoundRobin if !is_udp => {
                 let (socket, file) = single(&mut bind)?;
                 if net::kind(&socket).is_ok_and(|kind| kind == net::Kind::Udp) {
@@ -133,13 +142,13 @@ impl Primary {
         }
         let membership = if slots.members.order().is_empty() { Membership::Founds } else { Membership::Joins };
         let name = slot_name(id, number, slot);
-        let before = |socket: &OwnedFd| self.store.put(&name, std::os::fd::AsFd::as_fd(socket));
+        let before = |socket: &OwnedFd| self.store.put(&name, socket.as_fd());
         let opened = group.bind.open_tcp(membership, backlog, before).and_then(|socket| {
             let token = self.reactor.add(&socket, Source::Slot { app: id, group: number, slot }, reactor::NEVER)?;
             Ok((Arc::new(socket), token))
         });
         let (socket, token) = opened.inspect_err(|_| self.store.remove(&name))?;
-        slots.members.join(slot);
+        slots.members.join(Some(slot));
         slots.steered = None;
         slots.sockets.insert(slot, SlotSocket { socket, token, watch: Watch::Armed, retiring: false });
         if let Some(app) = self.apps.get_mut(&id) {
@@ -164,7 +173,7 @@ impl Primary {
         let Some(socket) = slots.sockets.remove(&slot) else { return };
         // Whoever else has a copy: it leaves the kernel's array now.
         let _ = net::shutdown(&socket.socket);
-        slots.members.leave(slot);
+        slots.members.leave(Some(slot));
         slots.steered = None;
         slots.starved.remove(&slot);
         self.watched.remove(&(id, number, slot));
@@ -183,6 +192,11 @@ impl Primary {
                     self.watched.remove(&(id, number, slot));
                     self.reactor.remove(&socket.socket, socket.token);
                     self.store.remove(&slot_name(id, number, slot));
+                }
+                if let Some(front) = slots.front {
+                    let _ = net::shutdown(&front.socket);
+                    self.reactor.remove(&front.socket, front.token);
+                    self.store.remove(&shared_name(id, number));
                 }
             }
             Sharing::Shared(single) | Sharing::RoundRobin(single) => {
@@ -255,7 +269,11 @@ impl Primary {
         for group in app.groups.values() {
             stats.queued += group.waiting.len() as u64;
             let sockets: Vec<&Arc<OwnedFd>> = match &group.sharing {
-                Sharing::Slots(slots) => slots.sockets.values().map(|slot| &slot.socket).collect(),
+                Sharing::Slots(slots) => {
+                    stats.in_turns += u64::from(slots.pace.in_turns());
+                    let front = slots.front.iter().map(|front| &front.socket);
+                    slots.sockets.values().map(|slot| &slot.socket).chain(front).collect()
+                }
                 Sharing::Shared(single) | Sharing::RoundRobin(single) => vec![&single.socket],
             };
             let depths = sockets.into_iter().filter_map(|socket| tcp::listen_state(socket).ok());

@@ -141,12 +141,8 @@ impl Primary {
     fn timer(&mut self, timer: Timer) {
         match timer {
             Timer::Tick => self.tick(),
-            Timer::Settle { app, group } => {
-                if let Some(group) = self.group(app, group) {
-                    group.settling = false;
-                }
-                self.settle(app, group);
-            }
+            Timer::Settle { app, group } => self.settle_now(app, group),
+            Timer::Pace { app, group } => self.look_at_pace(app, group),
             Timer::Linger { app, group, slot } => self.lingered(app, group, slot),
             Timer::Unused { app, group } => self.unused(app, group),
             Timer::Retry => {
@@ -277,7 +273,7 @@ impl Primary {
     fn watch_room(&mut self, run: RunId) {
         let blocked = self.is_found_blocked(run);
         let Some(worker) = self.workers.get_mut(&run) else { return };
-        let wanted = blocked || worker.is_wanted || worker.channel.wants_write();
+        let wanted = blocked || worker.wanted_since.is_some() || worker.channel.wants_write();
         if worker.wants_room != wanted {
             worker.wants_room = wanted;
             let flags = if wanted { reactor::READ_WRITE } else { reactor::READ };

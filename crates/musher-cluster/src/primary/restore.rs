@@ -13,7 +13,7 @@ use super::commands::LINGER;
 use crate::bind::Refusal;
 use crate::cluster::AppConfig;
 use crate::event::ClusterEvent;
-use crate::group::{Group, Sharing, Single, SlotSocket, Slots};
+use crate::group::{Group, Member, Sharing, Single, SlotSocket, Slots};
 use crate::reactor::{self, Source, Timer};
 use crate::ring::Ring;
 use crate::saved::{SavedApp, SavedFile, SavedGroup, SavedRun, SavedSharing, parse_listener};
@@ -87,7 +87,7 @@ impl Primary {
         let number = saved.number;
         let sharing = match saved.sharing {
             SavedSharing::Slots { members, retiring } => {
-                let slots = self.restore_slots(id, number, &members, &retiring, sockets.slots)?;
+                let slots = self.restore_slots(id, number, (&members, &retiring), sockets)?;
                 Some(Sharing::Slots(slots))
             }
             SavedSharing::Shared { file } => {
@@ -130,25 +130,25 @@ impl Primary {
         &mut self,
         id: AppId,
         number: u32,
-        order: &[SlotId],
-        retiring: &[SlotId],
-        sockets: BTreeMap<SlotId, OwnedFd>,
+        (order, retiring): (&[Member], &[SlotId]),
+        sockets: Sockets,
     ) -> Result<Slots, Refusal> {
-        let mut slots = Slots::default();
         let mut members = Members::from_order(order.to_vec());
-        for slot in order {
-            let listens = sockets.get(slot).is_some_and(listens);
-            if !listens {
-                members.leave(*slot);
+        for member in order {
+            let socket = member.map_or(sockets.shared.as_ref(), |slot| sockets.slots.get(&slot));
+            if !socket.is_some_and(listens) {
+                members.leave(*member);
             }
         }
-        for (slot, socket) in sockets {
+        let front = self.restore_single(id, number, sockets.shared, None, reactor::EDGE)?;
+        let mut slots = Slots::new(self.now, front, members);
+        for (slot, socket) in sockets.slots {
             if !listens(&socket) {
                 self.store.remove(&crate::saved::slot_name(id, number, slot));
                 continue;
             }
-            if members.index(slot).is_none() {
-                members.join(slot);
+            if slots.members.index(Some(slot)).is_none() {
+                slots.members.join(Some(slot));
             }
             let token = self.reactor.add(&socket, Source::Slot { app: id, group: number, slot }, reactor::NEVER)?;
             let retiring = retiring.contains(&slot);
@@ -157,7 +157,6 @@ impl Primary {
             }
             slots.sockets.insert(slot, SlotSocket { socket: Arc::new(socket), token, watch: Watch::Armed, retiring });
         }
-        slots.members = members;
         Ok(slots)
     }
 

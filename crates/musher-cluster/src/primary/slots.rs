@@ -10,6 +10,7 @@ use musher_process::net::{self, reuseport, tcp};
 
 use super::Primary;
 use crate::group::{Connection, Group, Sharing, Slots};
+use crate::pace::LOOK;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
 use crate::watch::{Step, TICK, Watch};
@@ -72,21 +73,22 @@ impl Primary {
         let Some(group) = self.apps.get(&id).and_then(|app| app.groups.get(&number)) else { return };
         let Sharing::Slots(slots) = &group.sharing else { return };
         let served = self.served(group);
-        let fitnesses = slots.members.order().iter().map(|slot| {
+        let fitness = |slot: &SlotId| {
             slots
                 .sockets
                 .get(slot)
                 .map_or(Fitness::Retiring, |socket| fitness(socket.retiring, || served.contains(slot), socket.watch))
-        });
-        let chosen = chosen(fitnesses.clone());
-        // Which slots are served is needed once; the rest is about the one socket to attach through.
+        };
+        let members: Vec<_> = slots.members.order().iter().map(|member| member.as_ref().map(fitness)).collect();
+        let chosen = chosen(&members, slots.pace.in_turns());
         let Some(app) = self.apps.get_mut(&id) else { return };
         let Some(slots) = app.groups.get_mut(&number).and_then(Group::slots) else { return };
         if slots.cannot_steer || slots.steered.as_ref() == Some(&chosen) {
             return;
         }
-        let Some(any) = slots.sockets.values().next() else { return };
-        match reuseport::steer(any.socket.as_fd(), &chosen) {
+        let any = slots.front.as_ref().map(|front| &front.socket);
+        let Some(any) = any.or(slots.sockets.values().next().map(|slot| &slot.socket)) else { return };
+        match reuseport::steer(any.as_fd(), &chosen) {
             Ok(()) => slots.steered = Some(chosen),
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not let connections be steered; they are only handed over");
@@ -128,6 +130,28 @@ impl Primary {
             Step::Relieve => self.relieve(app, number, slot),
             Step::Wait | Step::Arm | Step::Ask | Step::Alive => self.tick_for(app, number, slot),
         }
+        self.arrived(app, number, 1);
+    }
+
+    /// Connections have come: many make the kernel deal them out, few are handed over in turns.
+    pub(super) fn arrived(&mut self, app: AppId, number: u32, count: u32) {
+        let now = self.now;
+        let Some(slots) = self.group(app, number).and_then(Group::slots) else { return };
+        if slots.pace.arrived(now, count) {
+            let in_turns = slots.pace.in_turns();
+            self.steer(app, number);
+            if !in_turns {
+                self.reactor.at(now + LOOK, Timer::Pace { app, group: number });
+            }
+        }
+    }
+
+    pub(super) fn look_at_pace(&mut self, app: AppId, number: u32) {
+        self.arrived(app, number, 0);
+        let slots = self.group(app, number).and_then(Group::slots);
+        if slots.is_some_and(|slots| !slots.pace.in_turns()) {
+            self.reactor.at(self.now + LOOK, Timer::Pace { app, group: number });
+        }
     }
 
     /// Looks at the queues of all watched slots.
@@ -149,9 +173,10 @@ impl Primary {
         let Sharing::Slots(slots) = &group.sharing else { return };
         let Some(socket) = slots.sockets.get(&slot) else { return };
         let queued = tcp::listen_state(&socket.socket).map_or(0, |state| state.queued);
+        let is_asked = matches!(socket.watch, Watch::Asked { .. });
         let runs: Vec<RunId> = self.serving(group, slot).collect();
         let mut all_read = false;
-        if matches!(socket.watch, Watch::Asked { .. }) {
+        if is_asked {
             for run in &runs {
                 if self.workers.get(run).is_some_and(|worker| !worker.channel.peer_has_unread()) {
                     self.seen_alive(*run);
@@ -160,6 +185,7 @@ impl Primary {
             }
         }
 
+        self.arrived(id, number, queued);
         let slots = self.group(id, number).and_then(Group::slots);
         let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) else { return };
         let step = socket.watch.tick(now, queued, all_read);
@@ -198,6 +224,14 @@ impl Primary {
             return self.violation(run, &error);
         }
         self.to_flush.insert(run);
+    }
+
+    /// Asks for a sign of life that is waited for.
+    pub(super) fn want(&mut self, run: RunId) {
+        if let Some(worker) = self.workers.get_mut(&run) {
+            worker.wanted_since.get_or_insert(self.now);
+        }
+        self.probe(run);
     }
 
     /// Whether a slot waits for this worker to read its channel.
@@ -262,6 +296,9 @@ impl Primary {
                 Ok(Some(connection)) => {
                     let connection = Connection { socket: connection.into(), deaths: 0 };
                     self.offer(taker, number, connection);
+                    if let Some(app) = self.apps.get_mut(&app) {
+                        app.stats.rescued += 1;
+                    }
                 }
                 Ok(None) => {
                     let (socket, token) = (socket.socket.clone(), socket.token);
@@ -300,16 +337,15 @@ impl Primary {
             .iter()
             .filter(|run| {
                 self.workers.get(run).is_some_and(|worker| {
-                    can_rescue(worker, slots, number, slot) && !worker.is_wanted && !worker.was_alive(self.now)
+                    can_rescue(worker, slots, number, slot)
+                        && worker.wanted_since.is_none()
+                        && !worker.was_alive(self.now)
                 })
             })
             .take(PROBES)
             .collect();
         for run in siblings {
-            if let Some(worker) = self.workers.get_mut(&run) {
-                worker.is_wanted = true;
-            }
-            self.probe(run);
+            self.want(run);
         }
     }
 

@@ -294,7 +294,8 @@ impl Channel {
 
     /// Whether the peer has yet to read something that was sent. A peer that reads runs its event loop.
     pub fn peer_has_unread(&self) -> bool {
-        sys::net::unread_by_peer(self.socket.as_fd()).is_ok_and(|bytes| bytes > 0)
+        // While the kernel tells that a message was read it still counts 1 for it; a message counts for hundreds.
+        sys::net::unread_by_peer(self.socket.as_fd()).is_ok_and(|bytes| bytes > 1)
     }
 
     /// The socket, to be kept elsewhere too. The peer sees the end only when every copy is closed.

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{SocketFlags, SocketType};
 
 pub mod reuseport;
@@ -36,6 +37,12 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether a connection waits to be accepted.
+pub fn has_connection(listener: impl AsFd) -> bool {
+    let mut waits = [PollFd::new(&listener, PollFlags::IN)];
+    rustix::event::poll(&mut waits, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// The IP address a socket is bound to; an error for sockets of other families.
