@@ -1,6 +1,6 @@
 //! What unmodified Node programs listen on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -40,15 +40,19 @@ fn two_workers_share_a_port() {
 }
 
 #[test]
-fn round_robin_is_strict() {
-    let mut team = Team::new(Balance::RoundRobin);
-    let script = team.script("server.js", &tcp("0, '127.0.0.1'"));
-    let runs: Vec<_> = (0..3).map(|slot| team.start(slot, &script)).collect();
-    let address = runs.iter().map(|run| team.listening(*run)).last().unwrap();
-    let turns: Vec<String> = (0..9).map(|_| answer(&address)).collect();
-    assert_eq!(turns[..3], turns[3..6]);
-    assert_eq!(turns[..3], turns[6..]);
-    assert_eq!(turns.iter().collect::<BTreeSet<_>>().len(), 3);
+fn turns_are_even() {
+    for policy in [Balance::RoundRobin, Balance::Kernel] {
+        let mut team = Team::new(policy);
+        let script = team.script("server.js", &tcp("0, '127.0.0.1'"));
+        let runs: Vec<_> = (0..3).map(|slot| team.start(slot, &script)).collect();
+        let address = runs.iter().map(|run| team.listening(*run)).last().unwrap();
+        let mut turns = BTreeMap::new();
+        for _ in 0..60 {
+            *turns.entry(answer(&address)).or_insert(0) += 1;
+        }
+        // A worker that gets no processor time for a while is passed over, and makes up for it.
+        assert!(turns.len() == 3 && turns.values().all(|count| (15..=25).contains(count)), "{policy:?} {turns:?}");
+    }
 }
 
 #[test]
