@@ -1,8 +1,6 @@
-// What is served in the bench: node hello.cjs <port> [block]. It answers with its pid and the request's id, and writes
-// down each connection it accepts when JOURNAL names a directory. With `block`, the worker of slot 0 computes for two
-// seconds in every three.
+// What is served in the bench: node hello.cjs <port> [block]. It answers with its pid and the request's id. With
+// `block`, the worker of slot 0 computes for two seconds in every three.
 'use strict';
-const fs = require('node:fs');
 const http = require('node:http');
 
 const [port, what] = process.argv.slice(2);
@@ -10,11 +8,6 @@ const server = http.createServer((request, response) => {
   const at = request.url.indexOf('id=');
   response.end(`id=${at < 0 ? 0 : request.url.slice(at + 3)} pid=${process.pid}\n`);
 });
-
-if (process.env.JOURNAL) {
-  const journal = fs.openSync(`${process.env.JOURNAL}/${process.pid}`, 'a');
-  server.on('connection', (socket) => fs.writeSync(journal, `c ${socket.remotePort}\n`));
-}
 
 if (what === 'block' && process.env.NODE_APP_INSTANCE === '0') {
   setInterval(() => {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::tools::Tools;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A variable by which everything that was started in an arena is found.
+const MARK: &str = "BENCH_ARENA";
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,6 @@ pub(crate) struct Team {
 impl<'t> Arena<'t> {
     pub(crate) fn new(contender: Contender, tools: &'t Tools) -> Result<Arena<'t>> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir_in("/tmp")?;
-        fs::create_dir(directory.path().join("journal"))?;
         Ok(Arena { contender, tools, directory })
     }
 
@@ -67,7 +69,7 @@ impl<'t> Arena<'t> {
             .env("MUSHER_HOME", self.home())
             .env("PM2_HOME", self.home())
             .env("PM2_DISABLE_VERSION_CHECK", "1")
-            .env("JOURNAL", self.journal())
+            .env(MARK, self.directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -76,10 +78,6 @@ impl<'t> Arena<'t> {
 
     fn home(&self) -> PathBuf {
         self.directory.path().join("home")
-    }
-
-    pub(crate) fn journal(&self) -> PathBuf {
-        self.directory.path().join("journal")
     }
 
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output> {
@@ -186,8 +184,8 @@ impl<'t> Arena<'t> {
     fn processes(&self) -> Vec<u32> {
         // The daemons keep their home, the workers what the command had.
         let home = self.home().display().to_string();
-        let journal = format!("JOURNAL={}", self.journal().display());
-        proc_fs::with_variable(&[format!("MUSHER_HOME={home}"), format!("PM2_HOME={home}"), journal])
+        let mark = format!("{MARK}={}", self.directory.path().display());
+        proc_fs::with_variable(&[format!("MUSHER_HOME={home}"), format!("PM2_HOME={home}"), mark])
     }
 }
 
@@ -216,10 +214,4 @@ pub(crate) fn float(count: u64) -> f64 {
 /// A TCP port that was free a moment ago.
 pub(crate) fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-/// The client ports of the connections that a worker had accepted.
-pub(crate) fn accepted(journal: &Path, worker: u32) -> Vec<u16> {
-    let text = fs::read_to_string(journal.join(worker.to_string())).unwrap_or_default();
-    text.lines().filter_map(|line| line.strip_prefix("c ")?.parse().ok()).collect()
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use crate::wait;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Resident memory of a process in bytes (VmRSS).
@@ -29,9 +30,14 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
 
 /// Whether the process runs: neither gone nor a zombie.
 pub fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    state(pid).is_some_and(|state| !"ZX".contains(state))
+}
+
+/// The process's state, as a letter of ps(1).
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the state follows the last ')'.
-    stat.rfind(')').and_then(|at| stat[at + 1..].trim_start().chars().next()).is_some_and(|state| !"ZX".contains(state))
+    stat[stat.rfind(')')? + 1..].trim_start().chars().next()
 }
 
 /// The parent's pid.
@@ -93,15 +99,32 @@ pub fn kill9(pid: u32) -> io::Result<()> {
     signal(pid, Signal::KILL)
 }
 
-/// How many established TCP connections to local port `port` the process holds.
-pub fn established(pid: u32, port: u16) -> usize {
-    let inodes = tcp_inodes(port, "01");
-    socket_inodes(pid).intersection(&inodes).count()
+/// The clients' ports of the TCP connections to local port `port` that the process holds: those it has accepted and not
+/// closed.
+pub fn accepted(pid: u32, port: u16) -> HashSet<u16> {
+    let connections = tcp_sockets(port);
+    let own = socket_inodes(pid);
+    connections.into_iter().filter(|(inode, ..)| own.contains(inode)).map(|(_, _, client)| client).collect()
+}
+
+/// `kill -9` of a worker that serves local port `port`, stopped for an instant to see what it holds: the clients' ports
+/// of the connections that die with it. What still waits to be accepted is not among them.
+///
+/// # Errors
+///
+/// When the worker is gone already, or does not stop within a second.
+pub fn kill9_holding(pid: u32, port: u16) -> io::Result<HashSet<u16>> {
+    signal(pid, Signal::STOP)?;
+    let limit = Duration::from_secs(1);
+    let stopped = wait::until_every(Duration::from_micros(200), limit, || (state(pid)? == 'T').then_some(()));
+    let held = accepted(pid, port);
+    kill9(pid)?;
+    stopped.map(|()| held).ok_or_else(|| io::ErrorKind::TimedOut.into())
 }
 
 /// Whether any process listens on TCP port `port` (IPv4 or IPv6).
 pub fn listens(port: u16) -> bool {
-    !tcp_inodes(port, "0A").is_empty()
+    tcp_sockets(port).iter().any(|(_, state, _)| state == "0A")
 }
 
 /// How many files the process has open.
@@ -118,16 +141,18 @@ fn socket_inodes(pid: u32) -> HashSet<String> {
     .collect()
 }
 
-fn tcp_inodes(port: u16, state: &str) -> HashSet<String> {
+/// Inode, state and remote port of every TCP socket with this local port.
+fn tcp_sockets(port: u16) -> Vec<(String, String, u16)> {
     let suffix = format!(":{port:04X}");
-    let mut inodes = HashSet::new();
+    let mut sockets = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         for line in fs::read_to_string(table).unwrap_or_default().lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            if fields.len() > 9 && fields[1].ends_with(&suffix) && fields[3] == state {
-                inodes.insert(fields[9].to_owned());
+            if fields.len() > 9 && fields[1].ends_with(&suffix) {
+                let remote = fields[2].rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
+                sockets.push((fields[9].to_owned(), fields[3].to_owned(), remote.unwrap_or(0)));
             }
         }
     }
-    inodes
+    sockets
 }

@@ -63,7 +63,7 @@ pub(super) fn start(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
             let port = free_port()?;
             let mut command = Command::new(&bench.tools.node);
             command.arg(&bench.tools.hello).arg(port.to_string());
-            command.env("JOURNAL", arena.journal()).stdin(Stdio::null());
+            command.stdin(Stdio::null());
             let started = Instant::now();
             let node = Ended(command.spawn()?);
             let took = first_answer(port, started)?;

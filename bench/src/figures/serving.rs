@@ -20,7 +20,7 @@ pub(super) fn keep_alive(bench: &mut Bench<'_>, contender: Contender) -> Result<
     let mut shares = Vec::new();
     let measured = wrk::run(bench.tools, team.port, 4, &[], || {
         let _: Option<()> = wait::until(Duration::from_secs(2), || None);
-        shares = workers.iter().map(|pid| proc_fs::established(*pid, team.port)).collect();
+        shares = workers.iter().map(|pid| proc_fs::accepted(*pid, team.port).len()).collect();
         Ok(())
     })?;
     let (figures, side) = (&mut bench.figures, side(contender));

@@ -55,7 +55,7 @@ pub struct Sample {
     pub planned: Instant,
     /// From then to the last byte of the answer, or to its loss.
     pub latency: Duration,
-    /// The client's port, by which a worker's journal names the connection; none for unix sockets and failed connects.
+    /// The client's port, by which the connections of a killed worker are known; none for unix sockets and failed connects.
     pub local_port: Option<u16>,
     /// What became of it.
     pub outcome: Outcome,

@@ -1,4 +1,4 @@
-// What every Node test app answers, and its journal of what it accepted.
+// What every Node test app answers.
 'use strict';
 const cluster = require('node:cluster');
 const fs = require('node:fs');
@@ -7,14 +7,6 @@ let version = 'none';
 try {
   version = fs.readFileSync('version', 'utf8').trim();
 } catch {}
-
-let journalFile;
-// Written at once, so that the line is there even if the worker is killed by the next instruction.
-function journal(line) {
-  if (!process.env.JOURNAL) return;
-  journalFile ??= fs.openSync(`${process.env.JOURNAL}/${process.pid}`, 'a');
-  fs.writeSync(journalFile, `${line}\n`);
-}
 
 function text(id, more = '') {
   const worker = cluster.isWorker ? cluster.worker.id : 'none';
@@ -29,7 +21,6 @@ function block(ms) {
 function answer(request, response) {
   const { pathname, searchParams } = new URL(request.url, 'http://localhost');
   const id = searchParams.get('id');
-  if (id) journal(`r ${id}`);
   const finish = (body) => {
     response.setHeader('Content-Type', 'text/plain');
     response.end(body);
@@ -82,4 +73,4 @@ function answer(request, response) {
   }
 }
 
-module.exports = { answer, block, journal, text, version };
+module.exports = { answer, block, text, version };

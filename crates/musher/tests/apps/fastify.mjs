@@ -8,5 +8,4 @@ app.get('/stream', (request, reply) => {
   reply.hijack();
   support.answer(request.raw, reply.raw);
 });
-app.server.on('connection', (socket) => support.journal(`c ${socket.remotePort}`));
 await app.listen({ port: Number(process.argv[2]), host: '127.0.0.1' });

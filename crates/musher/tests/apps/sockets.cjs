@@ -5,13 +5,12 @@
 'use strict';
 const dgram = require('node:dgram');
 const http = require('node:http');
-const { answer, journal } = require('./answer.cjs');
+const { answer } = require('./answer.cjs');
 
 const [kind, ...rest] = process.argv.slice(2);
 
 function serve(options) {
   const server = http.createServer(answer);
-  server.on('connection', (socket) => journal(`c ${socket.remotePort}`));
   server.on('error', (error) => {
     console.error(`error ${error.code}: ${error.message}`);
     process.exit(3);

@@ -3,11 +3,10 @@
 'use strict';
 const cluster = require('node:cluster');
 const http = require('node:http');
-const { answer, journal, version } = require('./answer.cjs');
+const { answer, version } = require('./answer.cjs');
 
 if (version === 'throw') throw new Error('this build is broken on purpose');
 const server = http.createServer((request, response) => answer(request, response));
-server.on('connection', (socket) => journal(`c ${socket.remotePort}`));
 if (version === 'silent') {
   setInterval(() => {}, 1000);
 } else {

@@ -3,6 +3,5 @@ import http from 'node:http';
 import support from './answer.cjs';
 
 const server = http.createServer(support.answer);
-server.on('connection', (socket) => support.journal(`c ${socket.remotePort}`));
 await new Promise((listening) => server.listen(Number(process.argv[2]), process.argv[3], listening));
 console.log('listening');

@@ -36,7 +36,7 @@ fn an_ordinary_user_without_any_right_needs_no_more() {
     let executable = home.directory().join("musher");
     fs::copy(env!("CARGO_BIN_EXE_musher"), &executable).unwrap();
     let script = readable(&home, "web.cjs");
-    for path in [home.directory().to_owned(), home.app_directory(), home.directory().join("journal")] {
+    for path in [home.directory().to_owned(), home.app_directory()] {
         chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }

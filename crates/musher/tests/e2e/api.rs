@@ -53,7 +53,8 @@ fn events_tell_the_story_of_a_killed_worker_also_over_a_killed_supervisor() {
     home.status();
     proc_fs::kill9(victim).unwrap();
     wait_until("a replacement", || {
-        home.slots("jobs")[0].status == "online" && home.slots("jobs")[0].pid != Some(victim)
+        let now = &home.slots("jobs")[0];
+        now.status == "online" && now.pid != Some(victim)
     });
     assert!(reader.is_running(), "it follows over the supervisor's death");
     home.ok(["delete", "jobs"]);

@@ -5,9 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::apps::app;
-use crate::support::journal::only_held_lost;
 use crate::support::{
-    Background, Home, Load, RATE, Report, ask, free_port, fresh, is_free, keep_alive, nothing_lost, proc_fs,
+    Background, Held, Home, Load, RATE, ask, free_port, fresh, is_free, keep_alive, nothing_lost, proc_fs,
     some_answers, streaming, wait_until,
 };
 
@@ -30,12 +29,11 @@ fn web(home: &Home, instances: u32, balance: &str) -> u16 {
 fn kill_workers(home: &Home, port: u16, instances: usize) {
     let fresh = fresh(port);
     let kept = keep_alive(port, 16, Duration::from_millis(100));
-    let mut killed = Vec::new();
+    let mut held = Held::default();
     for round in 0..4 {
         some_answers(&fresh, 60);
         let victim = home.pids("web")[round % instances];
-        proc_fs::kill9(victim).unwrap();
-        killed.push(victim);
+        held.kill(victim, port);
         wait_until("a replacement is online", || {
             let rows = home.slots("web");
             rows.iter().all(|row| row.status == "online" && row.pid != Some(victim))
@@ -44,12 +42,8 @@ fn kill_workers(home: &Home, port: u16, instances: usize) {
     some_answers(&fresh, 60);
     let restarts: u64 = home.slots("web").iter().map(|row| row.restarts).sum();
     assert_eq!(restarts, 4);
-    let check = |what, report: &Report| {
-        let held = only_held_lost(home, what, report, &killed);
-        eprintln!("{what}: {held} held by the killed workers; {report}");
-    };
-    check("new connections", &fresh.finish());
-    check("kept connections", &kept.finish());
+    held.only_these_lost("new connections", &fresh.finish());
+    held.only_these_lost("kept connections", &kept.finish());
 }
 
 #[test]
@@ -86,13 +80,13 @@ fn all_workers_killed_at_once_cost_only_what_they_held() {
     let port = web(&home, 2, "kernel");
     let load = fresh(port);
     some_answers(&load, 60);
-    let killed = home.pids("web");
-    for pid in &killed {
-        proc_fs::kill9(*pid).unwrap();
+    let mut held = Held::default();
+    for worker in home.pids("web") {
+        held.kill(worker, port);
     }
     some_answers(&load, 200);
     home.wait_online("web", 2);
-    only_held_lost(&home, "both workers", &load.finish(), &killed);
+    held.only_these_lost("both workers", &load.finish());
 }
 
 /// All kinds of clients.
@@ -214,13 +208,14 @@ fn a_worker_that_dies_while_there_is_no_supervisor_is_replaced() {
     let victim = home.pids("web")[0];
     let supervisor = home.supervisor();
     proc_fs::kill9(supervisor).unwrap();
-    proc_fs::kill9(victim).unwrap();
+    let mut held = Held::default();
+    held.kill(victim, port);
     wait_until("a replacement is online", || {
         let rows = home.slots("web");
         rows.len() == 2 && rows.iter().all(|row| row.status == "online" && row.pid != Some(victim))
     });
     some_answers(&load, 50);
-    only_held_lost(&home, "worker and supervisor", &load.finish(), &[victim]);
+    held.only_these_lost("worker and supervisor", &load.finish());
     let death = home.ok(["describe", "web"]).out;
     assert!(death.contains("SIGKILL"), "how it ended is known: {death}");
 }

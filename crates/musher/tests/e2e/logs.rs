@@ -155,7 +155,7 @@ fn logs_shows_the_last_lines_merged_and_filtered() {
     home.ok(["start", &app("worker.py"), "--name", "jobs"]);
     wait_until("all is counted", || home.log("count", "out.log").contains("counted"));
 
-    let all = home.ok(["logs", "--no-follow"]).out;
+    let all = home.ok(["logs", "--no-follow", "--lines", "100"]).out;
     assert!(all.contains("count") && all.contains("jobs") && all.contains("working pid="), "{all}");
     let last = home.ok(["logs", "count", "--no-follow", "--lines", "5"]).out;
     let lines: Vec<&str> = last.lines().collect();

@@ -151,7 +151,7 @@ fn a_request_that_outlives_the_reload_is_finished() {
     let shape = Shape::Streaming { connections: 6, chunks: 20, every: Duration::from_millis(200) };
     let streams = Load::start(Plan::new(port, shape));
     wait_until("the streams have begun", || {
-        home.pids("web").iter().map(|pid| proc_fs::established(*pid, port)).sum::<usize>() == 6
+        home.pids("web").iter().map(|pid| proc_fs::accepted(*pid, port).len()).sum::<usize>() == 6
     });
     home.version("two");
     home.ok(["reload", "web"]);

@@ -16,6 +16,9 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, command, wait_for};
 
+/// A variable by which every worker that a test started is found.
+const MARK: &str = "END_TO_END_TEST";
+
 /// A command that takes longer than this hangs.
 const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 
@@ -63,9 +66,7 @@ pub(crate) struct Row {
 impl Home {
     pub(crate) fn new() -> Home {
         let directory = tempfile::Builder::new().prefix("musher-").tempdir_in("/tmp").unwrap();
-        for name in ["app", "journal"] {
-            fs::create_dir(directory.path().join(name)).unwrap();
-        }
+        fs::create_dir(directory.path().join("app")).unwrap();
         let home = directory.path().join("home");
         Home {
             home,
@@ -100,7 +101,7 @@ impl Home {
         self
     }
 
-    /// The directory of this test; also holds the directories `app` and `journal`.
+    /// The directory of this test; also holds the directory `app`.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -141,7 +142,7 @@ impl Home {
             .current_dir(self.app_directory())
             .env("HOME", self.directory.path())
             .env("MUSHER_HOME", &self.home)
-            .env("JOURNAL", self.directory.path().join("journal"))
+            .env(MARK, self.directory.path())
             .envs(self.variables.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null());
         command
@@ -233,8 +234,8 @@ impl Home {
     pub(crate) fn processes(&self) -> BTreeSet<u32> {
         // The daemon has the one, its workers have the other.
         let home = format!("MUSHER_HOME={}", self.home.display());
-        let journal = format!("JOURNAL={}", self.directory.path().join("journal").display());
-        proc_fs::with_variable(&[home, journal]).into_iter().collect()
+        let mark = format!("{MARK}={}", self.directory.path().display());
+        proc_fs::with_variable(&[home, mark]).into_iter().collect()
     }
 
     /// The processes that are workers or descend from one.

@@ -1,11 +1,11 @@
 //! The small language that the tests are written in.
 //!
 //! [`Home`] is the one place that runs the executable; [`wait_for`] the one place that waits; [`apps`] knows the
-//! programs under test; [`journal`] tells which lost requests a killed worker had held.
+//! programs under test; [`Held`] tells which lost requests a killed worker had held.
 
 pub(crate) mod apps;
 mod home;
-pub(crate) mod journal;
+mod killed;
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub(crate) use home::{Background, Home};
+pub(crate) use killed::Held;
 pub(crate) use musher_bench::load::{Load, Plan, Report, Shape, Target, get};
 pub(crate) use musher_bench::proc_fs;
 
