@@ -44,7 +44,7 @@ const STAGES: &[Stage] = &[
         word: E2E,
         about: "the executable with real Node, Python and clients that count every lost request",
         nextest: "binary(e2e)",
-        cargo: &["-p", "musher", "--test", "e2e"],
+        cargo: &["-p", "musher", "--test", "*"],
     },
 ];
 
