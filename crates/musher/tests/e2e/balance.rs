@@ -59,8 +59,7 @@ fn every_policy_spreads_new_connections_over_both_workers() {
 
 #[test]
 fn kept_connections_are_spread_over_both_workers() {
-    // Turns are exact. The kernel deals by chance: 32 with a standard deviation of 4; the bench looks closer.
-    for (balance, most) in [("kernel", 44), ("round-robin", 35)] {
+    for balance in ["kernel", "round-robin"] {
         let home = Home::new();
         let port = free_port();
         sockets(&home, balance, &["http", &format!("{{\"port\":{port}}}")]);
@@ -69,8 +68,10 @@ fn kept_connections_are_spread_over_both_workers() {
         some_answers(&load, 300);
         let shares: Vec<usize> = home.pids("web").iter().map(|pid| proc_fs::accepted(*pid, port).len()).collect();
         nothing_lost(balance, load);
-        assert_eq!(shares.iter().sum::<usize>(), 64, "{balance}: {shares:?}");
-        assert!(shares.iter().all(|share| *share <= most), "{balance}: {shares:?}");
+        // The two are not read in the same instant.
+        let all: usize = shares.iter().sum();
+        assert!((60..=68).contains(&all), "{balance}: {shares:?}");
+        assert!(shares.iter().all(|share| share * 100 <= all * 58), "{balance}: {shares:?}");
     }
 }
 
