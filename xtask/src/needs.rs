@@ -1,5 +1,6 @@
 //! What the end-to-end tests need beside a Rust toolchain, installed below `target/` when it is missing.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -13,6 +14,13 @@ pub(crate) fn install() -> Task {
     let apps = root().join("crates/musher/tests/apps");
     npm(&apps, &tools)?;
     python(&apps, &tools)
+}
+
+/// The node executables of every version that was installed, as a list like PATH.
+pub(crate) fn nodes() -> OsString {
+    let modules = root().join("target/e2e/node_modules");
+    let nodes = ["node18", "node20", "node22", "node24"].map(|name| modules.join(name).join("bin/node"));
+    std::env::join_paths(nodes.into_iter().filter(|node| node.exists())).unwrap_or_default()
 }
 
 fn npm(apps: &Path, tools: &Path) -> Task {

@@ -18,6 +18,7 @@ struct Stage {
 }
 
 const LINT: &str = "lint";
+const INTEGRATION: &str = "integration";
 const E2E: &str = "e2e";
 
 const STAGES: &[Stage] = &[
@@ -35,7 +36,7 @@ const STAGES: &[Stage] = &[
         cargo: &["-p", "musher-core", "--test", "*"],
     },
     Stage {
-        word: "integration",
+        word: INTEGRATION,
         about: "each crate against the real operating system",
         nextest: "kind(test) and not binary(e2e) and not package(musher-core) and not package(xtask)",
         cargo: &["--workspace", "--exclude", "musher", "--exclude", "musher-core", "--exclude", "xtask", "--test", "*"],
@@ -78,7 +79,7 @@ pub(crate) fn test(words: &[String]) -> Task {
         let mut totals = Totals::default();
         let result = match stage.word {
             LINT => lint(),
-            E2E => needs::install().and_then(|()| tests(stage, nextest, &filters, &mut totals)),
+            INTEGRATION | E2E => needs::install().and_then(|()| tests(stage, nextest, &filters, &mut totals)),
             _ => tests(stage, nextest, &filters, &mut totals),
         };
         outcomes.push(Outcome { word: stage.word, took: started.elapsed(), totals, result });
@@ -122,7 +123,8 @@ fn tests(stage: &Stage, nextest: bool, filters: &[String], totals: &mut Totals) 
         let threads: &[&str] = if stage.word == E2E { &["--", "--test-threads=2"] } else { &["--"] };
         Run::cargo(["test", "--no-fail-fast"]).args(stage.cargo).args(threads.iter().copied()).args(filters)
     };
-    run.watched(&mut |line| totals.add(line, nextest))
+    // One Node is whatever PATH has; what has to hold for every version is tested with all of them.
+    run.env("MUSHER_TEST_NODES", needs::nodes()).watched(&mut |line| totals.add(line, nextest))
 }
 
 impl Totals {
