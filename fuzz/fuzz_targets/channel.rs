@@ -11,8 +11,8 @@ use libfuzzer_sys::fuzz_target;
 use musher_process::channel::{Channel, MAX_BATCH, MAX_MESSAGE, READ_BUFFER, State};
 use musher_process::fdpass;
 
-/// The input is a sequence of writes: a byte that says how many descriptors go along (and whether the reader looks and
-/// dies before it goes on), two bytes of length, and the bytes.
+// The input is a sequence of writes: a byte that says how many descriptors go along (and whether the reader looks and
+// dies before it goes on), two bytes of length, and the bytes.
 fuzz_target!(|input: &[u8]| {
     let (channel, childs) = Channel::pair().unwrap();
     let worker = UnixStream::from(childs);

@@ -77,7 +77,11 @@ pub(crate) struct Slots {
 pub(crate) struct SlotSocket {
     pub(crate) socket: Arc<OwnedFd>,
     pub(crate) token: Token,
+    /// The workers that listen on it.
+    pub(crate) runs: Vec<RunId>,
     pub(crate) watch: Watch,
+    /// The kernel tells when a connection waits.
+    pub(crate) armed: bool,
     pub(crate) retiring: bool,
 }
 
@@ -105,6 +109,13 @@ pub(crate) const UNUSED: Duration = Duration::from_secs(60);
 /// How long a group is kept after its last worker closed its server and lives on. A worker that leaves by
 /// `cluster.worker.disconnect()` closes its servers first: this is the time to see that it leaves.
 pub(crate) const CLOSED: Duration = Duration::from_secs(1);
+
+impl SlotSocket {
+    pub(crate) fn new(socket: OwnedFd, token: Token, retiring: bool) -> SlotSocket {
+        let socket = Arc::new(socket);
+        SlotSocket { socket, token, runs: Vec::new(), watch: Watch::Armed, armed: false, retiring }
+    }
+}
 
 impl Slots {
     pub(crate) fn new(now: Instant, front: Option<Single>, members: Members<Member>) -> Slots {
@@ -137,6 +148,26 @@ impl Group {
             backlog: self.backlog,
             data: self.data.clone(),
             sharing,
+        }
+    }
+
+    /// A worker listens.
+    pub(crate) fn enter(&mut self, run: RunId, slot: SlotId) {
+        self.ring.add(run);
+        if let Some(socket) = self.slots().and_then(|slots| slots.sockets.get_mut(&slot))
+            && !socket.runs.contains(&run)
+        {
+            socket.runs.push(run);
+            // Whatever is known of the others, this one is not blocked.
+            socket.watch = Watch::Armed;
+        }
+    }
+
+    /// A worker does not listen any more.
+    pub(crate) fn leave(&mut self, run: RunId, slot: SlotId) {
+        self.ring.remove(run);
+        if let Some(socket) = self.slots().and_then(|slots| slots.sockets.get_mut(&slot)) {
+            socket.runs.retain(|other| *other != run);
         }
     }
 

@@ -144,6 +144,7 @@ impl Primary {
             self.message(run, message);
         }
         self.channel_ended(run);
+        self.take_offers_back(run);
         let Some(worker) = self.workers.remove(&run) else { return };
         self.reactor.remove(&worker.channel, worker.token);
         let asked: Vec<u32> = worker.asked.iter().map(|asked| asked.group).collect();
@@ -164,23 +165,32 @@ impl Primary {
         if std::mem::replace(&mut worker.ended, true) {
             return;
         }
-        let (app, draining) = (worker.app, worker.draining);
-        let offered = std::mem::take(&mut worker.offered);
+        let (app, slot, draining) = (worker.app, worker.slot, worker.draining);
         let groups: Vec<u32> = worker.asked.iter().map(|asked| asked.group).collect();
         self.outbox.push(ClusterEvent::Disconnected { run });
         if draining {
             self.outbox.push(ClusterEvent::Drained { run });
         }
-        for offer in offered.into_values() {
-            self.survived(app, offer);
-        }
         for number in groups {
             if let Some(group) = self.group(app, number) {
-                group.ring.remove(run);
+                group.leave(run, slot);
             }
             self.refresh(app, number);
         }
         self.mark_dirty(app);
+    }
+
+    /// A worker has ended without an answer to these offers: others get them.
+    pub(super) fn take_offers_back(&mut self, run: RunId) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let app = worker.app;
+        let groups: BTreeSet<u32> = worker.offered.values().map(|offer| offer.group).collect();
+        for offer in std::mem::take(&mut worker.offered).into_values() {
+            self.survived(app, offer);
+        }
+        for group in groups {
+            self.settle(app, group);
+        }
     }
 
     fn retire_slot(&mut self, app: AppId, slot: SlotId) {

@@ -174,21 +174,21 @@ impl Primary {
     pub(super) fn joined(&mut self, run: RunId, number: u32) {
         let Some(worker) = self.workers.get(&run) else { return };
         let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&number)) else { return };
-        group.ring.add(run);
+        group.enter(run, worker.slot);
         self.outbox.push(ClusterEvent::Listening { run, address: words(group) });
     }
 
     /// The worker closed a server.
     fn closed(&mut self, run: RunId, key: &str) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
-        let app = worker.app;
+        let (app, slot) = (worker.app, worker.slot);
         let groups = self.apps.get(&app).into_iter().flat_map(|app| app.groups.values());
         let Some(number) = groups.filter(|group| group.key == key).map(|group| group.number).next() else { return };
         worker.asked.retain(|asked| asked.group != number);
         let now = self.now;
         let used = self.is_asked_for(app, number);
         let Some(group) = self.group(app, number) else { return };
-        group.ring.remove(run);
+        group.leave(run, slot);
         if !used {
             group.unused = Some((now, Some(run)));
             self.reactor.at(now + CLOSED, Timer::Unused { app, group: number });

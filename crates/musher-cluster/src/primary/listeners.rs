@@ -19,7 +19,6 @@ use crate::message::Query;
 use crate::reactor::{self, Source, Timer};
 use crate::ring::Ring;
 use crate::saved::{shared_name, slot_name};
-use crate::watch::Watch;
 
 /// The most addresses that the workers of one app may listen on.
 const MAX_GROUPS: usize = 4096;
@@ -145,12 +144,12 @@ impl Primary {
         let before = |socket: &OwnedFd| self.store.put(&name, socket.as_fd());
         let opened = group.bind.open_tcp(membership, backlog, before).and_then(|socket| {
             let token = self.reactor.add(&socket, Source::Slot { app: id, group: number, slot }, reactor::NEVER)?;
-            Ok((Arc::new(socket), token))
+            Ok((socket, token))
         });
         let (socket, token) = opened.inspect_err(|_| self.store.remove(&name))?;
         slots.members.join(Some(slot));
         slots.steered = None;
-        slots.sockets.insert(slot, SlotSocket { socket, token, watch: Watch::Armed, retiring: false });
+        slots.sockets.insert(slot, SlotSocket::new(socket, token, false));
         if let Some(app) = self.apps.get_mut(&id) {
             app.dirty = true;
         }
@@ -246,6 +245,9 @@ impl Primary {
         let Some(app) = self.apps.get(&id) else { return };
         let Some((since, closed_by)) = app.groups.get(&number).and_then(|group| group.unused) else { return };
         if self.is_asked_for(id, number) {
+            if let Some(group) = self.group(id, number) {
+                group.unused = None;
+            }
             return;
         }
         let closer = closed_by.and_then(|run| self.workers.get(&run));

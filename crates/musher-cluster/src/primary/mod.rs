@@ -203,14 +203,17 @@ impl Primary {
             self.message(run, message);
         }
         match batch.state {
-            State::Ended => self.channel_ended(run),
+            State::Ended => {
+                self.channel_ended(run);
+                self.take_offers_back(run);
+            }
             State::Broken(fault) => self.violation(run, &fault),
             State::More | State::Idle if again => self.read_later(run),
             State::More | State::Idle => {}
         }
     }
 
-    /// The worker broke the protocol: its channel is closed to it.
+    /// The worker broke the protocol: nothing more is read from it. What it was offered it may still take, until it is dead.
     fn violation(&mut self, run: RunId, reason: &dyn std::fmt::Display) {
         let Some(worker) = self.workers.get(&run) else { return };
         if worker.ended {

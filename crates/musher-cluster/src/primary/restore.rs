@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_process::net::reuseport::Members;
@@ -17,7 +16,6 @@ use crate::group::{Group, Member, Sharing, Single, SlotSocket, Slots};
 use crate::reactor::{self, Source, Timer};
 use crate::ring::Ring;
 use crate::saved::{SavedApp, SavedFile, SavedGroup, SavedRun, SavedSharing, parse_listener};
-use crate::watch::Watch;
 use crate::worker::Asked;
 
 /// The sockets of one group: those of slots, and one that all share.
@@ -80,7 +78,11 @@ impl Primary {
             app.epoch = saved.epoch + 1;
             app.memory = saved.runs.into_iter().map(|run| (run.run, run)).collect();
         }
-        self.refresh_all(id);
+        let groups: Vec<u32> = self.apps.get(&id).into_iter().flat_map(|app| app.groups.keys().copied()).collect();
+        for group in groups {
+            self.note_use(id, group);
+            self.refresh(id, group);
+        }
     }
 
     fn restore_group(&mut self, id: AppId, saved: SavedGroup, sockets: Sockets) -> Result<Option<Group>, Refusal> {
@@ -155,7 +157,7 @@ impl Primary {
             if retiring {
                 self.reactor.at(self.now + LINGER, Timer::Linger { app: id, group: number, slot });
             }
-            slots.sockets.insert(slot, SlotSocket { socket: Arc::new(socket), token, watch: Watch::Armed, retiring });
+            slots.sockets.insert(slot, SlotSocket::new(socket, token, retiring));
         }
         Ok(slots)
     }

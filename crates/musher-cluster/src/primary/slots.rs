@@ -1,7 +1,7 @@
 //! Slots with a socket of their own: who gets new connections, whose worker is blocked, and what becomes of connections
 //! that wait where nobody accepts them.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use musher_core::ids::{AppId, RunId, SlotId};
 use musher_process::net::{self, reuseport, tcp};
 
 use super::Primary;
-use crate::group::{Connection, Group, Sharing, Slots};
+use crate::group::{Connection, Group, Sharing, SlotSocket, Slots};
 use crate::pace::LOOK;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
@@ -26,15 +26,12 @@ impl Primary {
     /// Who serves has changed: everything that follows from it.
     pub(super) fn refresh(&mut self, app: AppId, number: u32) {
         self.steer(app, number);
-        let Some(group) = self.group(app, number) else { return };
-        let needy: Vec<SlotId> = group.slots().map(|slots| slots.sockets.keys().copied().collect()).unwrap_or_default();
-        for slot in needy {
-            match self.fitness(app, number, slot) {
-                Some(Fitness::Serving) => self.arm(app, number, slot),
-                Some(_) => self.relieve(app, number, slot),
-                None => {}
-            }
+        let slots = self.group(app, number).and_then(Group::slots);
+        let all: Vec<SlotId> = slots.map(|slots| slots.sockets.keys().copied().collect()).unwrap_or_default();
+        for slot in all {
+            self.arm(app, number, slot);
         }
+        self.relieve_starved(app, number);
         self.settle(app, number);
         self.pump(app, number);
     }
@@ -47,37 +44,19 @@ impl Primary {
         }
     }
 
-    /// The slots that have a worker which accepts.
-    fn served(&self, group: &Group) -> BTreeSet<SlotId> {
-        let workers = group.ring.iter().filter_map(|run| self.workers.get(&run));
-        workers.filter(|worker| worker.serves(group.number)).map(|worker| worker.slot).collect()
-    }
-
     pub(super) fn fitness(&self, app: AppId, number: u32, slot: SlotId) -> Option<Fitness> {
         let group = self.apps.get(&app)?.groups.get(&number)?;
         let Sharing::Slots(slots) = &group.sharing else { return None };
-        let socket = slots.sockets.get(&slot)?;
-        let served = || self.serving(group, slot).next().is_some();
-        Some(fitness(socket.retiring, served, socket.watch))
-    }
-
-    /// The workers that accept from a slot.
-    fn serving<'a>(&'a self, group: &'a Group, slot: SlotId) -> impl Iterator<Item = RunId> + 'a {
-        group.ring.iter().filter(move |run| {
-            self.workers.get(run).is_some_and(|worker| worker.slot == slot && worker.serves(group.number))
-        })
+        Some(fitness(slots.sockets.get(&slot)?, number, &self.workers))
     }
 
     /// Tells the kernel which slots get new connections, if that has changed.
     fn steer(&mut self, id: AppId, number: u32) {
         let Some(group) = self.apps.get(&id).and_then(|app| app.groups.get(&number)) else { return };
         let Sharing::Slots(slots) = &group.sharing else { return };
-        let served = self.served(group);
         let fitness = |slot: &SlotId| {
-            slots
-                .sockets
-                .get(slot)
-                .map_or(Fitness::Retiring, |socket| fitness(socket.retiring, || served.contains(slot), socket.watch))
+            let socket = slots.sockets.get(slot);
+            socket.map_or(Fitness::Retiring, |socket| fitness(socket, number, &self.workers))
         };
         let members: Vec<_> = slots.members.order().iter().map(|member| member.as_ref().map(fitness)).collect();
         let chosen = chosen(&members, slots.pace.in_turns());
@@ -98,16 +77,21 @@ impl Primary {
         app.stats.steered += 1;
     }
 
-    /// A slot serves: its queue is its worker's business, but for the watch.
+    /// Has the kernel tell when a connection waits at a slot, unless it is known or looked at.
     fn arm(&mut self, app: AppId, number: u32, slot: SlotId) {
+        let Some(fitness) = self.fitness(app, number, slot) else { return };
         let Some(group) = self.apps.get_mut(&app).and_then(|app| app.groups.get_mut(&number)) else { return };
         let Some(slots) = group.slots() else { return };
-        slots.starved.remove(&slot);
-        let Some(socket) = slots.sockets.get(&slot) else { return };
-        match socket.watch {
-            Watch::Armed => self.reactor.set(&socket.socket, socket.token, reactor::ONCE),
-            Watch::Watching { .. } | Watch::Asked { .. } => self.tick_for(app, number, slot),
-            Watch::Blocked => {}
+        let Some(socket) = slots.sockets.get_mut(&slot) else { return };
+        if fitness == Fitness::Serving {
+            slots.starved.remove(&slot);
+            if socket.watch != Watch::Armed {
+                return self.tick_for(app, number, slot);
+            }
+        }
+        if !socket.armed && !slots.starved.contains(&slot) {
+            socket.armed = true;
+            self.reactor.set(&socket.socket, socket.token, reactor::ONCE);
         }
     }
 
@@ -121,6 +105,10 @@ impl Primary {
 
     /// A connection waits at a slot's socket.
     pub(super) fn slot_readable(&mut self, app: AppId, number: u32, slot: SlotId) {
+        let slots = self.group(app, number).and_then(Group::slots);
+        if let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) {
+            socket.armed = false;
+        }
         if self.fitness(app, number, slot) != Some(Fitness::Serving) {
             return self.relieve(app, number, slot);
         }
@@ -174,7 +162,8 @@ impl Primary {
         let Some(socket) = slots.sockets.get(&slot) else { return };
         let queued = tcp::listen_state(&socket.socket).map_or(0, |state| state.queued);
         let is_asked = matches!(socket.watch, Watch::Asked { .. });
-        let runs: Vec<RunId> = self.serving(group, slot).collect();
+        let serves = |run: &&RunId| self.workers.get(run).is_some_and(|worker| worker.serves(number));
+        let runs: Vec<RunId> = socket.runs.iter().filter(serves).copied().collect();
         let mut all_read = false;
         if is_asked {
             for run in &runs {
@@ -191,11 +180,7 @@ impl Primary {
         let step = socket.watch.tick(now, queued, all_read);
         match step {
             Step::Wait => {}
-            Step::Arm => {
-                let (socket, token) = (socket.socket.clone(), socket.token);
-                self.reactor.set(&socket, token, reactor::ONCE);
-                return;
-            }
+            Step::Arm => return self.arm(id, number, slot),
             Step::Ask => {
                 for run in runs {
                     self.probe(run);
@@ -300,11 +285,7 @@ impl Primary {
                         app.stats.rescued += 1;
                     }
                 }
-                Ok(None) => {
-                    let (socket, token) = (socket.socket.clone(), socket.token);
-                    self.reactor.set(&socket, token, reactor::ONCE);
-                    return;
-                }
+                Ok(None) => return self.arm(app, number, slot),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
                     slots.starved.insert(slot);
@@ -354,8 +335,9 @@ impl Primary {
         let Some(slots) = self.group(app, number).and_then(Group::slots) else { return };
         for slot in std::mem::take(&mut slots.starved) {
             match self.fitness(app, number, slot) {
-                Some(Fitness::Serving) | None => {}
+                Some(Fitness::Serving) => self.arm(app, number, slot),
                 Some(_) => self.relieve(app, number, slot),
+                None => {}
             }
         }
     }
@@ -378,12 +360,13 @@ fn can_rescue(worker: &Worker, slots: &Slots, number: u32, slot: SlotId) -> bool
         && socket.is_some_and(|socket| socket.watch.takes_more() && !socket.retiring)
 }
 
-fn fitness(retiring: bool, served: impl Fn() -> bool, watch: Watch) -> Fitness {
-    if retiring {
+fn fitness(socket: &SlotSocket, number: u32, workers: &HashMap<RunId, Worker>) -> Fitness {
+    let serves = |run: &RunId| workers.get(run).is_some_and(|worker| worker.serves(number));
+    if socket.retiring {
         Fitness::Retiring
-    } else if !served() {
+    } else if !socket.runs.iter().any(serves) {
         Fitness::Vacant
-    } else if watch.is_blocked() {
+    } else if socket.watch.is_blocked() {
         Fitness::Blocked
     } else {
         Fitness::Serving

@@ -51,7 +51,15 @@ fn connections_that_wait_at_a_blocked_worker_are_given_to_its_sibling() {
     assert!(stats.rescued > 0, "{stats:?}");
     // From now on the kernel gives it nothing: all goes straight to its sibling, but for moments of doubt about that one.
     asks(&address, 40).into_iter().for_each(|stream| drop(finish(stream)));
+    // Its successor is as good as any.
     team.kill(blocked);
+    let slot = u32::try_from(runs.iter().position(|run| *run == blocked).unwrap()).unwrap();
+    let script = team.directory.path().join("server.js");
+    let next = team.start(slot, &script);
+    team.listening(next);
+    team.make_kernel_deal(&address);
+    let answers: BTreeSet<String> = asks(&address, 60).into_iter().map(finish).collect();
+    assert_eq!(answers.len(), 2);
 }
 
 #[test]
