@@ -32,6 +32,9 @@ pub struct App {
     pub(super) operation: Option<Operation>,
     #[serde(default)]
     pub(super) scaling: Option<Scaling>,
+    /// Whether a run was started since the listeners were closed.
+    #[serde(default)]
+    pub(super) may_listen: bool,
     /// Effects that cannot be told from the state, and may not have been carried out.
     #[serde(default)]
     pub(super) unsaid: Vec<Effect>,
@@ -70,6 +73,7 @@ impl App {
             runs: BTreeMap::new(),
             operation: None,
             scaling: None,
+            may_listen: false,
             unsaid: Vec::new(),
         }
     }
@@ -222,6 +226,18 @@ impl App {
             )
             | SlotState::Replacing { .. } => false,
         }
+    }
+
+    /// Whether nothing runs and nothing will, unless a user starts it: every slot was stopped, has ended or was given
+    /// up.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let at_rest = |slot: &Slot| match &slot.state {
+            SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
+            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. })
+            | SlotState::Filled { .. }
+            | SlotState::Replacing { .. } => false,
+        };
+        self.runs.is_empty() && self.slots.iter().all(at_rest)
     }
 
     /// Slots that have to wait for the exit of a run that was stopped in them.

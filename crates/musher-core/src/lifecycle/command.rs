@@ -127,6 +127,7 @@ impl App {
             return;
         }
         let Some(Operation::Stopping { ops, delete }) = self.operation.take() else { return };
+        self.may_listen = false;
         turn.effects.push(Effect::CloseListeners);
         turn.event(Event::Stopped);
         if delete {

@@ -169,7 +169,8 @@ pub enum Effect {
         /// The slot.
         slot: SlotId,
     },
-    /// The app is stopped: close its listening sockets.
+    /// Nothing of the app runs or will run by itself: it was stopped, has ended, or was given up. Close its listening
+    /// sockets.
     CloseListeners,
     /// The operation has ended. Comes once for each command, except that [`App::recover`] may repeat it.
     Finished {

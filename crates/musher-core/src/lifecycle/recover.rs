@@ -82,7 +82,7 @@ impl App {
 
     fn still_holds(&self, effect: &Effect) -> bool {
         match effect {
-            Effect::CloseListeners => !self.is_wanted() && self.runs.is_empty(),
+            Effect::CloseListeners => self.is_at_rest(),
             Effect::RetireSlot { slot } => slot.0 >= count(&self.slots),
             Effect::Spawn { .. }
             | Effect::Drain { .. }

@@ -72,12 +72,22 @@ impl App {
         self.advance_reload(turn);
         self.fill(turn);
         self.finish(turn);
+        self.rest(turn);
         self.forget_policies();
+    }
+
+    /// Clients of an app that will not come back by itself are refused, rather than kept waiting for it.
+    fn rest(&mut self, turn: &mut Turn<'_>) {
+        if self.may_listen && self.is_at_rest() {
+            self.may_listen = false;
+            turn.effects.push(Effect::CloseListeners);
+        }
     }
 
     /// Starts a new run in a slot.
     pub(super) fn spawn(&mut self, turn: &mut Turn<'_>, slot: SlotId, generation: Generation) -> RunId {
         self.last_run += 1;
+        self.may_listen = true;
         let id = RunId::of(self.id, self.last_run);
         let deadline = turn.now + self.policy(generation).ready_timeout;
         let state = RunState::Starting { deadline, spawned: false };

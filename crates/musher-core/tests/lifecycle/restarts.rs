@@ -121,6 +121,24 @@ fn no_restarts_allowed_means_giving_up_at_the_first_death() {
 }
 
 #[test]
+fn the_listeners_of_an_app_that_will_not_come_back_are_closed_once() {
+    let mut team = Team::online(2, Policy { max_restarts: 0, ..rules() });
+    team.asked();
+    team.exits(0, code(1));
+    assert_eq!(team.asked(), Vec::<String>::new(), "the other slot still serves");
+    team.exits(1, code(1));
+    assert_eq!(team.asked(), ["close"]);
+    team.pass(60_000);
+    assert_eq!(team.asked(), Vec::<String>::new());
+    team.command(START);
+    team.ready(0);
+    team.asked();
+    team.exits(0, code(1));
+    team.exits(1, code(1));
+    assert!(team.asked().contains(&"close".to_owned()));
+}
+
+#[test]
 fn a_slot_that_gave_up_starts_over_when_a_user_says_so() {
     for command in [START, RESTART, RELOAD] {
         let mut team = Team::online(1, Policy { max_restarts: 1, ..rules() });

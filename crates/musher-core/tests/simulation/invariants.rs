@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use musher_core::lifecycle::{
-    App, Before, Command, Effect, Event, Input, Policy, Run, RunState, SlotState, Stage, Vacancy,
+    App, Before, Command, Effect, Event, Input, Policy, Run, RunState, Slot, SlotState, Stage, Vacancy,
 };
 use musher_core::{Generation, RunId, SlotId};
 
@@ -164,7 +164,10 @@ pub(crate) fn commands_reach_everything(step: &Step<'_>) -> Check {
 /// A new supervisor gives starting runs their whole time, and listeners are closed only when nothing runs.
 pub(crate) fn recovery_is_kind(step: &Step<'_>) -> Check {
     if step.effects.contains(&Effect::CloseListeners) {
-        let idle = !step.after.is_wanted() && step.after.runs().next().is_none();
+        let rests = |slot: &Slot| {
+            matches!(slot.state, SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }))
+        };
+        let idle = step.after.runs().next().is_none() && step.after.slots().iter().all(rests);
         ensure!(idle, "the listeners of a running app are closed");
     }
     if step.input.is_some() {
