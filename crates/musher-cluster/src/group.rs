@@ -113,7 +113,7 @@ pub(crate) const CLOSED: Duration = Duration::from_secs(1);
 impl SlotSocket {
     pub(crate) fn new(socket: OwnedFd, token: Token, retiring: bool) -> SlotSocket {
         let socket = Arc::new(socket);
-        SlotSocket { socket, token, runs: Vec::new(), watch: Watch::Armed, armed: false, retiring }
+        SlotSocket { socket, token, runs: Vec::new(), watch: Watch::new(), armed: false, retiring }
     }
 }
 
@@ -159,7 +159,7 @@ impl Group {
         {
             socket.runs.push(run);
             // Whatever is known of the others, this one is not blocked.
-            socket.watch = Watch::Armed;
+            socket.watch = Watch::new();
         }
     }
 

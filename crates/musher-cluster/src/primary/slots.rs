@@ -13,7 +13,7 @@ use crate::group::{Connection, Group, Sharing, SlotSocket, Slots};
 use crate::pace::LOOK;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
-use crate::watch::{Step, TICK, Watch};
+use crate::watch::{Step, TICK};
 use crate::worker::Worker;
 
 /// How many rescued connections a worker may be offered that it has not answered, and for how long.
@@ -85,7 +85,7 @@ impl Primary {
         let Some(socket) = slots.sockets.get_mut(&slot) else { return };
         if fitness == Fitness::Serving {
             slots.starved.remove(&slot);
-            if socket.watch != Watch::Armed {
+            if !socket.watch.is_armed() {
                 return self.tick_for(app, number, slot);
             }
         }
@@ -161,7 +161,7 @@ impl Primary {
         let Sharing::Slots(slots) = &group.sharing else { return };
         let Some(socket) = slots.sockets.get(&slot) else { return };
         let queued = tcp::listen_state(&socket.socket).map_or(0, |state| state.queued);
-        let is_asked = matches!(socket.watch, Watch::Asked { .. });
+        let is_asked = socket.watch.is_asked();
         let serves = |run: &&RunId| self.workers.get(run).is_some_and(|worker| worker.serves(number));
         let runs: Vec<RunId> = socket.runs.iter().filter(serves).copied().collect();
         let mut all_read = false;
@@ -239,7 +239,7 @@ impl Primary {
     /// any more, and can take what waits elsewhere.
     pub(super) fn may_have_read(&mut self, run: RunId) {
         let Some(worker) = self.workers.get_mut(&run).filter(|worker| worker.wants_room) else { return };
-        let (app, slot) = (worker.app, worker.slot);
+        let (app, slot, now) = (worker.app, worker.slot, self.now);
         if worker.channel.peer_has_unread() || worker.channel.wants_write() {
             return;
         }
@@ -248,7 +248,7 @@ impl Primary {
         for number in blocked {
             let slots = self.group(app, number).and_then(Group::slots);
             if let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot))
-                && socket.watch.recovered()
+                && socket.watch.recovered(now)
             {
                 self.refresh(app, number);
             }
