@@ -7,19 +7,20 @@
 //! A record that cannot be read costs no worker: its processes live on, their output is still taken (into the logs of
 //! an app called `unreadable`), their sockets and channels stay with the keeper, and `musher.log` says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_api::{EventKind, LogStream};
 use musher_cluster::WorkerConfig;
-use musher_core::lifecycle::{Observation, RunState};
+use musher_core::lifecycle::{Effect, Observation, RunState};
 use musher_core::spec::{AppSpec, Logs, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
 use musher_process::stat::ProcessStat;
 use musher_process::{Pid, exit, memfd, pidfd_open, tree};
 
 use crate::control::{Events, News};
+use crate::keeper::ExitRecord;
 use crate::logs::Output;
 
 use super::app::{ManagedApp, ManagedRun};
@@ -64,6 +65,10 @@ impl Driver {
     /// A driver that takes over everything that the keeper held.
     pub(super) fn adopt(world: World, mut held: Held) -> Driver {
         let mut driver = Driver { world, apps: BTreeMap::new() };
+        // An app may have been added by a supervisor that was killed before it wrote the home's record.
+        let recorded: BTreeSet<AppId> = held.keys().filter_map(|name| record_of(name)).collect();
+        let last = recorded.last().map_or(0, |app| app.0);
+        driver.world.record.next_app = driver.world.record.next_app.max(last);
         for mut record in read_apps(&held, &driver.world.events) {
             let ends = std::mem::take(&mut record.held);
             let (app, seen) = driver.world.adopt_app(record, &mut held);
@@ -72,6 +77,7 @@ impl Driver {
             driver.recover(id, &seen);
             driver.tell_held(id, ends);
         }
+        driver.forget_strays(&mut held, &recorded);
         driver.world.adopt_unreadable(&held);
         driver.end_lost_operations();
         if driver.world.record.shutting_down {
@@ -94,25 +100,62 @@ impl Driver {
             inputs.extend(world.carry_out(app, effect));
         }
         app.machine.carried_out();
+        // Killed between the decision to close them and the end of it.
+        if app.is_down() && !app.closing && (app.clustered || !app.sockets.is_empty()) {
+            inputs.extend(world.carry_out(app, Effect::CloseListeners));
+        }
         for input in inputs {
             self.step(id, input);
         }
+        self.drop_unused_specs(id);
         self.steer(id);
     }
 
-    /// Tells the ends of operations that waited to be told. What they waited for has come true, or never will.
+    /// Tells the ends of operations that waited to be told, when their time has come.
     fn tell_held(&mut self, id: AppId, ends: Vec<HeldRecord>) {
-        let Some(app) = self.apps.get(&id) else { return };
+        let Some(app) = self.apps.get_mut(&id) else { return };
         for HeldRecord { op, result } in ends {
-            self.world.finish(app, op, result);
+            self.world.finish_when_told(app, op, result);
         }
-        if app.machine.is_deleted() && app.held.is_empty() {
-            self.remove(id);
+        self.remove_if_deleted(id);
+    }
+
+    /// Lets the keeper forget what no record knows: the supervisor was killed before it could. What belongs to a record
+    /// or a spec that cannot be read stays, and so does what belongs to a process that lives.
+    fn forget_strays(&mut self, held: &mut Held, recorded: &BTreeSet<AppId>) {
+        let lives = |(name, pidfd): (&String, &OwnedFd)| {
+            let run = name.ends_with(names::RUN_PIDFD).then(|| run_of(name)).flatten()?;
+            exit::has_ended(pidfd.as_fd()).is_ok_and(|ended| !ended).then_some(run)
+        };
+        let living: BTreeSet<RunId> = held.iter().filter_map(lives).collect();
+        held.retain(|name, _| {
+            let Some(app) = app_of(name) else { return true };
+            let known = self.apps.get(&app).is_some_and(|app| app.target_spec().is_some());
+            let stays = !known && recorded.contains(&app) || run_of(name).is_some_and(|run| living.contains(&run));
+            if !stays {
+                self.world.link.remove(name);
+            }
+            stays
+        });
+    }
+
+    /// Lets the keeper forget exits that are none of a run's. The others are needed until they are dealt with.
+    pub(super) fn forget_foreign_exits(&mut self, exits: &[ExitRecord]) {
+        for exit in exits {
+            let newest = self.world.keeper_exits.get(&exit.pid) == Some(exit);
+            if newest && self.find_pid(exit.pid).is_some() {
+                continue;
+            }
+            if newest {
+                self.world.keeper_exits.remove(&exit.pid);
+            }
+            self.world.link.forget_exit(exit);
         }
     }
 
     /// Operations that were written but never reached the decisions were not begun: their askers are told so.
     fn end_lost_operations(&mut self) {
+        let mut lost = BTreeSet::new();
         for (op, id) in self.world.operations.unfinished() {
             let app = self.apps.get(&id);
             let pending = app
@@ -123,7 +166,28 @@ impl Driver {
             let error = musher_api::ApiError::unavailable("the supervisor was killed before it could begin this")
                 .with_hint("nothing was changed by it; give the command again");
             self.world.operations.finish(op, Err((error, None)));
+            lost.insert(op.0);
         }
+        // Nothing was begun for these, and nobody got an answer: who asks again means it.
+        self.world.record.requests.retain(|request| {
+            request.operations.is_empty() || !request.operations.iter().all(|operation| lost.contains(&operation.id))
+        });
+    }
+}
+
+/// The app whose record has this name.
+fn record_of(name: &str) -> Option<AppId> {
+    name.strip_prefix("app/")?.parse().ok().map(AppId)
+}
+
+/// The app to which something belongs that has this name, but for its record.
+fn app_of(name: &str) -> Option<AppId> {
+    let (kind, rest) = name.split_once('/')?;
+    let number = rest.split('/').next()?;
+    match kind {
+        "run" => number.parse().ok().map(RunId::app),
+        "spec" | "socket" | "cluster" | "listen" => number.parse().ok().map(AppId),
+        _ => None,
     }
 }
 
@@ -152,8 +216,9 @@ impl World {
         app.next_worker = record.next_worker;
         app.listens = record.listens;
         app.specs = read_specs(app.id, held);
-        if let Some(spec) = app.target_spec().cloned() {
-            self.registry.insert(app.id, &app.name, &spec.logs);
+        let spec = app.target_spec().cloned();
+        self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());
+        if let Some(spec) = spec {
             app.sockets = Sockets::restore(app.id, &spec, held);
             self.restore_cluster(&mut app, &spec, held);
         }
@@ -179,14 +244,44 @@ impl World {
                 seen.insert(id, Observation::Alive);
             }
         }
+        let runs = held.keys().filter_map(|name| run_of(name));
+        let ended = runs.filter(|run| run.app() == app.id && !app.runs.contains_key(run));
+        for run in ended.collect::<BTreeSet<RunId>>() {
+            self.take_last_words(&mut app, run, held);
+        }
         (app, seen)
     }
 
+    /// Writes the output of a run that has ended and whose end was seen, but not what it said at last.
+    fn take_last_words(&self, app: &mut ManagedApp, run: RunId, held: &mut Held) {
+        let death = app.deaths.values().find(|death| death.run == run.0);
+        let slot = SlotId(death.map_or(0, |death| death.slot));
+        let pid = death.and_then(|death| i32::try_from(death.pid?).ok()).unwrap_or(0);
+        if self.attach_outputs(app.id, slot, run, pid, held) {
+            app.stories.insert(run);
+            self.detach_logs(run);
+        }
+    }
+
+    /// Gives the outputs of a run to the logs; whether there were any.
+    fn attach_outputs(&self, app: AppId, slot: SlotId, run: RunId, pid: i32, held: &mut Held) -> bool {
+        let mut any = false;
+        for (part, stream) in [(names::RUN_OUT, LogStream::Out), (names::RUN_ERR, LogStream::Err)] {
+            if let Some(pipe) = held.remove(&names::run(run, part)) {
+                self.logs.attach(Output { app, slot, run, pid, stream, pipe });
+                any = true;
+            }
+        }
+        any
+    }
+
     fn restore_cluster(&self, app: &mut ManagedApp, spec: &AppSpec, held: &mut Held) {
-        if spec.exec.runtime == Runtime::Plain {
+        let saved = held.remove(&format!("cluster/{}", app.id));
+        // Workers of an earlier generation may need it though the newest is of another kind.
+        let needed = !app.is_down() && app.specs.values().any(|spec| spec.exec.runtime != Runtime::Plain);
+        if saved.is_none() && !needed {
             return;
         }
-        let saved = held.remove(&format!("cluster/{}", app.id));
         let saved = match saved.map(|saved| memfd::read_memfd(saved.as_fd(), RECORD_LIMIT)).transpose() {
             Ok(saved) => saved,
             Err(error) => {
@@ -226,21 +321,16 @@ impl World {
             pidfd_open(root).ok()
         });
         let Some(pidfd) = pidfd else {
-            self.forget_process(app, run);
-            self.forget_pipes(run);
+            self.forget_process(run);
             return false;
         };
-        let Some(spec) = app.spec(record.generation).or(app.target_spec()).cloned() else { return false };
+        let spec = app.spec(record.generation).or(app.target_spec()).cloned();
         self.link.put(&names::run(run, names::RUN_PIDFD), pidfd.as_fd());
         let pid = record.pid.unwrap_or(0);
-        for (part, stream) in [(names::RUN_OUT, LogStream::Out), (names::RUN_ERR, LogStream::Err)] {
-            if let Some(pipe) = held.remove(&names::run(run, part)) {
-                self.logs.attach(Output { app: app.id, slot: record.slot, run, pid, stream, pipe });
-            }
-        }
-        let channel = held.remove(&names::run(run, names::RUN_CHANNEL));
+        self.attach_outputs(app.id, record.slot, run, pid, held);
+        let channel = held.remove(&names::run(run, names::RUN_CHANNEL)).zip(spec.as_deref());
         let has_channel = channel.is_some();
-        if let Some(channel) = channel {
+        if let Some((channel, spec)) = channel {
             let cluster = spec.exec.runtime == Runtime::NodeCluster;
             let (app, slot) = (app.id, record.slot);
             self.cluster.add_worker(WorkerConfig { app, slot, run, channel, cluster, adopted: true });
@@ -248,7 +338,7 @@ impl World {
         let starting = matches!(app.machine.run(run).map(|run| run.state), Some(RunState::Starting { .. }));
         let proof = Pid::from_raw(pid)
             .filter(|_| starting)
-            .and_then(|pid| adopted_proof(&spec, app.listens, pid))
+            .and_then(|pid| adopted_proof(spec.as_deref()?, app.listens, pid))
             .map(|proof| proof.watch(run, self.wakes.clone()));
         let exit = pidfd.try_clone().ok().map(|pidfd| watch_exit(run, pidfd, self.wakes.clone()));
         let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);
@@ -277,6 +367,11 @@ impl World {
             self.logs.attach(Output { app, slot, run, pid: 0, stream, pipe: copy });
         }
     }
+}
+
+/// The run to which something belongs that has this name.
+fn run_of(name: &str) -> Option<RunId> {
+    name.strip_prefix("run/")?.split('/').next()?.parse().ok().map(RunId)
 }
 
 fn read_specs(app: AppId, held: &mut Held) -> BTreeMap<Generation, Arc<AppSpec>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use musher_api::Death;
 use musher_cluster::AppConfig;
-use musher_core::lifecycle::{self, App, RunState};
+use musher_core::lifecycle::{App, OpError, RunState};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use musher_process::Pid;
@@ -59,20 +59,10 @@ pub(super) struct ManagedRun {
     pub(super) exit: Option<Watch>,
 }
 
-/// The end of an operation that is told when something else is true.
+/// The end of an operation that is told when it is true for everybody.
 pub(super) struct Held {
     pub(super) op: OpId,
-    pub(super) result: Result<(), lifecycle::OpError>,
-    pub(super) until: Until,
-}
-
-/// What an end of an operation waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
-    /// The cluster's listeners are closed.
-    Closed,
-    /// The last words of this run are known.
-    Story(RunId),
+    pub(super) result: Result<(), OpError>,
 }
 
 impl ManagedApp {
@@ -113,6 +103,34 @@ impl ManagedApp {
     pub(super) fn run_of(&self, pid: i32) -> Option<RunId> {
         let (run, _) = self.runs.iter().find(|(_, run)| run.record.pid == Some(pid))?;
         Some(*run)
+    }
+
+    /// Whether the end of an operation can be told: the story of the death that it failed of is complete; when nothing
+    /// is to run any more, the ports are closed and the last words of all workers are written.
+    pub(super) fn is_due(&self, result: &Result<(), OpError>) -> bool {
+        match result {
+            Ok(()) => !self.closing && (self.machine.is_wanted() || self.stories.is_empty()),
+            Err(OpError::Died { run, .. } | OpError::ReloadAborted { run, .. }) => !self.stories.contains(run),
+            Err(
+                OpError::Ended { .. }
+                | OpError::GaveUp { .. }
+                | OpError::Superseded { .. }
+                | OpError::Busy { .. }
+                | OpError::Deleted
+                | OpError::OutOfRange { .. },
+            ) => true,
+        }
+    }
+
+    /// Whether nothing of it runs or is to run.
+    pub(super) fn is_down(&self) -> bool {
+        !self.machine.is_wanted() && self.machine.runs().next().is_none()
+    }
+
+    /// The process id of a run, also of the last one that ended in its slot.
+    pub(super) fn pid_of(&self, run: RunId) -> Option<u32> {
+        let living = self.runs.get(&run).and_then(ManagedRun::pid).and_then(|pid| u32::try_from(pid.as_raw()).ok());
+        living.or_else(|| self.deaths.values().find(|death| death.run == run.0)?.pid)
     }
 
     /// Whether the run waits to be proved ready.

@@ -81,12 +81,10 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
         &mut held,
     )
     .map_err(system("prepare for workers"))?;
-    world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, exit.status())));
+    world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, *exit)));
     world.events.publish(News::new(EventKind::SupervisorStarted, format!("process {}", Pid::own())));
     let mut driver = Driver::adopt(world, held);
-    for exit in &exits {
-        link.forget_exit(exit);
-    }
+    driver.forget_foreign_exits(&exits);
     if end_requested {
         driver.begin_shutdown();
     }
@@ -102,18 +100,18 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
 }
 
 /// What the world is made of.
-struct Parts {
-    home: Home,
-    link: KeeperLink,
-    logs: crate::logs::LogHandle,
-    cluster: Cluster,
-    events: Events,
-    wakes: mpsc::Sender<Wake>,
-    registry: LogRegistry,
+pub(super) struct Parts {
+    pub(super) home: Home,
+    pub(super) link: KeeperLink,
+    pub(super) logs: crate::logs::LogHandle,
+    pub(super) cluster: Cluster,
+    pub(super) events: Events,
+    pub(super) wakes: mpsc::Sender<Wake>,
+    pub(super) registry: LogRegistry,
 }
 
 impl World {
-    fn new(parts: Parts, held: &mut Held) -> io::Result<World> {
+    pub(super) fn new(parts: Parts, held: &mut Held) -> io::Result<World> {
         let Parts { home, link, logs, cluster, events, wakes, registry } = parts;
         let mut record = adopt::home_record(held);
         let operations = Operations::restore(std::mem::take(&mut record.operations));

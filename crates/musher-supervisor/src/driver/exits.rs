@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use crate::keeper::ExitRecord;
 use crate::watch::watch;
 
-use super::app::{ManagedRun, Until};
+use super::app::ManagedRun;
 use super::readiness::Watch;
-use super::{Driver, Wake, wall_clock_ms};
+use super::records::RunRecord;
+use super::{Driver, Wake, millis, now, wall_clock_ms};
 
 /// How long the leftovers of a run may take to die after SIGKILL.
 const LEFTOVER_PATIENCE: Duration = Duration::from_millis(200);
@@ -61,8 +62,9 @@ impl Driver {
     pub(super) fn adopted_ended(&mut self, run: RunId) {
         let Some(app) = self.find_run(run) else { return };
         let Some(managed) = self.apps.get_mut(&app).and_then(|app| app.runs.get_mut(&run)) else { return };
-        if let Some(status) = managed.record.pid.and_then(|pid| self.world.keeper_exits.remove(&pid)) {
-            return self.run_ended(app, run, status);
+        if let Some(exit) = managed.record.pid.and_then(|pid| self.world.keeper_exits.remove(&pid)) {
+            self.run_ended(app, run, exit.status());
+            return self.world.link.forget_exit(&exit);
         }
         match musher_process::reap(managed.pidfd.as_fd()) {
             Ok(Some(status)) if status != ExitStatus::Unknown || managed.exit.is_none() => {
@@ -80,41 +82,35 @@ impl Driver {
         }
     }
 
-    /// A run's process is gone: so is everything it left behind, and then the decisions are told.
+    /// A run's process is gone: so is everything it left behind, and then the decisions are told. What the keeper holds
+    /// of it goes last, when the record does not need it any more.
     pub(super) fn run_ended(&mut self, app: AppId, run: RunId, status: ExitStatus) {
         let Driver { world, apps } = self;
         let Some(managed) = apps.get_mut(&app) else { return };
         world.with_tree(managed, run, |tree| tree.kill_all(LEFTOVER_PATIENCE).map(|_| ()));
-        let Some(ended) = managed.runs.get(&run) else { return };
-        let pid = ended.record.pid.unwrap_or(0);
-        let uptime = wall_clock_ms().saturating_sub(ended.record.started_ms);
-        let (code, signal) = match status {
-            ExitStatus::Code(code) => (Some(code), None),
-            ExitStatus::Signal { signal, .. } => (None, Some(signal)),
-            ExitStatus::Unknown => (None, None),
-        };
+        let Some(ended) = managed.runs.remove(&run) else { return };
+        let since = managed.machine.run(run).map(|run| run.since);
         let death = Death {
-            run: run.0,
-            slot: ended.record.slot.0,
-            pid: u32::try_from(pid).ok(),
-            status: status.to_string(),
-            code,
-            signal,
-            asked: ended.record.asked,
-            was_ready: ended.record.was_ready,
-            time_ms: wall_clock_ms(),
-            uptime_ms: uptime,
             memory_bytes: world.samples.memory_at_death(run),
-            stderr: Vec::new(),
+            uptime_ms: since.map_or(0, |since| millis(now().since(since))),
+            ..death(run, &ended.record, status)
         };
-        managed.deaths.insert(ended.record.slot, death);
+        // A slot that was scaled away has nobody to tell its stories to.
+        if usize::try_from(ended.record.slot.0).is_ok_and(|slot| slot < managed.machine.slots().len()) {
+            managed.deaths.insert(ended.record.slot, death);
+        }
         managed.stories.insert(run);
         if ended.has_channel {
             world.cluster.remove_worker(run);
         }
         world.detach_logs(run);
-        world.forget_process(managed, run);
+        // Its number may have a new owner from now on.
+        if let Some(root) = ended.pid() {
+            world.roots.remove(&root);
+        }
         self.step(app, Input::Exited { run, outcome: outcome(status) });
+        self.world.forget_process(run);
+        self.drop_unused_specs(app);
         self.steer(app);
     }
 
@@ -127,11 +123,9 @@ impl Driver {
         if let Some(death) = app.deaths.values_mut().find(|death| death.run == run.0) {
             death.stderr = last_words;
         }
-        self.world.release(app, Until::Story(run));
+        self.world.tell_due(app);
         self.world.write_app(app);
-        if app.machine.is_deleted() && app.held.is_empty() {
-            self.remove(id);
-        }
+        self.remove_if_deleted(id);
     }
 
     pub(super) fn find_run(&self, run: RunId) -> Option<AppId> {
@@ -155,6 +149,29 @@ pub(super) fn watch_exit(run: RunId, pidfd: OwnedFd, wakes: mpsc::Sender<Wake>) 
         }
         let _ = wakes.send(Wake::Gone(run)).await;
     })
+}
+
+/// How a run ended, as far as its record and status tell.
+fn death(run: RunId, record: &RunRecord, status: ExitStatus) -> Death {
+    let (code, signal) = match status {
+        ExitStatus::Code(code) => (Some(code), None),
+        ExitStatus::Signal { signal, .. } => (None, Some(signal)),
+        ExitStatus::Unknown => (None, None),
+    };
+    Death {
+        run: run.0,
+        slot: record.slot.0,
+        pid: record.pid.and_then(|pid| u32::try_from(pid).ok()),
+        status: status.to_string(),
+        code,
+        signal,
+        asked: record.asked,
+        was_ready: record.was_ready,
+        time_ms: wall_clock_ms(),
+        uptime_ms: 0,
+        memory_bytes: 0,
+        stderr: Vec::new(),
+    }
 }
 
 /// A status as the decisions know it.

@@ -12,8 +12,8 @@
 //!
 //! # Where things are
 //!
-//! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`exits`]: processes that end. [`requests`]:
-//! what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
+//! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
+//! processes that end. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`boot`]: how it begins. [`wakes`]: what happens. [`registry`]: logs for the control server.
 
@@ -23,6 +23,7 @@ mod boot;
 mod effects;
 mod exits;
 mod launch;
+mod news;
 mod operations;
 mod plan;
 mod readiness;
@@ -31,10 +32,13 @@ mod registry;
 mod requests;
 mod sample;
 mod sockets;
+mod spawning;
+#[cfg(test)]
+mod tests;
 mod views;
 mod wakes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -46,12 +50,13 @@ use musher_core::lifecycle::Input;
 use musher_core::{AppId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
-use musher_process::{ExitStatus, Pid, Rlimit, own};
+use musher_process::{Pid, Rlimit, own};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::control::{Events, News, Requests};
 use crate::home::Home;
+use crate::keeper::ExitRecord;
 use crate::link::KeeperLink;
 use crate::logs::LogHandle;
 
@@ -82,7 +87,7 @@ pub(crate) enum Wake {
     /// Writing logs does not work, or works again.
     Logs(String),
     /// The keeper reaped this orphan.
-    KeeperReaped(crate::keeper::ExitRecord),
+    KeeperReaped(ExitRecord),
     /// The keeper is gone.
     KeeperGone,
     /// Children of ours have ended.
@@ -121,8 +126,8 @@ struct World {
     registry: LogRegistry,
     /// The first processes of all runs.
     roots: BTreeSet<Pid>,
-    /// How orphans ended that the keeper reaped, until their pidfds tell that they did.
-    keeper_exits: HashMap<i32, ExitStatus>,
+    /// How adopted runs ended that the keeper had reaped before, until their pidfds tell that they did.
+    keeper_exits: HashMap<i32, ExitRecord>,
 }
 
 /// The script that lets Node workers drain.
@@ -185,26 +190,38 @@ impl Driver {
     fn step(&mut self, app: AppId, input: Input) {
         let Some(managed) = self.apps.get_mut(&app) else { return };
         let world = &mut self.world;
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        let mut inputs = vec![input];
+        while !inputs.is_empty() {
             let mut effects = Vec::new();
             let chance = &mut world.chance;
-            managed.machine.step(now(), &mut || chance.next(), input, &mut effects);
+            // All at once, so that the record is written once for all workers of a large team that were just spawned.
+            for input in inputs.drain(..) {
+                managed.machine.step(now(), &mut || chance.next(), input, &mut effects);
+            }
             world.write_app(managed);
             for effect in effects {
                 inputs.extend(world.carry_out(managed, effect));
             }
             managed.machine.carried_out();
         }
-        world.drop_unused_specs(managed);
         world.report_progress(managed);
-        if managed.machine.is_deleted() && managed.held.is_empty() {
-            self.remove(app);
+        self.remove_if_deleted(app);
+    }
+
+    /// Forgets the specs that an app does not need any more. Not before all commands of a request were given to the
+    /// decisions: until then a new spec is needed by nobody.
+    fn drop_unused_specs(&mut self, app: AppId) {
+        if let Some(managed) = self.apps.get_mut(&app) {
+            self.world.drop_unused_specs(managed);
         }
     }
 
-    /// Forgets an app that was deleted.
-    fn remove(&mut self, app: AppId) {
+    /// Forgets an app that was deleted, once its workers' last words are written and everybody was told.
+    fn remove_if_deleted(&mut self, app: AppId) {
+        let is_gone = |app: &ManagedApp| app.machine.is_deleted() && app.held.is_empty() && app.stories.is_empty();
+        if !self.apps.get(&app).is_some_and(is_gone) {
+            return;
+        }
         let Some(managed) = self.apps.remove(&app) else { return };
         self.world.registry.remove(app);
         self.world.link.remove(&names::app(app));
@@ -293,6 +310,11 @@ pub(crate) fn now() -> Time {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
     Time(seconds * 1000 + millis)
+}
+
+/// A duration in whole milliseconds.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds since 1970.

@@ -1,5 +1,6 @@
 //! What users ask.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use musher_api::{
@@ -87,7 +88,7 @@ impl Driver {
     }
 
     /// Writes that operations were begun for a request, before anything is done for them.
-    fn remember(&mut self, request_id: &str, plan: Vec<PlanStep>, operations: Vec<OperationRef>) {
+    pub(super) fn remember(&mut self, request_id: &str, plan: Vec<PlanStep>, operations: Vec<OperationRef>) {
         let requests = &mut self.world.record.requests;
         requests.push_back(AnsweredRequest { request_id: request_id.to_owned(), plan, operations });
         if requests.len() > REMEMBERED_REQUESTS {
@@ -96,7 +97,7 @@ impl Driver {
         self.world.write_home();
     }
 
-    fn begin(&mut self, app: AppId, name: &str, kind: OperationKind) -> (OpId, OperationRef) {
+    pub(super) fn begin(&mut self, app: AppId, name: &str, kind: OperationKind) -> (OpId, OperationRef) {
         self.world.record.next_operation += 1;
         let op = OpId(self.world.record.next_operation);
         (op, self.world.operations.begin(op, app, name, kind))
@@ -109,7 +110,7 @@ impl Driver {
         Ok(())
     }
 
-    fn act(&mut self, request: &ActionRequest) -> Result<ActionResponse, ApiError> {
+    pub(super) fn act(&mut self, request: &ActionRequest) -> Result<ActionResponse, ApiError> {
         if let Some(answered) = self.answered(&request.request_id) {
             return Ok(ActionResponse { operations: answered.operations.clone() });
         }
@@ -138,6 +139,7 @@ impl Driver {
                 }
             };
             self.step(app, Input::Command { op, command });
+            self.drop_unused_specs(app);
         }
         Ok(ActionResponse { operations })
     }
@@ -160,7 +162,7 @@ impl Driver {
         self.world.write_home();
     }
 
-    fn start(&mut self, request: StartRequest) -> Result<StartResponse, ApiError> {
+    pub(super) fn start(&mut self, request: StartRequest) -> Result<StartResponse, ApiError> {
         if let Some(answered) = self.answered(&request.request_id) {
             return Ok(StartResponse { plan: answered.plan.clone(), operations: answered.operations.clone() });
         }
@@ -183,8 +185,12 @@ impl Driver {
             }
         }
         self.remember(&request.request_id, plan.clone(), operations.clone());
+        let apps: BTreeSet<AppId> = commands.iter().map(|(app, _)| *app).collect();
         for (app, command) in commands {
             self.step(app, command);
+        }
+        for app in apps {
+            self.drop_unused_specs(app);
         }
         Ok(StartResponse { plan, operations })
     }
@@ -216,7 +222,7 @@ impl Driver {
     }
 
     /// The app of this spec's name; a new one, stopped, if there is none.
-    fn app_for(&mut self, spec: &AppSpec) -> AppId {
+    pub(super) fn app_for(&mut self, spec: &AppSpec) -> AppId {
         if let Some(app) = self.apps.values().find(|app| app.name == spec.name) {
             return app.id;
         }
@@ -238,7 +244,9 @@ impl Driver {
         let slots = self.apps.get(&id).map_or(0, |app| app.machine.slots().len());
         let scale = (slots != usize::try_from(spec.instances).unwrap_or(usize::MAX))
             .then_some((OperationKind::Scale, Command::Scale { to: spec.instances }));
-        let logs = spec.logs.clone();
+        if let Some(app) = self.apps.get(&id) {
+            self.world.registry.insert(id, &app.name, &spec.logs);
+        }
         let first = match step.action {
             PlanAction::Start if step.instances_before == 0 => {
                 return vec![(OperationKind::Start, Command::Start { target: None })];
@@ -255,9 +263,6 @@ impl Driver {
             PlanAction::Restart => Some((OperationKind::Restart, Command::Restart { target: None })),
             PlanAction::Scale | PlanAction::Update | PlanAction::None => None,
         };
-        if let Some(app) = self.apps.get(&id) {
-            self.world.registry.insert(id, &app.name, &logs);
-        }
         first.into_iter().chain(scale).collect()
     }
 

@@ -149,6 +149,11 @@ impl Sockets {
         }
     }
 
+    /// Whether nothing is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Closes everything: the ports are free afterwards.
     pub(super) fn close(&mut self, app: AppId, link: &KeeperLink) {
         for (n, entry) in self.entries.drain(..).enumerate() {
@@ -209,8 +214,12 @@ impl Entry {
         if let (ListenAddress::Tcp(address), Some(first)) = (&mut listen.address, sockets.values().next()) {
             address.set_port(net::local_address(first)?.port());
         }
+        // Nothing is known of the order of a group that was restored, and so nothing of this one's place in it.
+        let order_is_known = sockets.keys().all(|slot| members.index(*slot).is_some());
         sockets.insert(slot, open(&listen, Membership::Joins)?);
-        members.join(slot);
+        if order_is_known {
+            members.join(slot);
+        }
         Ok(true)
     }
 

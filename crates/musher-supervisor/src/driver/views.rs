@@ -16,7 +16,7 @@ use musher_process::stat::{ProcessStat, since_boot};
 use crate::logs::LogPaths;
 
 use super::app::ManagedApp;
-use super::{Driver, World, now, wall_clock_ms};
+use super::{Driver, World, millis, now};
 
 impl Driver {
     pub(super) fn status(&self) -> Status {
@@ -131,7 +131,7 @@ impl World {
             pid: pid.and_then(number),
             status,
             restarts: slot.restarts,
-            uptime_ms: managed.map_or(0, |(_, run)| wall_clock_ms().saturating_sub(run.record.started_ms)),
+            uptime_ms: managed.and_then(|(id, _)| runs.get(&id)).map_or(0, |run| millis(now().since(run.since))),
             memory_bytes: usage.memory_bytes,
             cpu_percent: usage.cpu_percent,
             mode: app.spec(generation).or(app.target_spec()).map_or(Mode::Fork, |spec| spec.exec.runtime.into()),
@@ -156,7 +156,7 @@ impl World {
                     lifecycle::RunState::Draining { .. } => RunState::Draining,
                 },
                 started_ms: managed.record.started_ms,
-                uptime_ms: wall_clock_ms().saturating_sub(managed.record.started_ms),
+                uptime_ms: millis(now().since(run.since)),
                 memory_bytes: usage.memory_bytes,
                 cpu_percent: usage.cpu_percent,
                 generation: managed.record.generation.0.into(),

@@ -11,11 +11,14 @@ use musher_process::stat::ProcessStat;
 
 use crate::control::News;
 
-use super::app::{ManagedRun, Until};
+use super::app::ManagedRun;
 use super::{Driver, Wake};
 
 /// How far up a notifying process may be below the worker.
 const ANCESTORS: usize = 16;
+
+/// How many addresses of an app are shown: a worker may go through any number of ports.
+const SHOWN_ADDRESSES: usize = 64;
 
 /// A proof of readiness that came by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,7 @@ impl Driver {
         let due = self.apps.values().filter(|app| app.machine.next_deadline().is_some_and(|deadline| deadline <= now));
         for app in due.map(|app| app.id).collect::<Vec<AppId>>() {
             self.step(app, Input::Tick);
+            self.drop_unused_specs(app);
         }
     }
 
@@ -104,7 +108,9 @@ impl Driver {
             ClusterEvent::Online { .. } => {}
             ClusterEvent::Listening { run, address } => {
                 self.publish_of_run(run, EventKind::Listening, format!("listens on {address}"));
-                if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app)) {
+                if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app))
+                    && app.addresses.len() < SHOWN_ADDRESSES
+                {
                     app.addresses.insert(address);
                 }
                 self.claims(run, Proof::Listening);
@@ -136,10 +142,8 @@ impl Driver {
             ClusterEvent::Closed { app: id } => {
                 let Some(app) = self.apps.get_mut(&id) else { return };
                 app.closing = false;
-                self.world.release(app, Until::Closed);
-                if app.machine.is_deleted() && app.held.is_empty() {
-                    self.remove(id);
-                }
+                self.world.tell_due(app);
+                self.remove_if_deleted(id);
             }
         }
     }
@@ -170,7 +174,9 @@ impl Driver {
                 }
             }
         }
-        let _ = self.world.wakes.try_send(Wake::Notified);
+        // Beside the driver, as there may be no room for it now.
+        let wakes = self.world.wakes.clone();
+        tokio::spawn(async move { drop(wakes.send(Wake::Notified).await) });
     }
 
     /// The run to which a process belongs: itself or an ancestor is the run's first process.
@@ -197,6 +203,7 @@ impl Driver {
     /// Stops everything; the daemon ends when nothing is left.
     pub(super) fn begin_shutdown(&mut self) -> Vec<String> {
         self.world.record.shutting_down = true;
+        self.world.write_home();
         let apps: Vec<(AppId, String)> = self.apps.values().map(|app| (app.id, app.name.clone())).collect();
         for (app, _) in &apps {
             self.world.record.next_operation += 1;

@@ -1,0 +1,65 @@
+//! What was decided, as people hear of it.
+
+use musher_api::EventKind;
+use musher_core::lifecycle::Event;
+use musher_core::{RunId, SlotId};
+
+use crate::control::News;
+
+use super::World;
+use super::app::ManagedApp;
+
+impl World {
+    /// Publishes what was decided.
+    pub(super) fn tell(&self, app: &ManagedApp, event: Event) {
+        let about = |slot: SlotId, run: RunId, kind: EventKind, detail: String| {
+            Some(News::new(kind, detail).of_slot(slot.0).of_run(run.0, app.pid_of(run)))
+        };
+        let news = match event {
+            Event::Starting { .. } | Event::Started { .. } | Event::Recovered { .. } | Event::Deleted => None,
+            Event::Online { slot, run, after_ms, .. } => {
+                about(slot, run, EventKind::Online, format!("ready after {after_ms} ms"))
+            }
+            Event::SpawnFailed { slot, run, reason, .. } => about(slot, run, EventKind::SpawnFailed, reason),
+            Event::NotReady { slot, run, timeout_ms, .. } => {
+                about(slot, run, EventKind::NotReady, format!("not ready within {timeout_ms} ms"))
+            }
+            Event::Draining { slot, run, .. } => {
+                about(slot, run, EventKind::Draining, "takes nothing new and finishes what it has".into())
+            }
+            Event::Stopping { slot, run, .. } => about(slot, run, EventKind::Signalled, "got the stop signal".into()),
+            Event::Killing { slot, run, .. } => {
+                about(slot, run, EventKind::Killed, "did not end in its grace and was killed".into())
+            }
+            Event::Exited { slot, run, outcome, uptime_ms, .. } => {
+                about(slot, run, EventKind::Exited, format!("ended with {outcome} after {uptime_ms} ms"))
+            }
+            Event::Ended { slot, death } => {
+                Some(News::new(EventKind::Stopped, format!("{death} and stays down")).of_slot(slot.0))
+            }
+            Event::Backoff { slot, delay_ms, attempt } => {
+                let detail = format!("starts again in {delay_ms} ms (attempt {attempt})");
+                Some(News::new(EventKind::Backoff, detail).of_slot(slot.0))
+            }
+            Event::Giveup { slot, restarts, window_ms, death } => {
+                let detail = format!("given up after {restarts} restarts in {} s: {death}", window_ms / 1000);
+                Some(News::new(EventKind::Giveup, detail).of_slot(slot.0))
+            }
+            Event::ReloadStarted { slots, generation } => Some(News::new(
+                EventKind::OperationStarted,
+                format!("reload of {slots} slots to generation {generation} begins"),
+            )),
+            Event::ReloadFinished { generation } => {
+                Some(News::new(EventKind::Changed, format!("generation {generation} serves")))
+            }
+            Event::ReloadAborted { slot, run, death, .. } => {
+                about(slot, run, EventKind::Changed, format!("reload aborted: {death}; the old workers are kept"))
+            }
+            Event::Scaled { from, to } => Some(News::new(EventKind::Scaled, format!("from {from} to {to} slots"))),
+            Event::Stopped => Some(News::new(EventKind::Stopped, "stopped")),
+        };
+        if let Some(news) = news {
+            self.events.publish(news.of_app(&app.name, app.id.0));
+        }
+    }
+}

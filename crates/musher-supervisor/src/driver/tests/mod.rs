@@ -1,0 +1,175 @@
+//! What a supervisor leaves behind that is killed at a bad moment, and what its successor makes of it.
+
+mod rig;
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+
+use musher_api::Action;
+use musher_core::RunId;
+use musher_core::spec::{Listen, ListenAddress};
+
+use rig::{Rig, missing, names};
+
+/// A pipe into which something was written by somebody who is gone.
+fn said(words: &str) -> OwnedFd {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    std::fs::File::from(write).write_all(words.as_bytes()).unwrap();
+    read
+}
+
+#[tokio::test]
+async fn a_stopped_app_starts_with_another_spec_and_another_number_of_slots_at_once() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    one.start(&spec);
+    let stop = one.act("stop", Action::Stop, "web");
+    assert_eq!(one.end_of(&stop[0]), Some(true));
+    spec.instances = 2;
+    spec.env.insert("NEW".into(), "1".into());
+    assert_eq!(one.start(&spec).len(), 2, "a scale and a start");
+    let app = &one.driver.apps[&one.app("web")];
+    assert_eq!(app.target_spec().unwrap().env.len(), 1);
+    let statuses: Vec<&str> = app.deaths.values().map(|death| death.status.as_str()).collect();
+    assert_eq!(statuses.len(), 2);
+    assert!(statuses.iter().all(|status| status.contains("/does/not/exist")), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn specs_of_earlier_generations_are_forgotten() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    for round in 0..5 {
+        spec.env.insert("ROUND".into(), round.to_string());
+        one.start(&spec);
+        one.act(&round.to_string(), Action::Stop, "web");
+    }
+    assert_eq!(one.names("spec/").len(), 1, "{:?}", one.names("spec/"));
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_run_whose_end_was_seen_are_written_by_the_next_supervisor() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    one.start(&missing("web"));
+    let stop = one.act("stop", Action::Stop, "web");
+    assert_eq!(one.end_of(&stop[0]), Some(true));
+    let run = RunId::of(one.app("web"), 7);
+    rig.kill(one);
+
+    rig.plant(&format!("run/{run}/out"), said("last words\n"));
+    rig.plant(&format!("run/{run}/err"), said(""));
+    rig.plant_bytes(&format!("run/{run}/channel"));
+    let mut two = rig.boot();
+    two.until("the keeper lets go of the run", |driver| names(driver, "run/").is_empty()).await;
+    assert!(two.driver.apps.values().all(|app| app.stories.is_empty()));
+    let logs = rig.home().logs();
+    assert_eq!(std::fs::read_to_string(logs.join("web/out.log")).unwrap(), "last words\n");
+    assert!(!logs.join("unreadable").exists());
+}
+
+#[tokio::test]
+async fn a_deleted_app_goes_when_its_last_words_are_written() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    one.start(&missing("web"));
+    let run = RunId::of(one.app("web"), 7);
+    rig.kill(one);
+
+    rig.plant(&format!("run/{run}/out"), said("last words\n"));
+    let mut two = rig.boot();
+    let delete = two.act("delete", Action::Delete, "web");
+    two.until("the app is gone", |driver| driver.apps.is_empty()).await;
+    assert_eq!(two.end_of(&delete[0]), Some(true));
+    let log = rig.home().logs().join("web/out.log");
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "last words\n");
+    for prefix in ["app/", "spec/", "run/"] {
+        assert_eq!(two.names(prefix), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_was_added_just_before_a_kill_keeps_its_number_to_itself() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    // As far as a start comes before the home's record is written.
+    one.driver.app_for(&missing("first"));
+    rig.kill(one);
+
+    let mut two = rig.boot();
+    two.start(&missing("second"));
+    assert_ne!(two.app("first"), two.app("second"));
+}
+
+#[tokio::test]
+async fn names_of_apps_without_a_record_are_forgotten() {
+    let mut rig = Rig::new();
+    for name in ["spec/77/1", "socket/77/0/all", "cluster/77", "listen/77/0/1", "run/77000000001/out"] {
+        rig.plant_bytes(name);
+    }
+    rig.plant("lock", said("x"));
+    let one = rig.boot();
+    assert_eq!(one.names(""), ["home", "lock", "notify"]);
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_record_that_cannot_be_read_is_kept() {
+    let mut rig = Rig::new();
+    let names = ["app/77", "cluster/77", "listen/77/0/1", "run/77000000001/out", "spec/77/1"];
+    for name in names {
+        rig.plant_bytes(name);
+    }
+    let one = rig.boot();
+    let kept: Vec<String> = one.names("").into_iter().filter(|name| name.contains('/')).collect();
+    assert_eq!(kept, names);
+}
+
+#[tokio::test]
+async fn ports_of_a_stopped_app_that_were_not_closed_yet_are_closed_by_the_next_supervisor() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    let address = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+    spec.listen.push(Listen { address, name: None, backlog: 8 });
+    one.start(&spec);
+    let socket = format!("socket/{}/0/all", one.app("web"));
+    assert_eq!(one.names("socket/"), [socket.as_str()]);
+    one.act("stop", Action::Stop, "web");
+    assert_eq!(one.names("socket/"), [""; 0]);
+    rig.kill(one);
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    rig.plant(&socket, listener.into());
+    let two = rig.boot();
+    assert_eq!(two.names("socket/"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_request_of_which_nothing_was_begun_is_begun_when_it_comes_again() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    one.start(&missing("web"));
+    one.remember("again", "web", Action::Stop);
+    rig.kill(one);
+
+    let mut two = rig.boot();
+    let stop = two.act("again", Action::Stop, "web");
+    assert_eq!(two.end_of(&stop[0]), Some(true));
+    assert!(!two.driver.apps[&two.app("web")].machine.is_wanted());
+}
+
+#[tokio::test]
+async fn the_record_of_a_large_app_is_not_written_once_for_each_slot() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    spec.instances = 200;
+    one.start(&spec);
+    assert_eq!(one.driver.apps[&one.app("web")].deaths.len(), 200);
+    rig.kill(one);
+    let puts = rig.puts_of_apps.load(Ordering::Relaxed);
+    assert!(puts < 20, "{puts} times");
+}

@@ -1,0 +1,188 @@
+//! A driver with a keeper that is a thread. The driver can be killed and is followed by another one.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use musher_api::{Action, ActionRequest, OperationRef, StartRequest};
+use musher_cluster::{Cluster, FdStore};
+use musher_core::spec::{AppSpec, Exec, Runtime};
+use musher_core::{AppId, OpId};
+use musher_process::memfd::memfd_with;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::sync::mpsc;
+
+use super::super::boot::Parts;
+use super::super::registry::LogRegistry;
+use super::super::{Driver, Sources, Wake, World};
+use crate::control::{self, Events};
+use crate::home::Home;
+use crate::keeper::wire::{self, Incoming, Message};
+use crate::link::KeeperLink;
+use crate::logs::LogThread;
+
+type Held = BTreeMap<String, OwnedFd>;
+
+/// A home and what its keeper holds.
+pub(super) struct Rig {
+    directory: tempfile::TempDir,
+    held: Held,
+    /// How often something was put whose name begins so.
+    pub(super) puts_of_apps: Arc<AtomicUsize>,
+}
+
+/// A supervisor's driver at work.
+pub(super) struct Booted {
+    pub(super) driver: Driver,
+    sources: Sources,
+    keeper: JoinHandle<Held>,
+}
+
+struct Store(KeeperLink);
+
+impl FdStore for Store {
+    fn put(&self, name: &str, fd: std::os::fd::BorrowedFd<'_>) {
+        self.0.put(name, fd);
+    }
+
+    fn put_bytes(&self, name: &str, bytes: &[u8]) {
+        self.0.put_bytes(name, bytes);
+    }
+
+    fn remove(&self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+impl Rig {
+    pub(super) fn new() -> Rig {
+        Rig { directory: tempfile::tempdir().unwrap(), held: Held::new(), puts_of_apps: Arc::default() }
+    }
+
+    pub(super) fn home(&self) -> Home {
+        Home::open(self.directory.path()).unwrap()
+    }
+
+    /// Puts something into the keeper behind the supervisors' backs.
+    pub(super) fn plant(&mut self, name: &str, fd: OwnedFd) {
+        self.held.insert(name.to_owned(), fd);
+    }
+
+    pub(super) fn plant_bytes(&mut self, name: &str) {
+        self.plant(name, memfd_with(name, b"x").unwrap());
+    }
+
+    /// A supervisor takes over.
+    pub(super) fn boot(&mut self) -> Booted {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (held, puts) = (std::mem::take(&mut self.held), Arc::clone(&self.puts_of_apps));
+        let keeper = std::thread::spawn(move || keep(&ours, held, &puts));
+        let (link, inventory) = KeeperLink::connect(theirs).unwrap();
+        let mut held = inventory.fds;
+        let (wakes, woken) = mpsc::channel(1024);
+        let (cluster_sink, cluster_events) = mpsc::channel(1024);
+        let cluster = Cluster::start(Arc::new(Store(link.clone())), cluster_sink).unwrap();
+        let logs = LogThread::start(&self.home(), |_| ()).unwrap();
+        let events = Events::new();
+        let registry = LogRegistry::new(self.home(), logs.clone());
+        let (_, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
+        let parts = Parts { home: self.home(), link, logs, cluster, events, wakes, registry };
+        let mut world = World::new(parts, &mut held).unwrap();
+        world.cgroups = None;
+        let driver = Driver::adopt(world, held);
+        Booted { driver, sources: Sources { requests, wakes: woken, cluster: cluster_events }, keeper }
+    }
+
+    /// `kill -9` of a supervisor.
+    pub(super) fn kill(&mut self, booted: Booted) {
+        let Booted { driver, sources, keeper } = booted;
+        drop((driver, sources));
+        self.held = keeper.join().unwrap();
+    }
+}
+
+/// The part of a keeper's life that matters here.
+fn keep(link: &OwnedFd, mut held: Held, puts_of_apps: &AtomicUsize) -> Held {
+    for (name, fd) in &held {
+        wire::send(link, &Message::Held { name: name.clone() }, Some(fd.as_fd())).unwrap();
+    }
+    wire::send(link, &Message::InventoryEnd, None).unwrap();
+    loop {
+        match wire::receive(link) {
+            Ok(Some(Incoming::Message(Message::Put { name }, Some(fd)))) => {
+                puts_of_apps.fetch_add(usize::from(name.starts_with("app/")), Ordering::Relaxed);
+                held.insert(name, fd);
+            }
+            Ok(Some(Incoming::Message(Message::Remove { name }, _))) => drop(held.remove(&name)),
+            Ok(Some(Incoming::End)) | Err(_) => return held,
+            Ok(_) => {}
+        }
+    }
+}
+
+impl Booted {
+    /// Handles what happens until something is true.
+    pub(super) async fn until(&mut self, what: &str, is_true: impl Fn(&Driver) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+            while !is_true(&self.driver) {
+                tokio::select! {
+                    Some(wake) = self.sources.wakes.recv() => self.driver.wake(wake),
+                    Some(event) = self.sources.cluster.recv() => self.driver.wake(Wake::Cluster(event)),
+                }
+            }
+        });
+        assert!(waited.await.is_ok(), "{what}");
+    }
+
+    pub(super) fn start(&mut self, spec: &AppSpec) -> Vec<OperationRef> {
+        let request = StartRequest {
+            request_id: musher_api::client::request_id(),
+            specs: vec![spec.clone()],
+            dry_run: false,
+            force: false,
+        };
+        self.driver.start(request).unwrap().operations
+    }
+
+    pub(super) fn act(&mut self, request_id: &str, action: Action, target: &str) -> Vec<OperationRef> {
+        let request = ActionRequest { request_id: request_id.to_owned(), action, targets: vec![target.to_owned()] };
+        self.driver.act(&request).unwrap().operations
+    }
+
+    /// Whether an operation has ended, and how.
+    pub(super) fn end_of(&self, operation: &OperationRef) -> Option<bool> {
+        let operation = self.driver.world.operations.follow(operation.id)?.borrow().clone();
+        operation.done.then_some(operation.ok)
+    }
+
+    /// The names that the keeper has.
+    pub(super) fn names(&self, prefix: &str) -> Vec<String> {
+        names(&self.driver, prefix)
+    }
+
+    pub(super) fn app(&self, name: &str) -> AppId {
+        self.driver.apps.values().find(|app| app.name == name).unwrap().id
+    }
+
+    /// Writes that a request was answered, as is done before its commands are given to the decisions.
+    pub(super) fn remember(&mut self, request_id: &str, name: &str, action: Action) -> OpId {
+        let (op, reference) = self.driver.begin(self.app(name), name, action.into());
+        self.driver.remember(request_id, Vec::new(), vec![reference]);
+        op
+    }
+}
+
+/// The names that the keeper has.
+pub(super) fn names(driver: &Driver, prefix: &str) -> Vec<String> {
+    driver.world.link.names().into_iter().filter(|name| name.starts_with(prefix)).collect()
+}
+
+/// An app whose program does not exist: its runs fail without a process.
+pub(super) fn missing(name: &str) -> AppSpec {
+    let exec = Exec { program: "/does/not/exist".into(), args: Vec::new(), script: None, runtime: Runtime::Plain };
+    AppSpec::new(name, exec, "/")
+}
