@@ -81,7 +81,7 @@ pub enum OpError {
         to: u32,
     },
     /// A run ended before it was ready. The slot goes on by its restart policy.
-    #[error("the worker in slot {slot} {death} before it was ready")]
+    #[error("the worker in slot {slot} {death}{}", before_ready(.death))]
     Died {
         /// The slot.
         slot: SlotId,
@@ -124,6 +124,14 @@ pub enum OpError {
         /// Slots in all.
         total: u32,
     },
+}
+
+/// The rest of the sentence, where the death does not say it itself.
+fn before_ready(death: &Death) -> &'static str {
+    match death {
+        Death::Exited(_) => " before it was ready",
+        Death::SpawnFailed { .. } | Death::NotReady { .. } => "",
+    }
 }
 
 impl OpError {

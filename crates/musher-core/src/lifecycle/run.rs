@@ -151,6 +151,9 @@ impl fmt::Display for Death {
         match self {
             Death::Exited(outcome) => write!(f, "ended with {outcome}"),
             Death::SpawnFailed { reason } => write!(f, "could not be started: {reason}"),
+            Death::NotReady { timeout_ms } if timeout_ms % 1000 == 0 => {
+                write!(f, "was not ready within {} s", timeout_ms / 1000)
+            }
             Death::NotReady { timeout_ms } => write!(f, "was not ready within {timeout_ms} ms"),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use musher_api::Death;
 use musher_cluster::AppConfig;
-use musher_core::lifecycle::{App, OpError, RunState};
+use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use musher_process::Pid;
@@ -110,7 +110,10 @@ impl ManagedApp {
     pub(super) fn is_due(&self, result: &Result<(), OpError>) -> bool {
         match result {
             Ok(()) => !self.closing && (self.machine.is_wanted() || self.stories.is_empty()),
-            Err(OpError::Died { run, .. } | OpError::ReloadAborted { run, .. }) => !self.stories.contains(run),
+            // One that was not ready in time is still being stopped.
+            Err(OpError::Died { run, .. } | OpError::ReloadAborted { run, .. }) => {
+                !self.stories.contains(run) && self.machine.run(*run).is_none()
+            }
             Err(
                 OpError::Ended { .. }
                 | OpError::GaveUp { .. }
@@ -122,9 +125,15 @@ impl ManagedApp {
         }
     }
 
-    /// Whether nothing of it runs or is to run.
+    /// Whether nothing of it runs, or will by itself: its ports are to be closed then.
     pub(super) fn is_down(&self) -> bool {
-        !self.machine.is_wanted() && self.machine.runs().next().is_none()
+        let down = |slot: &Slot| match &slot.state {
+            SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
+            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. })
+            | SlotState::Filled { .. }
+            | SlotState::Replacing { .. } => false,
+        };
+        self.machine.runs().next().is_none() && self.machine.slots().iter().all(down)
     }
 
     /// The process id of a run, also of the last one that ended in its slot.
@@ -143,7 +152,7 @@ impl ManagedApp {
 
     /// What the cluster thread has to know of the app.
     pub(super) fn cluster_config(&self, spec: &AppSpec) -> std::io::Result<AppConfig> {
-        Ok(AppConfig { policy: spec.effective_balance(), inherited: self.sockets.copies()? })
+        Ok(AppConfig { policy: spec.effective_balance(), inherited: self.sockets.copies(spec)? })
     }
 
     /// What is written to the keeper.
@@ -158,6 +167,7 @@ impl ManagedApp {
             deaths: self.deaths.clone(),
             next_worker: self.next_worker,
             listens: self.listens,
+            sockets: self.sockets.addresses(),
             newest: self.newest,
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use musher_api::EventKind;
 use musher_core::lifecycle::{Effect, Input, OpError};
 use musher_core::spec::Runtime;
-use musher_core::{OpId, RunId};
+use musher_core::{OpId, RunId, SlotId};
 use musher_process::{Pid, Tree};
 
 use crate::control::News;
@@ -80,17 +80,15 @@ impl World {
 
     /// Ends an operation.
     pub(super) fn finish(&mut self, app: &ManagedApp, op: OpId, result: Result<(), OpError>) {
-        let slot = match &result {
-            Err(
-                OpError::Died { slot, .. }
-                | OpError::Ended { slot, .. }
-                | OpError::GaveUp { slot, .. }
-                | OpError::ReloadAborted { slot, .. },
-            ) => Some(*slot),
+        let death_of = |slot: &SlotId| app.deaths.get(slot).cloned();
+        let death = match &result {
+            Err(OpError::Died { slot, run, .. } | OpError::ReloadAborted { slot, run, .. }) => {
+                death_of(slot).filter(|death| death.run == run.0)
+            }
+            Err(OpError::Ended { slot, .. } | OpError::GaveUp { slot, .. }) => death_of(slot),
             Err(OpError::Superseded { .. } | OpError::Busy { .. } | OpError::Deleted | OpError::OutOfRange { .. })
             | Ok(()) => None,
         };
-        let death = slot.and_then(|slot| app.deaths.get(&slot).cloned());
         let result = result.map_err(|error| {
             let explained = explain(&error, &app.name);
             let own_port = app.target_spec().is_some_and(|spec| spec.exec.runtime != Runtime::NodeCluster);

@@ -114,7 +114,7 @@ pub struct Output {
 /// What is left of a run whose outputs were detached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detached {
-    /// The last lines that it wrote to stderr: at most 20, at most 4 KiB.
+    /// The last lines that it wrote to stderr: at most 40, at most 8 KiB.
     pub stderr_tail: Vec<String>,
 }
 
@@ -175,7 +175,7 @@ impl LogHandle {
         self.ask(|reply| Command::Detach { run, reply })
     }
 
-    /// The last lines that an attached run wrote to stderr: at most 20, at most 4 KiB. What is in its pipe now counts.
+    /// The last lines that an attached run wrote to stderr: at most 40, at most 8 KiB. What is in its pipe now counts.
     pub fn tail(&self, run: RunId) -> oneshot::Receiver<Vec<String>> {
         self.ask(|reply| Command::Tail { run, reply })
     }

@@ -1,9 +1,9 @@
 //! The last lines that a run wrote to stderr, for the story of its death.
 
 /// How many lines are told.
-const LINES: usize = 20;
+const LINES: usize = 40;
 /// How many bytes are kept at most.
-const BYTES: usize = 4096;
+const BYTES: usize = 8192;
 
 /// Grows only when something is written.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -82,17 +83,21 @@ impl LogThread {
             looks: BTreeSet::new(),
             next_key: BELL + 1,
         };
-        let thread = std::thread::Builder::new().name("musher-logs".into()).spawn(move || thread.run())?;
+        let thread = std::thread::Builder::new().name("musher-logs".into()).spawn(move || {
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| thread.run()));
+            if !matches!(ended, Ok(Ok(()))) {
+                // Without it every worker that writes stands still. The keeper starts a new supervisor at once.
+                tracing::error!("the log thread cannot go on");
+                std::process::abort();
+            }
+        })?;
         Ok(LogHandle { owner: Arc::new(Owner { queue, thread: Mutex::new(Some(thread)) }) })
     }
 
-    fn run(mut self) {
+    fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
         loop {
-            if let Err(error) = self.wait(&mut events) {
-                tracing::error!(%error, "the log thread cannot wait for events");
-                break;
-            }
+            self.wait(&mut events)?;
             for event in events.drain(..) {
                 match event.data.u64() {
                     BELL => self.hush(),
@@ -114,6 +119,7 @@ impl LogThread {
             self.flush();
         }
         self.flush();
+        Ok(())
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
