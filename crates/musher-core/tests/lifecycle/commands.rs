@@ -72,7 +72,7 @@ fn a_spawn_that_fails_is_a_failed_start() {
     let start = team.command(START);
     team.input(Input::SpawnFailed { run: RunId(1), reason: "no such file".into() });
     let error = team.result(start).unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "the worker in slot 0 could not be started: no such file before it was ready");
+    assert_eq!(error.to_string(), "the worker in slot 0 could not be started: no such file");
     assert!(matches!(team.vacancy(0), Vacancy::Backoff { attempt: 1, .. }));
 }
 
