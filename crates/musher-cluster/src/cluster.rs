@@ -131,7 +131,8 @@ impl Cluster {
         wake(&self.wake);
     }
 
-    /// An app whose workers may come.
+    /// An app whose workers may come. Of an app that is there already the configuration changes, for addresses that are
+    /// opened from now on.
     pub fn add_app(&self, app: AppId, config: AppConfig) {
         self.command(Command::AddApp(app, config));
     }

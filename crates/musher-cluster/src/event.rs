@@ -48,7 +48,7 @@ pub enum ClusterEvent {
         /// Which.
         run: RunId,
     },
-    /// The worker broke the protocol of its channel, which is closed now. It should be killed.
+    /// The worker broke the protocol of its channel. Nothing more is read from it; it should be killed.
     Violation {
         /// Which.
         run: RunId,

@@ -38,11 +38,16 @@
       server.on('session', (session) => {
         open.add(session);
         session.once('close', () => open.delete(session));
-        if (draining) session.close();
+        if (draining) endWithItsNextStream(session);
       });
     }
   };
   const sessions = new WeakMap();
+
+  // The end of an HTTP/2 session is told (GOAWAY) together with the last stream that will be answered, and what comes
+  // after that one is refused: Node has no word for "no more, please" alone. So it is told when a request has just come,
+  // while its client waits for the answer and has sent no other, if it is one that sends one at a time.
+  const endWithItsNextStream = (session) => session.prependOnceListener('stream', () => session.close());
 
   net.Server.prototype.listen = function (...args) {
     try {
@@ -71,7 +76,7 @@
     }
     // Not http.Server's own close, which closes idle connections at once.
     Reflect.apply(close, server, [closed]);
-    for (const session of sessions.get(server) ?? []) session.close();
+    for (const session of sessions.get(server) ?? []) endWithItsNextStream(session);
   };
 
   const leave = () => {
@@ -98,6 +103,7 @@
         for (const server of open) {
           try {
             server.closeIdleConnections?.();
+            for (const session of sessions.get(server) ?? []) session.close();
           } catch {}
         }
       }

@@ -35,6 +35,10 @@ impl Primary {
     }
 
     pub(super) fn add_app(&mut self, id: AppId, config: AppConfig) {
+        if let Some(app) = self.apps.get_mut(&id) {
+            (app.policy, app.inherited) = (config.policy, config.inherited);
+            return;
+        }
         let app = App {
             policy: config.policy,
             inherited: config.inherited,
@@ -46,7 +50,7 @@ impl Primary {
             stats: Stats::default(),
             dirty: true,
         };
-        self.apps.entry(id).or_insert(app);
+        self.apps.insert(id, app);
     }
 
     fn add_worker(&mut self, config: WorkerConfig) {

@@ -184,21 +184,23 @@ impl Primary {
     /// Closes everything of a group; its address is free.
     pub(super) fn close_group(&mut self, id: AppId, number: u32) {
         let Some(group) = self.apps.get_mut(&id).and_then(|app| app.groups.remove(&number)) else { return };
+        // Forgotten before they are closed: whoever finds the port free finds nothing of them.
         match group.sharing {
             Sharing::Slots(slots) => {
                 for (slot, socket) in slots.sockets {
+                    self.store.remove(&slot_name(id, number, slot));
                     let _ = net::shutdown(&socket.socket);
                     self.watched.remove(&(id, number, slot));
                     self.reactor.remove(&socket.socket, socket.token);
-                    self.store.remove(&slot_name(id, number, slot));
                 }
                 if let Some(front) = slots.front {
+                    self.store.remove(&shared_name(id, number));
                     let _ = net::shutdown(&front.socket);
                     self.reactor.remove(&front.socket, front.token);
-                    self.store.remove(&shared_name(id, number));
                 }
             }
             Sharing::Shared(single) | Sharing::RoundRobin(single) => {
+                self.store.remove(&shared_name(id, number));
                 // The app's own sockets stay open for whoever else uses them.
                 if !matches!(group.bind, Bind::Inherited { .. }) {
                     let _ = net::shutdown(&single.socket);
@@ -207,7 +209,6 @@ impl Primary {
                     tracing::warn!(%error, "cannot remove the file of a socket");
                 }
                 self.reactor.remove(&single.socket, single.token);
-                self.store.remove(&shared_name(id, number));
             }
         }
         for run in self.apps.get(&id).into_iter().flat_map(|app| app.workers.iter()) {
