@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::tools::Tools;
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A variable by which everything that was started in an arena is found.
 const MARK: &str = "BENCH_ARENA";
@@ -109,11 +109,13 @@ impl<'t> Arena<'t> {
 
     /// Waits until all workers of a team are online.
     pub(crate) fn wait_online(&self, team: &Team) -> Result<()> {
+        let mut last = Ok(Vec::new());
         let online = wait::until(PATIENCE, || {
-            let workers = self.workers(team.name).ok()?;
-            (workers.len() == team.instances).then_some(())
+            last = self.workers(team.name);
+            last.as_ref().is_ok_and(|workers| workers.len() == team.instances).then_some(())
         });
-        ensure!(online.is_some(), "{:?}: {} workers are not online in time", self.contender, team.instances);
+        let (wanted, last) = (team.instances, last?.len());
+        ensure!(online.is_some(), "{:?}: {last} of {wanted} workers online in {PATIENCE:?}", self.contender);
         Ok(())
     }
 
@@ -125,8 +127,9 @@ impl<'t> Arena<'t> {
         let output = self.run(words)?;
         let text = String::from_utf8_lossy(&output.stdout);
         // PM2 may greet before its JSON.
-        let json = text.lines().find(|line| line.starts_with('[')).unwrap_or(&text);
-        Ok(serde_json::from_str(json)?)
+        let json = text.lines().find(|line| line.starts_with('[') && !line.starts_with("[PM2]")).unwrap_or(&text);
+        let start = json.as_ptr().addr() - text.as_ptr().addr();
+        Ok(serde_json::from_str(text[start..].trim_end()).with_context(|| text.clone().into_owned())?)
     }
 
     /// Pids of the workers that are online.
