@@ -219,7 +219,7 @@ impl World {
         let spec = app.target_spec().cloned();
         self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());
         if let Some(spec) = spec {
-            app.sockets = Sockets::restore(app.id, &spec, held);
+            app.sockets = Sockets::restore(app.id, &record.sockets, &spec, held);
             self.restore_cluster(&mut app, &spec, held);
         }
         let mut seen = BTreeMap::new();
@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn a_record_of_the_version_before_without_the_newer_fields_is_read() {
         let mut less = record(AppId(1));
-        for field in ["deaths", "next_worker", "listens", "held"] {
+        for field in ["deaths", "next_worker", "listens", "sockets", "held"] {
             less.as_object_mut().unwrap().remove(field);
         }
         let held = held(&[("app/1", less.to_string().into_bytes())]);

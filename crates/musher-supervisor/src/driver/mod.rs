@@ -269,19 +269,20 @@ impl World {
         }
     }
 
+    /// Forgets the specs of generations that are not in use, and closes the sockets that only those wanted.
     fn drop_unused_specs(&self, app: &mut ManagedApp) {
-        if app.specs.len() < 2 {
-            return;
-        }
-        let used = app.machine.generations_in_use();
         let id = app.id;
-        app.specs.retain(|generation, _| {
-            let keep = used.contains(generation);
-            if !keep {
-                self.link.remove(&names::spec(id, *generation));
-            }
-            keep
-        });
+        if app.specs.len() > 1 {
+            let used = app.machine.generations_in_use();
+            app.specs.retain(|generation, _| {
+                let keep = used.contains(generation);
+                if !keep {
+                    self.link.remove(&names::spec(id, *generation));
+                }
+                keep
+            });
+        }
+        app.sockets.keep(id, app.specs.values().map(|spec| &**spec), &self.link);
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use musher_api::{Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
+use musher_core::spec::ListenAddress;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -17,6 +18,8 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const REMEMBERED_OPERATIONS: usize = 64;
 /// How many requests are recognised when they come again.
 pub(super) const REMEMBERED_REQUESTS: usize = 128;
+/// How many steps the answers to all of them have together.
+pub(super) const REMEMBERED_ANSWERS: usize = 2048;
 
 /// What belongs to no app: counters, operations, requests.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -63,6 +66,9 @@ pub(super) struct AppRecord {
     /// Whether a Node program proved ready by listening before, so that it has to again.
     #[serde(default)]
     pub(super) listens: bool,
+    /// Where the sockets listen that the driver opened, by their numbers.
+    #[serde(default)]
+    pub(super) sockets: BTreeMap<usize, ListenAddress>,
     /// The newest generation.
     pub(super) newest: Generation,
     /// Operations that have ended and whose end was not told yet.

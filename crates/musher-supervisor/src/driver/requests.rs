@@ -16,7 +16,7 @@ use crate::logs::LogPaths;
 
 use super::app::ManagedApp;
 use super::plan::{self, Present};
-use super::records::{AnsweredRequest, REMEMBERED_REQUESTS, names};
+use super::records::{AnsweredRequest, REMEMBERED_ANSWERS, REMEMBERED_REQUESTS, names};
 use super::{Driver, wall_clock_ms};
 
 /// The word for every app.
@@ -91,9 +91,14 @@ impl Driver {
     pub(super) fn remember(&mut self, request_id: &str, plan: Vec<PlanStep>, operations: Vec<OperationRef>) {
         let requests = &mut self.world.record.requests;
         requests.push_back(AnsweredRequest { request_id: request_id.to_owned(), plan, operations });
-        if requests.len() > REMEMBERED_REQUESTS {
-            requests.pop_front();
-        }
+        // The last one whatever its size, of the others what is not too much to be written again and again.
+        let mut room = REMEMBERED_ANSWERS;
+        let recent = requests.iter().rev().take(REMEMBERED_REQUESTS).take_while(|request| {
+            let size = request.plan.len().max(request.operations.len());
+            room.checked_sub(size).inspect(|left| room = *left).is_some()
+        });
+        let keep = recent.count().max(1);
+        requests.drain(..requests.len() - keep);
         self.world.write_home();
     }
 

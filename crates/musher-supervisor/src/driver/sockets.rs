@@ -6,7 +6,8 @@
 //! of a slot without a worker waits for its successor; the queue of a slot that is scaled away is lost, which is why
 //! `shared` is the default for programs that cannot be handed connections. Unix sockets are always shared, UDP too.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,10 +26,11 @@ use super::records::names;
 /// The slot part of the name of a socket that all slots share.
 const ALL: &str = "all";
 
-/// The sockets of an app, one entry for each of its `listen`, in order.
+/// The sockets of an app, by the number in their names at the keeper. They outlive changes of the spec for as long as a
+/// generation that wants them is in use: a reload that brings other addresses can be taken back.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    entries: Vec<Entry>,
+    entries: BTreeMap<usize, Entry>,
 }
 
 #[derive(Debug)]
@@ -69,64 +71,89 @@ impl Sockets {
         slot: SlotId,
         link: &KeeperLink,
     ) -> Result<Vec<OwnedFd>, SocketError> {
-        self.drop_changed(app, spec, link);
-        for (n, listen) in spec.listen.iter().enumerate() {
+        let mut copies = Vec::new();
+        for (listen, number) in spec.listen.iter().zip(self.numbers(spec)) {
             let failed = |source| SocketError { address: listen.address.clone(), source };
-            match self.entries.get_mut(n) {
-                None => {
+            let number = number.unwrap_or_else(|| (0..).find(|n| !self.entries.contains_key(n)).unwrap_or(usize::MAX));
+            let entry = match self.entries.entry(number) {
+                Place::Vacant(place) => {
                     let entry = Entry::open(listen, spec.effective_balance(), slot).map_err(failed)?;
-                    entry.put(app, n, link);
-                    self.entries.push(entry);
+                    entry.put(app, number, link);
+                    place.insert(entry)
                 }
-                Some(entry) => {
+                Place::Occupied(place) => {
+                    let entry = place.into_mut();
                     if entry.join(listen, slot).map_err(failed)? {
-                        entry.put(app, n, link);
+                        entry.put(app, number, link);
                     }
+                    entry
                 }
-            }
-        }
-        let copies = self.entries.iter().map(|entry| {
-            let failed = |source| SocketError { address: entry.address.clone(), source };
-            entry.socket(slot).map_err(failed)
-        });
-        copies.collect()
-    }
-
-    /// Duplicates of the sockets that are open, in order, of any slot.
-    pub(super) fn copies(&self) -> io::Result<Vec<OwnedFd>> {
-        self.entries.iter().map(|entry| entry.socket(SlotId(0))).collect()
-    }
-
-    /// Takes over what the keeper held.
-    pub(super) fn restore(app: AppId, spec: &AppSpec, held: &mut BTreeMap<String, OwnedFd>) -> Sockets {
-        let mut entries = Vec::new();
-        for (n, listen) in spec.listen.iter().enumerate() {
-            let kind = if let Some(socket) = held.remove(&names::socket(app, n, ALL)) {
-                Kind::Shared(socket)
-            } else {
-                let prefix = names::socket(app, n, "");
-                let of_slots: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
-                let mut sockets = BTreeMap::new();
-                for name in of_slots {
-                    let slot = name.strip_prefix(&prefix).and_then(|slot| slot.parse().ok().map(SlotId));
-                    if let (Some(slot), Some(socket)) = (slot, held.remove(&name)) {
-                        sockets.insert(slot, socket);
-                    }
-                }
-                if sockets.is_empty() {
-                    break;
-                }
-                // The order of the group is not known any more, so nothing is steered until it is opened anew.
-                Kind::Group { members: Members::from_order(Vec::new()), sockets }
             };
-            entries.push(Entry { address: listen.address.clone(), kind });
+            copies.push(entry.socket(slot).map_err(failed)?);
+        }
+        Ok(copies)
+    }
+
+    /// Duplicates of the sockets of this spec that are open, in order, of any slot.
+    pub(super) fn copies(&self, spec: &AppSpec) -> io::Result<Vec<OwnedFd>> {
+        let open = self.numbers(spec).into_iter().map_while(|number| self.entries.get(&number?));
+        open.map(|entry| entry.socket(SlotId(0))).collect()
+    }
+
+    /// For each `listen` of a spec, the number of the entry that is open for it. Two of the same address (of port 0,
+    /// say) are two.
+    fn numbers(&self, spec: &AppSpec) -> Vec<Option<usize>> {
+        let mut taken = BTreeSet::new();
+        let find = |listen: &Listen| {
+            let mut same = self.entries.iter().filter(|(_, entry)| entry.address == listen.address);
+            let (number, _) = same.find(|(number, _)| !taken.contains(*number))?;
+            taken.insert(*number);
+            Some(*number)
+        };
+        spec.listen.iter().map(find).collect()
+    }
+
+    /// What each number stands for, for the app's record.
+    pub(super) fn addresses(&self) -> BTreeMap<usize, ListenAddress> {
+        self.entries.iter().map(|(number, entry)| (*number, entry.address.clone())).collect()
+    }
+
+    /// Takes over what the keeper held. A number that the record does not know was opened just before a kill, in the
+    /// order of the spec.
+    pub(super) fn restore(
+        app: AppId,
+        recorded: &BTreeMap<usize, ListenAddress>,
+        spec: &AppSpec,
+        held: &mut BTreeMap<String, OwnedFd>,
+    ) -> Sockets {
+        let mut entries = BTreeMap::new();
+        let prefix = format!("socket/{app}/");
+        let names: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+        for name in names {
+            let Some((number, slot)) = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else {
+                continue;
+            };
+            let Ok(number) = number.parse() else { continue };
+            let listed = || spec.listen.get::<usize>(number).map(|listen: &Listen| &listen.address);
+            let Some(address) = recorded.get(&number).or_else(listed).cloned() else { continue };
+            let Some(socket) = held.remove(&name) else { continue };
+            let Ok(slot) = slot.parse().map(SlotId) else {
+                entries.insert(number, Entry { address, kind: Kind::Shared(socket) });
+                continue;
+            };
+            // The order of the group is not known any more, so nothing is steered until it is opened anew.
+            let group = || Kind::Group { members: Members::from_order(Vec::new()), sockets: BTreeMap::new() };
+            let entry = entries.entry(number).or_insert_with(|| Entry { address, kind: group() });
+            if let Kind::Group { sockets, .. } = &mut entry.kind {
+                sockets.insert(slot, socket);
+            }
         }
         Sockets { entries }
     }
 
     /// Gives new connections to these slots only.
     pub(super) fn steer(&self, serving: &[SlotId]) {
-        for entry in &self.entries {
+        for entry in self.entries.values() {
             let Kind::Group { members, sockets } = &entry.kind else { continue };
             let Some(any) = sockets.values().next() else { continue };
             let indices: Vec<u32> =
@@ -139,12 +166,12 @@ impl Sockets {
 
     /// A slot is no longer part of the app.
     pub(super) fn retire(&mut self, slot: SlotId, app: AppId, link: &KeeperLink) {
-        for (n, entry) in self.entries.iter_mut().enumerate() {
+        for (n, entry) in &mut self.entries {
             if let Kind::Group { members, sockets } = &mut entry.kind
                 && sockets.remove(&slot).is_some()
             {
                 members.leave(slot);
-                link.remove(&names::socket(app, n, &slot.to_string()));
+                link.remove(&names::socket(app, *n, &slot.to_string()));
             }
         }
     }
@@ -156,15 +183,24 @@ impl Sockets {
 
     /// Closes everything: the ports are free afterwards.
     pub(super) fn close(&mut self, app: AppId, link: &KeeperLink) {
-        for (n, entry) in self.entries.drain(..).enumerate() {
-            entry.close(app, n, link);
+        for (number, entry) in std::mem::take(&mut self.entries) {
+            entry.close(app, number, link);
+        }
+    }
+
+    /// Closes what none of these specs wants.
+    pub(super) fn keep<'a>(&mut self, app: AppId, specs: impl Iterator<Item = &'a AppSpec>, link: &KeeperLink) {
+        let wanted: BTreeSet<&ListenAddress> =
+            specs.flat_map(|spec| &spec.listen).map(|listen| &listen.address).collect();
+        for (number, entry) in self.entries.extract_if(.., |_, entry| !wanted.contains(&entry.address)) {
+            entry.close(app, number, link);
         }
     }
 
     /// Address and owning slot of each socket, with the length of its queue where that is known.
     pub(super) fn list(&self) -> Vec<(String, Option<SlotId>, Option<u32>)> {
         let mut list = Vec::new();
-        for entry in &self.entries {
+        for entry in self.entries.values() {
             let queue = |socket: &OwnedFd| match entry.address {
                 ListenAddress::Tcp(_) => tcp::listen_state(socket).ok().map(|state| state.queued),
                 ListenAddress::Udp(_) | ListenAddress::Unix(_) => None,
@@ -177,16 +213,6 @@ impl Sockets {
             }
         }
         list
-    }
-
-    /// A reload may bring other addresses: what is no longer wanted is closed, from the first difference on, since
-    /// workers know their sockets by position.
-    fn drop_changed(&mut self, app: AppId, spec: &AppSpec, link: &KeeperLink) {
-        let same = self.entries.iter().zip(&spec.listen).take_while(|(entry, listen)| entry.address == listen.address);
-        let keep = same.count();
-        for (n, entry) in self.entries.drain(keep..).enumerate() {
-            entry.close(app, keep + n, link);
-        }
     }
 }
 

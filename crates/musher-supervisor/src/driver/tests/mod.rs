@@ -173,3 +173,53 @@ async fn the_record_of_a_large_app_is_not_written_once_for_each_slot() {
     let puts = rig.puts_of_apps.load(Ordering::Relaxed);
     assert!(puts < 20, "{puts} times");
 }
+
+#[tokio::test]
+async fn sockets_of_an_aborted_reload_go_and_those_before_it_stay_over_a_kill() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let listen = |port: u16| {
+        let address = ListenAddress::Tcp(([127, 0, 0, 1], port).into());
+        Listen { address, name: None, backlog: 8 }
+    };
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (old, new) = (free(), free());
+    let mut spec = missing("web");
+    spec.listen = vec![listen(old)];
+    one.start(&spec);
+    let id = one.app("web");
+    // The sockets of a generation that is only just tried.
+    spec.listen = vec![listen(new)];
+    let app = one.driver.apps.get_mut(&id).unwrap();
+    app.specs.insert(musher_core::Generation(2), std::sync::Arc::new(spec.clone()));
+    app.sockets.open(id, &spec, musher_core::SlotId(0), &one.driver.world.link).unwrap();
+    assert_eq!(app.sockets.addresses().len(), 2);
+    let app = &one.driver.apps[&id];
+    one.driver.world.write_app(app);
+    rig.kill(one);
+
+    let two = rig.boot();
+    let addresses: Vec<_> = two.driver.apps[&id].sockets.addresses().into_values().collect();
+    assert_eq!(addresses, [listen(old).address], "the new one is not wanted by anything");
+    assert_eq!(two.names("socket/").len(), 1);
+}
+
+#[tokio::test]
+async fn two_sockets_of_port_zero_are_two_and_the_same_again() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    let address = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+    spec.listen = vec![Listen { address, name: None, backlog: 8 }; 2];
+    one.start(&spec);
+    let id = one.app("web");
+    let names = one.names("socket/");
+    assert_eq!(names.len(), 2);
+    let (link, app) = (&one.driver.world.link, one.driver.apps.get_mut(&id).unwrap());
+    let of = |socket: &OwnedFd| musher_process::net::local_address(socket).unwrap();
+    let first: Vec<_> = app.sockets.open(id, &spec, musher_core::SlotId(0), link).unwrap().iter().map(of).collect();
+    let again: Vec<_> = app.sockets.open(id, &spec, musher_core::SlotId(0), link).unwrap().iter().map(of).collect();
+    assert_ne!(first[0], first[1]);
+    assert_eq!(first, again);
+    assert_eq!(one.names("socket/"), names);
+}
