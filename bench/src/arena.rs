@@ -129,7 +129,7 @@ impl<'t> Arena<'t> {
         // PM2 may greet before its JSON.
         let json = text.lines().find(|line| line.starts_with('[') && !line.starts_with("[PM2]")).unwrap_or(&text);
         let start = json.as_ptr().addr() - text.as_ptr().addr();
-        Ok(serde_json::from_str(text[start..].trim_end()).with_context(|| text.clone().into_owned())?)
+        serde_json::from_str(text[start..].trim_end()).with_context(|| text.clone().into_owned())
     }
 
     /// Pids of the workers that are online.
