@@ -106,10 +106,11 @@ fn status_of_stranger(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     Ok(Some(kept.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status)))
 }
 
-/// A child that has ended.
+/// A child that has ended and is a zombie until [`Ended::reap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reaped {
-    /// Its number, which may have a new owner from now on.
+#[must_use]
+pub struct Ended {
+    /// Its number, which is its own until it is reaped.
     pub pid: Pid,
     /// How it ended.
     pub status: ExitStatus,
@@ -117,12 +118,24 @@ pub struct Reaped {
     pub peak_memory_bytes: u64,
 }
 
-/// Reaps any child that has ended; `None` when none has. Only for a process that reaps all its children this way.
-pub fn reap_any() -> io::Result<Option<Reaped>> {
-    let Some((pid, status, peak_kib)) = sys::wait::wait_any()? else { return Ok(None) };
-    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
-    let peak_memory_bytes = u64::try_from(peak_kib).unwrap_or(0) << 10;
-    Ok(Some(Reaped { pid, status: ExitStatus::from_wait_status(status), peak_memory_bytes }))
+impl Ended {
+    /// Any child that has ended; `None` when none has. The same one is given until it is reaped: if we die before, its
+    /// next parent learns how it ended. Only for a process that reaps all its children this way.
+    pub fn any() -> io::Result<Option<Ended>> {
+        let Some(found) = sys::wait::peek_any()? else { return Ok(None) };
+        let pid = Pid::from_raw(found.pid).ok_or(io::ErrorKind::InvalidData)?;
+        let status = match found.code {
+            libc::CLD_EXITED => ExitStatus::Code(found.status & 0xff),
+            code => ExitStatus::Signal { signal: found.status, core_dumped: code == libc::CLD_DUMPED },
+        };
+        let peak_memory_bytes = u64::try_from(found.peak_kib).unwrap_or(0) << 10;
+        Ok(Some(Ended { pid, status, peak_memory_bytes }))
+    }
+
+    /// Takes it away: its number may have a new owner then.
+    pub fn reap(self) -> io::Result<()> {
+        sys::wait::reap(self.pid.as_raw())
+    }
 }
 
 /// The last field of /proc/PID/stat of a process that ended and was not reaped. Only root or the same user may
@@ -278,6 +291,8 @@ const REAL_TIME: [&str; 31] = [
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -288,6 +303,45 @@ mod tests {
         assert_eq!(killed.to_string(), "signal 9 (SIGKILL)");
         let crashed = ExitStatus::Signal { signal: 11, core_dumped: true };
         assert_eq!(crashed.to_string(), "signal 11 (SIGSEGV), core dumped");
+    }
+
+    #[test]
+    fn a_child_that_has_ended_is_there_until_it_is_reaped() {
+        // Only under a runner that gives every test a process: this one takes any child.
+        let all_alone = std::env::var_os("NEXTEST").is_some();
+        if !all_alone {
+            return;
+        }
+        assert_eq!(Ended::any().unwrap(), None);
+        let spawn = |script: &str| {
+            let spawn = crate::Spawn {
+                program: "/bin/sh".into(),
+                args: ["sh", "-c", script].map(Into::into).to_vec(),
+                env: Vec::new(),
+                cwd: "/".into(),
+                fds: Vec::new(),
+                session: false,
+                limits: Vec::new(),
+                nice: None,
+                credentials: None,
+                listen_pid: false,
+                cgroup: None,
+            };
+            spawn.spawn().unwrap()
+        };
+        for (script, status) in
+            [("exit 3", ExitStatus::Code(3)), ("kill -9 $$", ExitStatus::Signal { signal: 9, core_dumped: false })]
+        {
+            let child = spawn(script);
+            assert!(wait_for_end(child.pidfd.as_fd(), Duration::from_secs(20)).unwrap());
+            let ended = Ended::any().unwrap().unwrap();
+            assert_eq!((ended.pid, ended.status), (child.pid, status));
+            assert!(ended.peak_memory_bytes > 100_000);
+            assert_eq!(Ended::any().unwrap(), Some(ended));
+            ended.reap().unwrap();
+            assert_eq!(Ended::any().unwrap(), None);
+            assert!(ended.reap().is_err());
+        }
     }
 
     #[test]

@@ -259,6 +259,11 @@ impl KeeperLink {
         };
         keep.push(list.as_fd());
         let number = list.as_raw_fd().to_string();
+        // A SIGTERM between the exec and the keeper's first steps would end everything: it waits for the keeper. If the
+        // exec fails, the other threads go on to take signals.
+        let _ = inherit::block_signals(
+            &[Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].map(Signal::as_raw),
+        );
         inherit::exec_self(&["musher", "keeper", "--adopt", &number], &keep)
     }
 

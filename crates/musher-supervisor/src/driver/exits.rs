@@ -10,7 +10,7 @@ use musher_api::Death;
 use musher_core::lifecycle::{ExitOutcome, Input};
 use musher_core::{AppId, RunId};
 use musher_process::ExitStatus;
-use musher_process::exit::{self, Reaped};
+use musher_process::exit::Ended;
 use tokio::sync::mpsc;
 
 use crate::keeper::ExitRecord;
@@ -30,11 +30,16 @@ impl Driver {
     /// Takes the statuses of all children that have ended.
     pub(super) fn reap_children(&mut self) {
         loop {
-            match exit::reap_any() {
-                Ok(Some(Reaped { pid, status, peak_memory_bytes })) => {
-                    if let Some((app, run)) = self.find_pid(pid.as_raw()) {
-                        self.world.samples.note_peak(run, peak_memory_bytes);
-                        self.run_ended(app, run, status);
+            match Ended::any() {
+                Ok(Some(ended)) => {
+                    if let Some((app, run)) = self.find_pid(ended.pid.as_raw()) {
+                        self.world.samples.note_peak(run, ended.peak_memory_bytes);
+                        self.run_ended(app, run, ended.status);
+                    }
+                    // Only now: if this process had been killed before, the keeper would know how the run ended.
+                    if let Err(error) = ended.reap() {
+                        tracing::error!(%error, pid = %ended.pid, "a child cannot be reaped");
+                        return;
                     }
                 }
                 Ok(None) => return,
@@ -162,7 +167,10 @@ fn death(run: RunId, record: &RunRecord, status: ExitStatus) -> Death {
         run: run.0,
         slot: record.slot.0,
         pid: record.pid.and_then(|pid| u32::try_from(pid).ok()),
-        status: status.to_string(),
+        status: match &record.violation {
+            Some(violation) => format!("{status}: killed by musher, because it {violation}"),
+            None => status.to_string(),
+        },
         code,
         signal,
         asked: record.asked,
