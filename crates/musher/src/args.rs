@@ -11,7 +11,7 @@ use crate::exit_codes;
 /// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
 /// losing a request.
 #[derive(Debug, Parser)]
-#[command(name = "musher", version, after_help = START_HERE, after_long_help = long_help(), max_term_width = 100)]
+#[command(name = "musher", version, after_help = START_HERE, after_long_help = long_help(), max_term_width = 80)]
 #[command(subcommand_required = true, arg_required_else_help = true, infer_subcommands = false)]
 pub(crate) struct Cli {
     /// Directory of the daemon's socket and logs [default: $MUSHER_HOME, else ~/.musher].

@@ -235,6 +235,7 @@ impl World {
                     started_ms: wall_clock_ms(),
                     was_ready: false,
                     asked: false,
+                    violation: None,
                 };
                 (id, known.unwrap_or_else(unknown))
             })

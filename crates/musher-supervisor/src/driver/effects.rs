@@ -95,6 +95,9 @@ impl World {
             let port_taken = death.as_ref().is_some_and(|death| death.stderr.iter().any(|line| says_port_taken(line)));
             match error {
                 OpError::ReloadAborted { .. } if own_port && port_taken => (explained.with_hint(OWN_PORT), death),
+                OpError::ReloadAborted { .. } if app.machine.ready_slots() == 0 => {
+                    (explained.with_hint("no worker was running before either; mend the program and start it"), death)
+                }
                 _ => (explained, death),
             }
         });

@@ -11,6 +11,7 @@
 //! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sockets of the spec's `listen` (sd_listen_fds(3)), from descriptor 3 |
 //! | `PORT` | port of the first TCP entry of `listen`, unless the user declared it |
 //! | `NODE_CHANNEL_FD`, `NODE_UNIQUE_ID`, ... | Node's channel and cluster |
+//! | `NODE_OPTIONS` | `--require` of the preload, before the user's own; not with `MUSHER_PRELOAD=off` in the spec's `env` |
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,6 +25,8 @@ use rustix::process::{Resource, Rlimit};
 
 /// The first descriptor of socket activation.
 const FIRST_SOCKET: i32 = 3;
+/// Where a daemon of root puts what workers of every user have to read.
+const PUBLIC: &str = "/run/musher";
 
 /// Everything about one run that is not in the spec.
 pub(super) struct Launch<'a> {
@@ -159,9 +162,9 @@ fn node_options(own: Option<&str>, preload: &Path) -> String {
 /// root writes.
 pub(super) fn preload_place(home: &Path) -> (PathBuf, bool) {
     let name = format!("preload-{}.cjs", env!("CARGO_PKG_VERSION"));
-    let shared = Path::new("/run/musher");
-    if rustix::process::geteuid().is_root() && make_public_directory(shared).is_ok() {
-        return (shared.join(name), true);
+    let public = Path::new(PUBLIC);
+    if rustix::process::geteuid().is_root() && make_public_directory(public).is_ok() {
+        return (public.join(name), true);
     }
     (home.join(name), false)
 }
@@ -187,6 +190,9 @@ pub(super) fn write_preload(path: &Path, text: &str) -> std::io::Result<()> {
         return Ok(());
     }
     use std::os::unix::fs::PermissionsExt;
+    if let Some(directory) = path.parent().filter(|directory| *directory == Path::new(PUBLIC)) {
+        make_public_directory(directory)?;
+    }
     // Two daemons of root may write it at once.
     let new = path.with_extension(format!("{}.new", std::process::id()));
     std::fs::write(&new, text)?;

@@ -45,8 +45,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use musher_api::EventKind;
-use musher_cluster::{Cluster, ClusterEvent};
+use musher_cluster::{Cluster, ClusterEvent, PRELOAD};
 use musher_core::lifecycle::Input;
+use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{AppId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
@@ -135,6 +136,19 @@ struct Preload {
     path: PathBuf,
     /// Whether workers of every user can read it.
     for_all_users: bool,
+}
+
+impl Preload {
+    /// Whether the workers of this spec get it. It is looked at before each use: Node refuses to start without it, and
+    /// somebody may have tidied up.
+    fn suits(&self, spec: &AppSpec) -> bool {
+        let switched_off = spec.env.get("MUSHER_PRELOAD").is_some_and(|value| value == "off");
+        let readable = self.for_all_users || spec.user.is_none();
+        spec.exec.runtime == Runtime::NodeCluster
+            && readable
+            && !switched_off
+            && launch::write_preload(&self.path, PRELOAD).is_ok()
+    }
 }
 
 /// A small generator of chance (splitmix64) for jitter: seeded once, good enough to keep restarts apart.

@@ -11,7 +11,7 @@ pub(super) struct Present<'a> {
     pub(super) instances: u32,
     /// Whether it is wanted to run.
     pub(super) wanted: bool,
-    /// Whether a slot was given up or has ended.
+    /// Whether a slot is not online: still starting, waiting for a restart, given up, ended.
     pub(super) down: bool,
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_was_given_up_is_started_anew() {
+    fn what_is_not_online_is_started_or_waited_for() {
         let old = spec();
         let present = Present { spec: &old, instances: 1, wanted: true, down: true };
         assert_eq!(step(Some(present), &spec(), false).action, PlanAction::Start);

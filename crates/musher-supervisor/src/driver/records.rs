@@ -98,6 +98,9 @@ pub(super) struct RunRecord {
     /// Whether musher told it to end.
     #[serde(default)]
     pub(super) asked: bool,
+    /// How it broke the rules of its channel, for which it was killed.
+    #[serde(default)]
+    pub(super) violation: Option<String>,
 }
 
 /// Why a record cannot be used.

@@ -7,7 +7,7 @@ use musher_api::{
     Action, ActionRequest, ActionResponse, ApiError, ErrorCode, EventKind, OperationKind, OperationRef, PlanAction,
     PlanStep, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
 };
-use musher_core::lifecycle::{App, Command, Input, Policy, SlotState, Target, Vacancy};
+use musher_core::lifecycle::{App, Command, Input, Policy, Target};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, SlotId};
 
@@ -214,13 +214,12 @@ impl Driver {
     fn plan(&self, spec: &AppSpec, force: bool) -> PlanStep {
         let app = self.apps.values().find(|app| app.name == spec.name);
         let present = app.and_then(|app| {
-            let down =
-                |state: &SlotState| matches!(state, SlotState::Vacant(Vacancy::GaveUp { .. } | Vacancy::Ended { .. }));
+            let instances = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
             Some(Present {
                 spec: app.target_spec()?,
-                instances: u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX),
+                instances,
                 wanted: app.machine.is_wanted(),
-                down: app.machine.slots().iter().any(|slot| down(&slot.state)),
+                down: app.machine.ready_slots() < instances,
             })
         });
         plan::step(present, spec, force)
@@ -257,7 +256,10 @@ impl Driver {
                 return vec![(OperationKind::Start, Command::Start { target: None })];
             }
             PlanAction::Start => {
-                let command = Command::Start { target: self.next_generation(id, Some(spec)) };
+                // One that is wanted already has this spec: what is starting is waited for, what is down is started.
+                let wanted = self.apps.get(&id).is_some_and(|app| app.machine.is_wanted());
+                let target = if wanted { None } else { self.next_generation(id, Some(spec)) };
+                let command = Command::Start { target };
                 // A stopped app takes its new number of slots before it starts.
                 return scale.into_iter().chain([(OperationKind::Start, command)]).collect();
             }

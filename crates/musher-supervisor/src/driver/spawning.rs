@@ -78,7 +78,7 @@ impl World {
         app.next_worker += 1;
         let marker = launch::marker(run, &self.record.home_id);
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.create(&run.to_string()).ok());
-        let preload = self.preload.as_ref().filter(|preload| preload.for_all_users || spec.user.is_none());
+        let preload = self.preload.as_ref().filter(|preload| preload.suits(spec));
         let cluster_sockets = spec.exec.runtime == Runtime::NodeCluster;
         let launch = Launch {
             spec,
@@ -118,6 +118,7 @@ impl World {
             started_ms: wall_clock_ms(),
             was_ready: false,
             asked: false,
+            violation: None,
         };
         let has_channel = spec.exec.runtime != Runtime::Plain;
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);

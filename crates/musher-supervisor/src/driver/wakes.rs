@@ -130,8 +130,11 @@ impl Driver {
             }
             ClusterEvent::Violation { run, reason } => {
                 tracing::warn!(%run, reason, "a worker broke the rules of its channel and is killed");
-                self.publish_of_run(run, EventKind::Violation, reason);
-                if let Some(app) = self.find_run(run).and_then(|app| self.apps.get(&app)) {
+                self.publish_of_run(run, EventKind::Violation, reason.clone());
+                if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app)) {
+                    if let Some(managed) = app.runs.get_mut(&run) {
+                        managed.record.violation = Some(reason);
+                    }
                     self.world.with_tree(app, run, |tree| tree.kill_all(std::time::Duration::ZERO).map(|_| ()));
                 }
             }

@@ -37,7 +37,7 @@ mod tests {
         for n in 0..1000 {
             tail.push(format!("line {n}\n").as_bytes());
         }
-        let expected: Vec<String> = (980..1000).map(|n| format!("line {n}")).collect();
+        let expected: Vec<String> = (1000 - LINES..1000).map(|n| format!("line {n}")).collect();
         assert_eq!(tail.lines(), expected);
         tail.push(&[b'x'; 100_000]);
         assert_eq!(tail.lines(), ["x".repeat(BYTES)]);

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use musher_api::client::request_id;
-use musher_api::{Action, OperationRef, PlanAction, PlanStep, StartRequest, StartResponse};
-use musher_core::spec::AppSpec;
+use musher_api::{Action, Mode, OperationRef, PlanAction, PlanStep, StartRequest, StartResponse};
+use musher_core::spec::{AppSpec, ReadyWhen};
 
 use super::act;
 use super::operations::{Ended, Online, follow, in_time, tell_failures};
@@ -182,7 +182,8 @@ async fn start(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(), F
     tell_failures(&ended)
 }
 
-/// ` on tcp://...`: where the app listens, if musher knows.
+/// ` on tcp://...`: where the app listens, if musher knows. A Node program that does not listen yet may be one that
+/// never does, and counts as ready when it has lived for a while: that has to be told.
 async fn addresses(client: &musher_api::client::Client, operations: &[OperationRef]) -> String {
     let Some(operation) = operations.first() else { return String::new() };
     // That it is not known is no reason to fail a start that has succeeded.
@@ -190,8 +191,16 @@ async fn addresses(client: &musher_api::client::Client, operations: &[OperationR
     let mut listening: Vec<String> = app.listeners.into_iter().map(|listener| sanitize(&listener.address)).collect();
     listening.sort();
     listening.dedup();
-    if listening.is_empty() { String::new() } else { format!(" on {}", listening.join(", ")) }
+    if !listening.is_empty() {
+        return format!(" on {}", listening.join(", "));
+    }
+    let may_listen = app.mode == Mode::Cluster && app.spec.ready.when == ReadyWhen::Auto && app.running;
+    let lives = app.slots.iter().any(|slot| slot.row.pid.is_some());
+    if may_listen && lives { SILENT.to_owned() } else { String::new() }
 }
+
+/// What is said of a Node program that runs and does not listen.
+const SILENT: &str = ", not listening yet (with `--ready listening` a start waits for that)";
 
 /// What was done about one app; none when it failed.
 fn done(step: &PlanStep, ended: &Ended, online: &str, addresses: &str) -> Option<String> {
