@@ -1,6 +1,7 @@
 """An HTTP server on the socket it was given (sd_listen_fds(3)), or on a port: activated.py [port [delay]]."""
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -37,6 +38,15 @@ def serve(connection):
         connection.sendall(head + body)
 
 
-while True:
-    accepted, _ = listener.accept()
-    threading.Thread(target=serve, args=(accepted,), daemon=True).start()
+stopping = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+# Taking turns with the other workers on one socket: accept may find that a sibling was faster.
+listener.settimeout(0.05)
+while not stopping.is_set():
+    try:
+        accepted, _ = listener.accept()
+    except (TimeoutError, BlockingIOError):
+        continue
+    accepted.settimeout(None)
+    # Not daemons: what was accepted is answered before the program ends.
+    threading.Thread(target=serve, args=(accepted,)).start()
