@@ -129,7 +129,10 @@ impl Driver {
             death.stderr = last_words;
         }
         self.world.tell_due(app);
-        self.world.write_app(app);
+        // Once for all workers of a large team that ended together.
+        if app.stories.is_empty() {
+            self.world.write_app(app);
+        }
         self.remove_if_deleted(id);
     }
 

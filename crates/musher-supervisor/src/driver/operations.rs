@@ -2,30 +2,44 @@
 //! home's record.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use musher_api::{ApiError, Death, ErrorCode, Operation, OperationKind, OperationRef, Progress};
 use musher_core::lifecycle::OpError;
-use musher_core::{AppId, OpId};
+use musher_core::{AppId, OpId, Time};
 use tokio::sync::watch;
 
+use super::now;
 use super::records::REMEMBERED_OPERATIONS;
+
+/// How long the end of an operation is told however many others end.
+const HEARD_OF: Duration = Duration::from_secs(60);
+/// How many operations that are done are remembered at most.
+const MOST_OPERATIONS: usize = 2048;
 
 /// All operations that run, and the last ones that ended.
 #[derive(Debug, Default)]
 pub(super) struct Operations {
-    all: BTreeMap<u64, watch::Sender<Operation>>,
+    all: BTreeMap<u64, Followed>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    state: watch::Sender<Operation>,
+    /// When it ended, if this supervisor saw it.
+    ended: Option<Time>,
 }
 
 impl Operations {
     /// Takes over what an earlier supervisor wrote.
     pub(super) fn restore(saved: Vec<Operation>) -> Operations {
-        let all = saved.into_iter().map(|operation| (operation.id, watch::Sender::new(operation))).collect();
-        Operations { all }
+        let followed = |operation: Operation| Followed { state: watch::Sender::new(operation), ended: None };
+        Operations { all: saved.into_iter().map(|operation| (operation.id, followed(operation))).collect() }
     }
 
     /// For the home's record.
     pub(super) fn save(&self) -> Vec<Operation> {
-        self.all.values().map(|operation| operation.borrow().clone()).collect()
+        self.all.values().map(|operation| operation.state.borrow().clone()).collect()
     }
 
     /// Adds an operation that begins now.
@@ -42,15 +56,15 @@ impl Operations {
             death: None,
             progress: Progress::default(),
         };
-        self.all.insert(id.0, watch::Sender::new(operation));
+        self.all.insert(id.0, Followed { state: watch::Sender::new(operation), ended: None });
         self.forget_old();
         OperationRef { id: id.0, app: name.to_owned() }
     }
 
     /// Ends an operation. A second end of the same is ignored: after a crash ends are said again.
     pub(super) fn finish(&mut self, id: OpId, result: Result<(), (ApiError, Option<Death>)>) -> Option<Operation> {
-        let sender = self.all.get(&id.0)?;
-        let changed = sender.send_if_modified(|operation| {
+        let followed = self.all.get_mut(&id.0)?;
+        let changed = followed.state.send_if_modified(|operation| {
             if operation.done {
                 return false;
             }
@@ -69,13 +83,16 @@ impl Operations {
             }
             true
         });
-        changed.then(|| sender.borrow().clone())
+        changed.then(|| {
+            followed.ended = Some(now());
+            followed.state.borrow().clone()
+        })
     }
 
     /// Says how far an operation is.
     pub(super) fn progress(&mut self, id: OpId, progress: Progress) {
-        let Some(sender) = self.all.get(&id.0) else { return };
-        sender.send_if_modified(|operation| {
+        let Some(followed) = self.all.get(&id.0) else { return };
+        followed.state.send_if_modified(|operation| {
             if operation.done || operation.progress == progress {
                 return false;
             }
@@ -87,25 +104,33 @@ impl Operations {
 
     /// To follow an operation.
     pub(super) fn follow(&self, id: u64) -> Option<watch::Receiver<Operation>> {
-        self.all.get(&id).map(watch::Sender::subscribe)
+        self.all.get(&id).map(|followed| followed.state.subscribe())
     }
 
     /// The newest operation of an app.
     pub(super) fn newest_of(&self, app: AppId) -> Option<Operation> {
-        let newest = self.all.values().rev().find(|operation| operation.borrow().app_id == app.0)?;
-        Some(newest.borrow().clone())
+        let newest = self.all.values().rev().find(|operation| operation.state.borrow().app_id == app.0)?;
+        Some(newest.state.borrow().clone())
     }
 
     /// Operations that have not ended.
     pub(super) fn unfinished(&self) -> Vec<(OpId, AppId)> {
-        let open = self.all.values().map(|operation| operation.borrow()).filter(|operation| !operation.done);
+        let open = self.all.values().map(|operation| operation.state.borrow()).filter(|operation| !operation.done);
         open.map(|operation| (OpId(operation.id), AppId(operation.app_id))).collect()
     }
 
+    /// Those that ended last are kept, and those that ended so lately that their askers may not have heard of it yet.
     fn forget_old(&mut self) {
-        let done: Vec<u64> = self.all.iter().filter(|(_, op)| op.borrow().done).map(|(id, _)| *id).collect();
-        let surplus = done.len().saturating_sub(REMEMBERED_OPERATIONS);
-        for id in &done[..surplus] {
+        let is_done = |followed: &Followed| followed.state.borrow().done;
+        let done: Vec<u64> = self.all.iter().filter(|(_, operation)| is_done(operation)).map(|(id, _)| *id).collect();
+        let now = now();
+        for id in &done[..done.len().saturating_sub(REMEMBERED_OPERATIONS)] {
+            let ended = self.all.get(id).and_then(|operation| operation.ended);
+            if ended.is_none_or(|ended| now.since(ended) >= HEARD_OF) {
+                self.all.remove(id);
+            }
+        }
+        for id in &done[..done.len().saturating_sub(MOST_OPERATIONS)] {
             self.all.remove(id);
         }
     }
@@ -134,5 +159,29 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
             .with_hint(format!("mend it, then `musher start {app}`; `musher logs {app}` shows all it said")),
         OpError::ReloadAborted { death, .. } => ApiError::new(spawn_failed(death), message)
             .with_hint("the old workers were kept and go on serving; mend the program and reload again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use musher_api::OperationKind;
+    use musher_core::{AppId, OpId};
+
+    use super::{MOST_OPERATIONS, Operations};
+
+    #[test]
+    fn the_ends_of_many_operations_can_be_asked_for_and_are_bounded() {
+        let mut operations = Operations::default();
+        let last = MOST_OPERATIONS as u64 + 500;
+        for id in 1..=last {
+            operations.begin(OpId(id), AppId(1), "web", OperationKind::Stop);
+            operations.finish(OpId(id), Ok(()));
+        }
+        assert!(operations.follow(last - 1000).is_some_and(|operation| operation.borrow().ok));
+        assert!(operations.save().len() <= MOST_OPERATIONS + 1);
+        // A later supervisor does not know when they ended.
+        let mut restored = Operations::restore(operations.save());
+        restored.begin(OpId(last + 1), AppId(1), "web", OperationKind::Stop);
+        assert_eq!(restored.save().len(), super::REMEMBERED_OPERATIONS + 1);
     }
 }
