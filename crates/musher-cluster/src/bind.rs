@@ -145,6 +145,16 @@ impl Bind {
     }
 
     /// Whether each slot can have a socket of its own.
+    /// Whether both cannot be bound at a time, or perhaps cannot.
+    pub(crate) fn is_in_the_way(&self, of: &Bind) -> bool {
+        match (self, of) {
+            (Bind::Tcp { port, .. }, Bind::Tcp { port: other, .. }) => port == other,
+            (Bind::Udp { address, .. }, Bind::Udp { address: other, .. }) => address.port() == other.port(),
+            (Bind::Unix { path, .. }, Bind::Unix { path: other, .. }) => path == other,
+            (Bind::Tcp { .. } | Bind::Udp { .. } | Bind::Unix { .. } | Bind::Inherited { .. }, _) => false,
+        }
+    }
+
     pub(crate) fn is_tcp(&self) -> bool {
         matches!(self, Bind::Tcp { .. })
     }

@@ -108,7 +108,7 @@ pub(crate) const MAX_DEATHS: u8 = 3;
 pub(crate) const UNUSED: Duration = Duration::from_secs(60);
 /// How long a group is kept after its last worker closed its server and lives on. A worker that leaves by
 /// `cluster.worker.disconnect()` closes its servers first: this is the time to see that it leaves.
-pub(crate) const CLOSED: Duration = Duration::from_secs(1);
+pub(crate) const CLOSED: Duration = Duration::from_millis(200);
 
 impl SlotSocket {
     pub(crate) fn new(socket: OwnedFd, token: Token, retiring: bool) -> SlotSocket {

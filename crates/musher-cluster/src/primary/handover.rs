@@ -37,7 +37,8 @@ enum Turn {
 }
 
 impl Primary {
-    /// Offers a connection to a worker.
+    /// Offers a connection to a worker. It leaves at once: what was accepted and not sent yet dies with this process.
+    /// Only when answers are waiting for their state to be kept does it have to wait behind them.
     pub(super) fn offer(&mut self, run: RunId, number: u32, connection: Connection) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
         let Some(app) = self.apps.get_mut(&worker.app) else { return };
@@ -45,7 +46,9 @@ impl Primary {
         match worker.offer(self.now, number, &group.key, connection) {
             Ok(()) => {
                 app.stats.handed_over += 1;
-                self.to_flush.insert(run);
+                if app.dirty || self.flush(run) {
+                    self.to_flush.insert(run);
+                }
             }
             Err((connection, error)) => {
                 group.waiting.push_back(connection);

@@ -33,6 +33,7 @@ impl Primary {
             Some(number) => number,
             None => {
                 let bind = Bind::of(&query).map_err(|refusal| (refusal, key.clone()))?;
+                self.end_closed(app, &bind);
                 let address = bind.words();
                 self.open_group(app, key, bind, query).map_err(|refusal| (refusal, address))?
             }
@@ -46,6 +47,18 @@ impl Primary {
             }
             (refusal, address)
         })
+    }
+
+    /// Groups that their last worker has closed, and that are in the way of a new one: their time is over.
+    fn end_closed(&mut self, id: AppId, bind: &Bind) {
+        let groups = self.apps.get(&id).into_iter().flat_map(|app| app.groups.values());
+        let closed = groups.filter(|group| matches!(group.unused, Some((_, Some(_)))) && group.bind.is_in_the_way(bind));
+        let numbers: Vec<u32> = closed.map(|group| group.number).collect();
+        for number in numbers {
+            if !self.is_asked_for(id, number) {
+                self.close_group(id, number);
+            }
+        }
     }
 
     fn open_group(&mut self, id: AppId, key: String, mut bind: Bind, query: Query) -> Result<u32, Refusal> {
