@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 /// What became of a task: nothing to say, or why it failed.
 pub(crate) type Task = Result<(), String>;
 
-/// The repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+/// The repository: where cargo says this is now, for it may have been moved since it was built.
+pub(crate) fn root() -> PathBuf {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
 /// Where cargo builds.
@@ -35,7 +36,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(program: impl Into<OsString>) -> Run {
-        Run { program: program.into(), args: Vec::new(), variables: Vec::new(), directory: root().to_path_buf() }
+        Run { program: program.into(), args: Vec::new(), variables: Vec::new(), directory: root() }
     }
 
     /// The cargo that runs this.

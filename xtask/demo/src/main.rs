@@ -69,7 +69,7 @@ fn table(rows: &[Shown]) -> usize {
             row.what
         );
     }
-    println!("\n   held: in the hands of the very process that was killed; nobody can answer those.");
+    println!("\n   held: accepted by the very process that was killed; nobody else can answer those.");
     let lost = rows.iter().map(|row| row.lost).sum();
     match lost {
         0 => println!("   Lost: nothing.\n"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ impl Team {
     }
 
     fn start_node(&self, workers: usize) -> anyhow::Result<()> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/team/team.toml").canonicalize()?;
-        let file = file.to_str().context("the path of the repository is not UTF-8")?;
+        // `cargo xtask` calls this in the repository.
+        let file = "examples/team/team.toml";
         let python = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .any(|directory| directory.join("python3").is_file());
         let words: &[&str] = if python { &["start", file] } else { &["start", file, "--only", "web"] };
@@ -90,10 +90,7 @@ impl Team {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.executable);
         command.args(words).stdin(Stdio::null());
-        command
-            .env("MUSHER_HOME", self.home())
-            .env("PORT", self.port.to_string())
-            .env("JOURNAL", self.path.join("journal"));
+        command.env("MUSHER_HOME", self.home()).env("PORT", self.port.to_string()).env("JOURNAL", self.journal());
         command
     }
 
@@ -173,8 +170,19 @@ impl Team {
 
     /// Whether the worker `pid` accepted the connection from the client's port.
     pub(crate) fn accepted(&self, pid: u32, port: u16) -> bool {
-        let journal = std::fs::read_to_string(self.path.join("journal").join(pid.to_string())).unwrap_or_default();
+        let journal = std::fs::read_to_string(self.journal().join(pid.to_string())).unwrap_or_default();
         journal.lines().any(|line| line == port.to_string())
+    }
+
+    /// Whether any worker did.
+    pub(crate) fn accepted_by_any(&self, port: u16) -> bool {
+        let journals = std::fs::read_dir(self.journal()).into_iter().flatten().flatten();
+        let mut pids = journals.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.any(|pid| self.accepted(pid, port))
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.path.join("journal")
     }
 
     /// Ends the team and its daemon.
