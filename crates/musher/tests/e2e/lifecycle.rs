@@ -326,7 +326,10 @@ fn a_slot_that_dies_again_and_again_gives_up_and_starts_anew_when_asked() {
     home.ok(["start", "team.toml"]);
     home.wait_online("flappy", 1);
     std::fs::remove_file(home.app_directory().join("flag")).unwrap();
-    proc_fs::kill9(home.pids("flappy")[0]).unwrap();
+    // It may have missed the flag by itself.
+    for pid in home.pids("flappy") {
+        let _ = proc_fs::kill9(pid);
+    }
     wait_until("the slot gives up", || home.slots("flappy")[0].status == "gave_up");
     assert_eq!(home.slots("flappy")[0].restarts, 3);
     assert_eq!(home.slots("flappy")[0].pid, None);

@@ -16,6 +16,7 @@ mod bad_input;
 mod balance;
 mod crash;
 mod disk;
+mod flapping;
 mod lifecycle;
 mod logs;
 mod node;
