@@ -131,7 +131,8 @@ impl Driver {
         held.retain(|name, _| {
             let Some(app) = app_of(name) else { return true };
             let known = self.apps.get(&app).is_some_and(|app| app.target_spec().is_some());
-            let stays = !known && recorded.contains(&app) || run_of(name).is_some_and(|run| living.contains(&run));
+            let stays = !known && recorded.contains(&app)
+                || run_of(name).is_some_and(|run| living.contains(&run) || self.find_run(run).is_some());
             if !stays {
                 self.world.link.remove(name);
             }
