@@ -71,7 +71,7 @@ fn the_last_words_of_a_process_are_told_right_after_its_death() {
     }
     write!(worker.err, "Error: no semicolon").unwrap();
     drop(worker.err);
-    let mut expected: Vec<String> = (81..100).map(|n| format!("line {n}")).collect();
+    let mut expected: Vec<String> = (61..100).map(|n| format!("line {n}")).collect();
     expected.push("Error: no semicolon".into());
     assert_eq!(wait(logs.handle.tail(worker.run)), expected);
     assert_eq!(wait(logs.handle.detach(worker.run)).stderr_tail, expected);
