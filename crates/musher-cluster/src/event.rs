@@ -64,6 +64,13 @@ pub enum ClusterEvent {
         /// The error number of Linux: 98 is EADDRINUSE, 13 EACCES.
         errno: i32,
     },
+    /// An address is closed and its port free: its last worker closed it and lives on.
+    Freed {
+        /// Whose.
+        app: AppId,
+        /// Which, as `Listening` told it.
+        address: String,
+    },
     /// All listeners of the app are closed and their ports free.
     Closed {
         /// Which.
@@ -82,7 +89,7 @@ impl ClusterEvent {
             | ClusterEvent::Drained { run }
             | ClusterEvent::Violation { run, .. }
             | ClusterEvent::BindFailed { run, .. } => Some(*run),
-            ClusterEvent::Closed { .. } => None,
+            ClusterEvent::Freed { .. } | ClusterEvent::Closed { .. } => None,
         }
     }
 }

@@ -159,7 +159,10 @@ impl Primary {
         let Some(asked) = found else {
             // A server that the runtime opened without us.
             let port = identity.port.unwrap_or(0);
-            let address = format!("{}:{port}", identity.address.as_deref().unwrap_or("*"));
+            let address = match identity.address.as_deref().unwrap_or("*") {
+                v6 if v6.contains(':') => format!("[{v6}]:{port}"),
+                other => format!("{other}:{port}"),
+            };
             self.outbox.push(ClusterEvent::Listening { run, address });
             return;
         };
@@ -207,7 +210,7 @@ fn handle_type(socket: &Arc<std::os::fd::OwnedFd>) -> &'static str {
 }
 
 /// Where a group listens, in words.
-fn words(group: &Group) -> String {
+pub(super) fn words(group: &Group) -> String {
     match &group.sharing {
         Sharing::Shared(single) | Sharing::RoundRobin(single)
             if matches!(group.bind, crate::bind::Bind::Inherited { .. }) =>

@@ -12,8 +12,10 @@ use musher_process::net::{self, unix::SocketFile};
 use rustix::io::Errno;
 
 use super::Primary;
+use super::inbound::words;
 use crate::bind::{BACKLOG, Bind, Refusal};
 use crate::cluster::Stats;
+use crate::event::ClusterEvent;
 use crate::group::{Group, Sharing, Single, SlotSocket, Slots, UNUSED};
 use crate::message::Query;
 use crate::reactor::{self, Source, Timer};
@@ -52,7 +54,8 @@ impl Primary {
     /// Groups that their last worker has closed, and that are in the way of a new one: their time is over.
     fn end_closed(&mut self, id: AppId, bind: &Bind) {
         let groups = self.apps.get(&id).into_iter().flat_map(|app| app.groups.values());
-        let closed = groups.filter(|group| matches!(group.unused, Some((_, Some(_)))) && group.bind.is_in_the_way(bind));
+        let closed =
+            groups.filter(|group| matches!(group.unused, Some((_, Some(_)))) && group.bind.is_in_the_way(bind));
         let numbers: Vec<u32> = closed.map(|group| group.number).collect();
         for number in numbers {
             if !self.is_asked_for(id, number) {
@@ -197,6 +200,7 @@ impl Primary {
     /// Closes everything of a group; its address is free.
     pub(super) fn close_group(&mut self, id: AppId, number: u32) {
         let Some(group) = self.apps.get_mut(&id).and_then(|app| app.groups.remove(&number)) else { return };
+        self.outbox.push(ClusterEvent::Freed { app: id, address: words(&group) });
         // Forgotten before they are closed: whoever finds the port free finds nothing of them.
         match group.sharing {
             Sharing::Slots(slots) => {

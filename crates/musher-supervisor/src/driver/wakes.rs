@@ -142,6 +142,11 @@ impl Driver {
                 let error = std::io::Error::from_raw_os_error(errno);
                 self.publish_of_run(run, EventKind::BindFailed, format!("cannot listen on {address}: {error}"));
             }
+            ClusterEvent::Freed { app, address } => {
+                if let Some(app) = self.apps.get_mut(&app) {
+                    app.addresses.remove(&address);
+                }
+            }
             ClusterEvent::Closed { app: id } => {
                 let Some(app) = self.apps.get_mut(&id) else { return };
                 app.closing = false;
