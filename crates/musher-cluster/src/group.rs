@@ -105,7 +105,7 @@ pub(crate) struct Connection {
 /// A connection is closed when so many workers died with it offered to them: it may be what kills them.
 pub(crate) const MAX_DEATHS: u8 = 3;
 /// How long a group that no worker has is kept when the app's workers listen elsewhere.
-pub(crate) const UNUSED: Duration = Duration::from_secs(60);
+pub(crate) const UNUSED: Duration = Duration::from_secs(10);
 /// How long a group is kept after its last worker closed its server and lives on. A worker that leaves by
 /// `cluster.worker.disconnect()` closes its servers first: this is the time to see that it leaves.
 pub(crate) const CLOSED: Duration = Duration::from_millis(200);

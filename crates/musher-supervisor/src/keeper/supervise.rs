@@ -51,6 +51,8 @@ struct Supervisor {
     child: Child,
     link: OwnedFd,
     born: Instant,
+    /// It has put something: it had everything by then.
+    taken_over: bool,
     outbox: Outbox,
 }
 
@@ -172,6 +174,7 @@ impl Keeper {
             match wire::receive(&supervisor.link) {
                 Ok(Some(Incoming::Message(message, fd))) => {
                     shutdown |= message == Message::Shutdown;
+                    supervisor.taken_over |= matches!(message, Message::Put { .. });
                     obey(&mut self.holdings, &mut supervisor.outbox, message, fd);
                 }
                 Ok(Some(Incoming::Ignored { kind })) => {
@@ -213,7 +216,7 @@ impl Keeper {
                     while self.take_messages() {}
                     self.reap();
                     if let Stage::Running(supervisor) = &self.stage {
-                        let wait = self.backoff.after(supervisor.born.elapsed());
+                        let wait = self.backoff.after(supervisor.born.elapsed(), supervisor.taken_over);
                         self.stage = Stage::Waiting { until: Instant::now() + wait };
                     }
                 }
@@ -234,11 +237,17 @@ impl Keeper {
         self.stage = match started {
             Ok((child, link)) => {
                 say(format_args!("supervisor {} started", child.pid));
-                Stage::Running(Supervisor { child, link, born: Instant::now(), outbox: Outbox::default() })
+                Stage::Running(Supervisor {
+                    child,
+                    link,
+                    born: Instant::now(),
+                    taken_over: false,
+                    outbox: Outbox::default(),
+                })
             }
             Err(error) => {
                 say(format_args!("the supervisor cannot be started: {error}"));
-                Stage::Waiting { until: Instant::now() + self.backoff.after(Duration::ZERO).max(NO_ROOM) }
+                Stage::Waiting { until: Instant::now() + self.backoff.after(Duration::ZERO, false).max(NO_ROOM) }
             }
         };
     }
@@ -398,7 +407,8 @@ mod tests {
         let signals = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
         let mut keeper = Keeper::new(Holdings::default(), 1024, signals);
         let child = Child { pid: Pid::own(), pidfd: pidfd_open(Pid::own()).unwrap() };
-        let supervisor = Supervisor { child, link: ours, born: Instant::now(), outbox: Outbox::default() };
+        let supervisor =
+            Supervisor { child, link: ours, born: Instant::now(), taken_over: false, outbox: Outbox::default() };
         keeper.stage = Stage::Running(supervisor);
         (keeper, theirs)
     }
