@@ -104,7 +104,8 @@ pub fn kill9(pid: u32) -> io::Result<()> {
 pub fn accepted(pid: u32, port: u16) -> HashSet<u16> {
     let connections = tcp_sockets(port);
     let own = socket_inodes(pid);
-    connections.into_iter().filter(|(inode, ..)| own.contains(inode)).map(|(_, _, client)| client).collect()
+    let held = connections.into_iter().filter(|(inode, state, _)| state != LISTEN && own.contains(inode));
+    held.map(|(_, _, client)| client).collect()
 }
 
 /// `kill -9` of a worker that serves local port `port`, stopped for an instant to see what it holds: the clients' ports
@@ -124,7 +125,7 @@ pub fn kill9_holding(pid: u32, port: u16) -> io::Result<HashSet<u16>> {
 
 /// Whether any process listens on TCP port `port` (IPv4 or IPv6).
 pub fn listens(port: u16) -> bool {
-    tcp_sockets(port).iter().any(|(_, state, _)| state == "0A")
+    tcp_sockets(port).iter().any(|(_, state, _)| state == LISTEN)
 }
 
 /// How many files the process has open.
@@ -140,6 +141,9 @@ fn socket_inodes(pid: u32) -> HashSet<String> {
     })
     .collect()
 }
+
+/// `TCP_LISTEN` in /proc/net/tcp.
+const LISTEN: &str = "0A";
 
 /// Inode, state and remote port of every TCP socket with this local port.
 fn tcp_sockets(port: u16) -> Vec<(String, String, u16)> {
