@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use musher_cluster::FdStore;
 use musher_process::{Pid, inherit, memfd, pidfd_open};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
@@ -299,6 +300,21 @@ impl KeeperLink {
             let _ = musher_process::signal(pidfd.as_fd(), Signal::KILL.as_raw());
         }
         self.shared.lost.store(true, Ordering::Release);
+    }
+}
+
+/// The cluster thread puts its listeners and what it knows of them.
+impl FdStore for KeeperLink {
+    fn put(&self, name: &str, fd: BorrowedFd<'_>) {
+        KeeperLink::put(self, name, fd);
+    }
+
+    fn put_bytes(&self, name: &str, bytes: &[u8]) {
+        KeeperLink::put_bytes(self, name, bytes);
+    }
+
+    fn remove(&self, name: &str) {
+        KeeperLink::remove(self, name);
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use musher_api::EventKind;
-use musher_cluster::{Cluster, FdStore, PRELOAD};
+use musher_cluster::{Cluster, PRELOAD};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
 use musher_process::{Pid, Resource, Rlimit, own};
@@ -31,23 +31,6 @@ const CLUSTER_EVENTS: usize = 4096;
 /// How many notices of the log thread may wait.
 const LOG_NOTICES: usize = 64;
 
-/// The cluster thread puts its descriptors to the keeper.
-struct Store(KeeperLink);
-
-impl FdStore for Store {
-    fn put(&self, name: &str, fd: std::os::fd::BorrowedFd<'_>) {
-        self.0.put(name, fd);
-    }
-
-    fn put_bytes(&self, name: &str, bytes: &[u8]) {
-        self.0.put_bytes(name, bytes);
-    }
-
-    fn remove(&self, name: &str) {
-        self.0.remove(name);
-    }
-}
-
 /// The supervisor's whole life.
 pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), SupervisorError> {
     let system = |step: &'static str| move |source: io::Error| SupervisorError::System { step, source };
@@ -66,8 +49,7 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
 
     let (wakes, woken) = mpsc::channel(WAKES);
     let (cluster_sink, cluster_events) = mpsc::channel(CLUSTER_EVENTS);
-    let cluster =
-        Cluster::start(Arc::new(Store(link.clone())), cluster_sink).map_err(system("start the cluster thread"))?;
+    let cluster = Cluster::start(Arc::new(link.clone()), cluster_sink).map_err(system("start the cluster thread"))?;
     let (notices, noticed) = mpsc::channel(LOG_NOTICES);
     // A notice that finds no room is dropped: the thread never waits, and the same trouble is told again.
     let logs = LogThread::start(&home, move |notice| drop(notices.try_send(notice)))

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use musher_api::{Action, ActionRequest, OperationRef, StartRequest};
-use musher_cluster::{Cluster, FdStore};
+use musher_cluster::Cluster;
 use musher_core::spec::{AppSpec, Exec, Runtime};
 use musher_core::{AppId, OpId};
 use musher_process::memfd::memfd_with;
@@ -41,22 +41,6 @@ pub(super) struct Booted {
     keeper: JoinHandle<Held>,
 }
 
-struct Store(KeeperLink);
-
-impl FdStore for Store {
-    fn put(&self, name: &str, fd: std::os::fd::BorrowedFd<'_>) {
-        self.0.put(name, fd);
-    }
-
-    fn put_bytes(&self, name: &str, bytes: &[u8]) {
-        self.0.put_bytes(name, bytes);
-    }
-
-    fn remove(&self, name: &str) {
-        self.0.remove(name);
-    }
-}
-
 impl Rig {
     pub(super) fn new() -> Rig {
         Rig { directory: tempfile::tempdir().unwrap(), held: Held::new(), puts_of_apps: Arc::default() }
@@ -85,7 +69,7 @@ impl Rig {
         let mut held = inventory.fds;
         let (wakes, woken) = mpsc::channel(1024);
         let (cluster_sink, cluster_events) = mpsc::channel(1024);
-        let cluster = Cluster::start(Arc::new(Store(link.clone())), cluster_sink).unwrap();
+        let cluster = Cluster::start(Arc::new(link.clone()), cluster_sink).unwrap();
         let logs = LogThread::start(&self.home(), |_| ()).unwrap();
         let events = Events::new();
         let registry = LogRegistry::new(self.home(), logs.clone());
