@@ -85,6 +85,7 @@ pub(crate) enum Command {
     RetireSlot(AppId, SlotId),
     CloseApp(AppId),
     Stats(AppId, Box<dyn FnOnce(Stats) + Send>),
+    Stop(SyncSender<()>),
     Abandon,
 }
 
@@ -178,6 +179,16 @@ impl Cluster {
     /// Calls `answer` with what the app's listeners have seen, from the cluster thread.
     pub fn stats(&self, app: AppId, answer: impl FnOnce(Stats) + Send + 'static) {
         self.command(Command::Stats(app, Box::new(answer)));
+    }
+
+    /// Ends the thread at a moment when it holds nothing that is not kept or sent: before this process becomes another
+    /// program. Returns when it has ended, or after a second.
+    pub fn stop(&self) {
+        let (stopped, ended) = sync_channel(1);
+        self.command(Command::Stop(stopped));
+        if ended.recv_timeout(Duration::from_secs(1)).is_err() {
+            tracing::warn!("the cluster thread does not stop");
+        }
     }
 
     /// Ends the thread as a kill would, for tests.

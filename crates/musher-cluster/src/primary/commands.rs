@@ -30,7 +30,7 @@ impl Primary {
             Command::RetireSlot(app, slot) => self.retire_slot(app, slot),
             Command::CloseApp(app) => self.close_app(app),
             Command::Stats(app, answer) => answer(self.stats(app)),
-            Command::Abandon => {}
+            Command::Stop(_) | Command::Abandon => {}
         }
     }
 

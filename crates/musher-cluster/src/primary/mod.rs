@@ -124,6 +124,11 @@ impl Primary {
             for _ in 0..if more_commands { COMMANDS } else { 0 } {
                 match commands.try_recv() {
                     Ok(Command::Abandon) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Ok(Command::Stop(stopped)) => {
+                        self.commit();
+                        let _ = stopped.try_send(());
+                        return Ok(());
+                    }
                     Ok(command) => self.command(command),
                     Err(TryRecvError::Empty) => {
                         more_commands = false;

@@ -229,6 +229,8 @@ impl Driver {
             self.world.write_app(app);
         }
         self.world.write_home();
+        // The exec would end its thread anywhere, also between the acceptance of a connection and its handover.
+        self.world.cluster.stop();
         let error = self.world.link.become_keeper();
         tracing::error!(%error, "this process could not become the keeper; it tries again");
         let wakes = self.world.wakes.clone();
