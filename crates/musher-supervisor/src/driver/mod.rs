@@ -72,7 +72,7 @@ use self::sample::Samples;
 /// How many wakes may wait.
 const WAKES: usize = 1024;
 /// How long after something happened memory is let go of.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Everything that can happen, but for requests.
 #[derive(Debug)]

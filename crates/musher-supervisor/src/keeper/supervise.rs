@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// When the kernel has no room for descriptors in flight there is no event that tells when it has again.
 const NO_ROOM: Duration = Duration::from_millis(20);
 /// How long after the last event memory is let go of: most of a keeper's is the code of its start.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(500);
 /// Packets read in one go, so that signals get their turn.
 const BATCH: usize = 256;
 
