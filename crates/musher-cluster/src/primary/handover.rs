@@ -141,6 +141,8 @@ impl Primary {
 
     /// Accepts what comes in turns, as long as somebody can take it.
     pub(super) fn pump(&mut self, app: AppId, number: u32) {
+        // Nothing is to come between the acceptance of a connection and its handover.
+        self.keep();
         let mut came = 0;
         let mut starved = true;
         let mut soon = true;

@@ -229,13 +229,18 @@ impl Primary {
         self.channel_ended(run);
     }
 
-    fn commit(&mut self) {
+    /// Keeps what has changed, so that answers that rest on it may go out.
+    fn keep(&mut self) {
         for (id, app) in &mut self.apps {
             if std::mem::take(&mut app.dirty) {
                 let state = app.saved(&self.workers);
                 self.store.put_bytes(&saved::state_name(*id), &state.encode());
             }
         }
+    }
+
+    fn commit(&mut self) {
+        self.keep();
         let mut retry = false;
         for run in std::mem::take(&mut self.to_flush) {
             retry |= self.flush(run);

@@ -265,6 +265,8 @@ impl Primary {
 
     /// Gives what waits at a slot that cannot serve to siblings that can. What nobody can take stays in the kernel.
     pub(super) fn relieve(&mut self, app: AppId, number: u32, slot: SlotId) {
+        // As in turns: nothing is to come between the acceptance of a connection and its handover.
+        self.keep();
         loop {
             let Some(taker) = self.sibling(app, number, slot) else {
                 // Whoever is seen to be alive, or has room again, will take it.
