@@ -9,8 +9,7 @@ use musher_cluster::AppConfig;
 use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
-use musher_process::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use musher_process::{Pid, exit};
 
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, RunRecord, VERSION};
@@ -182,9 +181,7 @@ impl ManagedRun {
 
     /// Whether the process has ended, reaped or not.
     pub(super) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::event::poll(&mut fds, Some(&now)) == Ok(1)
+        exit::has_ended(self.pidfd.as_fd()).unwrap_or(false)
     }
 
     /// Sends a signal to the process itself.
