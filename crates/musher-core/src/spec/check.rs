@@ -1,0 +1,198 @@
+//! What is valid.
+
+use std::time::Duration;
+
+use super::{
+    AppSpec, Balance, ListenAddress, MAX_ARGS_AND_ENV, MAX_DURATION, MAX_INSTANCES, MAX_LISTEN, MAX_NAME, ReadyWhen,
+    Runtime,
+};
+
+/// One thing that is wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct SpecFault {
+    /// The key as in a process file, for example `restart.window`.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl AppSpec {
+    /// Everything that is wrong with this spec, all at once.
+    ///
+    /// # Errors
+    ///
+    /// The faults, in the order of the fields; never empty.
+    pub fn check(&self) -> Result<(), Vec<SpecFault>> {
+        let mut faults = Vec::new();
+        let mut fault = |field, message: String| faults.push(SpecFault { field, message });
+
+        if let Err(message) = check_name(&self.name) {
+            fault("name", message);
+        }
+        if !self.exec.program.is_absolute() {
+            fault("command", format!("{} is not an absolute path", self.exec.program.display()));
+        }
+        if !self.cwd.is_absolute() {
+            fault("cwd", format!("{} is not an absolute path", self.cwd.display()));
+        }
+        let mut size = 0;
+        for arg in &self.exec.args {
+            size += arg.len();
+            if arg.contains('\0') {
+                fault("args", "an argument contains a NUL byte, which no program can be given".into());
+            }
+        }
+        for (field, env) in [("env", &self.env), ("base_env", &self.base_env)] {
+            for (key, value) in env {
+                size += key.len() + value.len();
+                if key.is_empty() || key.contains(['=', '\0']) {
+                    fault(field, format!("{key:?} is not a variable name: it is empty or contains '=' or NUL"));
+                }
+                if value.contains('\0') {
+                    fault(field, format!("the value of {key} contains a NUL byte"));
+                }
+            }
+        }
+        if size > MAX_ARGS_AND_ENV {
+            fault(
+                "env",
+                format!("arguments and environment take {size} bytes; at most {MAX_ARGS_AND_ENV} are possible"),
+            );
+        }
+        if self.instances == 0 || self.instances > MAX_INSTANCES {
+            fault("instances", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.instances));
+        }
+        if self.balance == Balance::RoundRobin && self.exec.runtime != Runtime::NodeCluster {
+            fault(
+                "balance",
+                "round-robin hands connections over Node's channel, so it needs a Node program in cluster mode; \
+                 use \"shared\" or \"kernel\""
+                    .into(),
+            );
+        }
+        self.check_listen(&mut fault);
+        self.check_times(&mut fault);
+        if self.restart.backoff.factor_percent < 100 || self.restart.backoff.factor_percent > 1000 {
+            fault("restart.factor", "out of range: 1 to 10 (a wait never gets shorter than the one before)".into());
+        }
+        if self.restart.backoff.jitter_percent > 100 {
+            fault("restart.jitter", "out of range: 0 to 1 (the part of the wait that is left to chance)".into());
+        }
+        if self.restart.max_restarts > 10_000 {
+            fault("restart.max_restarts", format!("{} is out of range: 0 to 10000", self.restart.max_restarts));
+        }
+        if self.restart.stop_exit_codes.iter().any(|code| !(0..=255).contains(code)) {
+            fault("restart.stop_exit_codes", "an exit code is a number from 0 to 255".into());
+        }
+        if !(1..=64).contains(&self.stop.signal) || self.stop.signal == 19 {
+            fault("stop.signal", format!("{} is not a signal that stops a program", self.stop.signal));
+        }
+        if self.reload.max_surge == 0 || self.reload.max_surge > MAX_INSTANCES {
+            fault("reload.max_surge", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.reload.max_surge));
+        }
+        if self.limits.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
+            fault("limits.nice", "out of range: -20 to 19".into());
+        }
+        for (field, path) in [("logs.out", &self.logs.out), ("logs.err", &self.logs.err)] {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                fault(field, "not an absolute path".into());
+            }
+        }
+        if self.logs.keep > 1000 {
+            fault("logs.keep", format!("{} is out of range: 0 to 1000", self.logs.keep));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn check_listen(&self, fault: &mut impl FnMut(&'static str, String)) {
+        if self.listen.len() > MAX_LISTEN {
+            fault("listen", format!("{} sockets; at most {MAX_LISTEN} are possible", self.listen.len()));
+        }
+        for (n, listen) in self.listen.iter().enumerate() {
+            if self.listen[..n].iter().any(|other| other.address == listen.address) {
+                fault("listen", format!("{} is named twice", listen.address));
+            }
+            if listen.backlog == 0 || listen.backlog > 65_535 {
+                fault("listen.backlog", format!("{} is out of range: 1 to 65535", listen.backlog));
+            }
+            if let Some(name) = &listen.name
+                && (name.is_empty() || name.len() > 255 || name.chars().any(|c| c == ':' || c.is_control()))
+            {
+                // sd_listen_fds_with_names(3)
+                fault("listen.name", format!("{name:?} is not a name: 1 to 255 characters without ':' and controls"));
+            }
+            if let ListenAddress::Unix(path) = &listen.address {
+                if !path.is_absolute() {
+                    fault("listen", format!("{} is not an absolute path", path.display()));
+                }
+                // unix(7): sun_path is 108 bytes with its final NUL.
+                if path.as_os_str().len() > 107 {
+                    fault("listen", format!("{} is longer than the 107 bytes a socket path may have", path.display()));
+                }
+            }
+        }
+    }
+
+    fn check_times(&self, fault: &mut impl FnMut(&'static str, String)) {
+        let times = [
+            ("ready.timeout", self.ready.timeout),
+            ("restart.min_uptime", self.restart.min_uptime),
+            ("restart.window", self.restart.window),
+            ("restart.delay", self.restart.backoff.initial),
+            ("restart.max_delay", self.restart.backoff.max),
+            ("stop.grace", self.stop.grace),
+            ("stop.drain", self.stop.drain),
+        ];
+        for (field, time) in times {
+            if time > MAX_DURATION {
+                fault(field, "longer than a year".into());
+            }
+        }
+        for (field, time) in [("ready.timeout", self.ready.timeout), ("restart.window", self.restart.window)] {
+            if time.is_zero() {
+                fault(field, "must be longer than 0".into());
+            }
+        }
+        if let ReadyWhen::Alive { after_ms } = self.ready.when
+            && Duration::from_millis(after_ms) >= self.ready.timeout
+        {
+            fault("ready.after", "not shorter than ready.timeout, so that no worker would ever be ready".into());
+        }
+        if let ReadyWhen::Http { path, .. } = &self.ready.when
+            && (!path.starts_with('/') || path.contains(|c: char| c.is_control() || c == ' '))
+        {
+            fault("ready.http", format!("{path:?} is not a path: it starts with '/' and has no spaces"));
+        }
+        if self.ready.when == ReadyWhen::Message && self.exec.runtime == Runtime::Plain {
+            fault("ready", "a message needs Node's channel; this program has none".into());
+        }
+    }
+}
+
+/// Whether `name` can be the name of an app.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a name is at least one character long".into());
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!("the name has {} bytes; at most {MAX_NAME} are possible", name.len()));
+    }
+    if let Some(bad) = name.chars().find(|c| !(c.is_alphanumeric() || " ._-@:".contains(*c))) {
+        return Err(format!("{bad:?} cannot be in a name: use letters, digits, '.', '_', '-', '@', ':' and spaces"));
+    }
+    if name.starts_with([' ', '.', '-']) || name.ends_with(' ') {
+        return Err("a name does not start with a space, '.' or '-', nor end with a space".into());
+    }
+    if name == "all" {
+        return Err("\"all\" stands for every app and cannot be the name of one".into());
+    }
+    if name.chars().all(|c| c.is_ascii_digit()) {
+        return Err(format!("{name} would be taken for an id: a name has something other than digits"));
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The validated description of an app.
+//!
+//! An [`AppSpec`] is complete: every path is absolute, every default filled in, the interpreter found. Files and flags
+//! are turned into it by the command line; the control API carries it; the supervisor keeps it with the app's state.
+//! [`AppSpec::check`] is the one place that says what is valid, and it reports every fault at once.
+
+mod check;
+mod limits;
+mod listen;
+mod logs;
+mod ready;
+mod replace;
+mod restart;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use check::{SpecFault, check_name};
+pub use limits::Limits;
+pub use listen::{Listen, ListenAddress};
+pub use logs::{LogFormat, Logs};
+pub use ready::{Ready, ReadyWhen};
+pub use replace::{Reload, Stop};
+pub use restart::{Backoff, Restart, RestartPolicy};
+
+/// The largest number of slots an app may have.
+pub const MAX_INSTANCES: u32 = 1000;
+/// The longest name of an app, in bytes.
+pub const MAX_NAME: usize = 64;
+/// The largest number of `listen` entries of an app.
+pub const MAX_LISTEN: usize = 32;
+/// The largest size of arguments and environment together, in bytes (Linux refuses much more at execve(2)).
+pub const MAX_ARGS_AND_ENV: usize = 1 << 20;
+/// The longest duration that a spec may contain: a year.
+pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A program that musher runs as a team of workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppSpec {
+    /// Unique within one home. Letters, digits, `.`, `_`, `-`, `@`, `:` and spaces inside; at most 64 bytes.
+    pub name: String,
+    /// What to execute.
+    pub exec: Exec,
+    /// Working directory of the workers.
+    pub cwd: PathBuf,
+    /// Environment that the user declared for this app. A change of it is a change of the app.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Environment inherited from where the app was started. `env` wins over it. A change of it is not a change of
+    /// the app: two shells differ in many variables that mean nothing to a program.
+    #[serde(default)]
+    pub base_env: BTreeMap<String, String>,
+    /// Number of slots, 1 to 1000.
+    #[serde(default = "one")]
+    pub instances: u32,
+    /// How connections reach the workers.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Sockets that musher opens for a program that takes them by socket activation (sd_listen_fds(3)).
+    #[serde(default)]
+    pub listen: Vec<Listen>,
+    /// When a worker counts as ready.
+    #[serde(default)]
+    pub ready: Ready,
+    /// When an exited worker is started again.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How a worker is stopped.
+    #[serde(default)]
+    pub stop: Stop,
+    /// How workers are replaced.
+    #[serde(default)]
+    pub reload: Reload,
+    /// Limits of each worker process.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Where the workers' output goes.
+    #[serde(default)]
+    pub logs: Logs,
+    /// The account that workers run as; none: the supervisor's own.
+    #[serde(default)]
+    pub user: Option<User>,
+}
+
+/// What to execute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// Absolute path of the executable: an interpreter or the program itself.
+    pub program: PathBuf,
+    /// Everything after `argv[0]`: interpreter arguments, script, the script's arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// The script among `args`, when there is one: what people call the program.
+    #[serde(default)]
+    pub script: Option<PathBuf>,
+    /// How the program is spoken to.
+    #[serde(default)]
+    pub runtime: Runtime,
+}
+
+/// How musher speaks to a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runtime {
+    /// Any program: stop signals, sd_notify, LISTEN_FDS, PORT.
+    #[default]
+    Plain,
+    /// A Node program with an IPC channel (`process.send`) that binds its own ports.
+    NodeFork,
+    /// A Node program that is a worker of a cluster: its `listen` calls are answered by musher.
+    NodeCluster,
+}
+
+/// How connections reach the workers. See the architecture page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// `kernel` for TCP of Node clusters; `shared` for everything else.
+    #[default]
+    Auto,
+    /// One SO_REUSEPORT socket for each slot.
+    Kernel,
+    /// One listening socket for all slots.
+    Shared,
+    /// The supervisor accepts and hands connections to the workers in turn (Node clusters only).
+    RoundRobin,
+}
+
+/// The account that workers run as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids; replaces the supervisor's.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+}
+
+impl AppSpec {
+    /// A spec with every default, for `exec` under `name`.
+    pub fn new(name: impl Into<String>, exec: Exec, cwd: impl Into<PathBuf>) -> AppSpec {
+        AppSpec {
+            name: name.into(),
+            exec,
+            cwd: cwd.into(),
+            env: BTreeMap::new(),
+            base_env: BTreeMap::new(),
+            instances: 1,
+            balance: Balance::default(),
+            listen: Vec::new(),
+            ready: Ready::default(),
+            restart: Restart::default(),
+            stop: Stop::default(),
+            reload: Reload::default(),
+            limits: Limits::default(),
+            logs: Logs::default(),
+            user: None,
+        }
+    }
+
+    /// Whether a running app of this spec has to be replaced to become `other`. What does not concern the processes
+    /// (the number of slots) or is not the user's word (the inherited environment) does not count.
+    pub fn differs_in_process(&self, other: &AppSpec) -> bool {
+        let strip = |spec: &AppSpec| AppSpec { instances: 1, base_env: BTreeMap::new(), ..spec.clone() };
+        strip(self) != strip(other)
+    }
+
+    /// The policy that `Balance::Auto` stands for here.
+    pub fn effective_balance(&self) -> Balance {
+        match (self.balance, self.exec.runtime) {
+            (Balance::Auto, Runtime::NodeCluster) => Balance::Kernel,
+            (Balance::Auto, _) => Balance::Shared,
+            (asked, _) => asked,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Durations as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
