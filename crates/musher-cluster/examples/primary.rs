@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musher_cluster::{AppConfig, Cluster, ClusterEvent, FdStore, PRELOAD, WorkerConfig};
+use musher_cluster::{Cluster, ClusterEvent, FdStore, Listens, PRELOAD, WorkerConfig};
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
 use musher_process::channel::Channel;
@@ -47,7 +47,8 @@ fn main() {
 
     let (sink, mut events) = tokio::sync::mpsc::channel(1024);
     let cluster = Cluster::start(Arc::new(Nowhere), sink).unwrap();
-    cluster.add_app(APP, AppConfig { policy, inherited: Vec::new() });
+    cluster.add_app(APP);
+    let listens = Arc::new(Listens { policy, inherited: Vec::new() });
     let mut children = BTreeMap::new();
     let mut runs = 0;
     let mut start = |slot: u32, children: &mut BTreeMap<RunId, (u32, Child)>| {
@@ -59,6 +60,7 @@ fn main() {
             app: APP,
             slot: SlotId(slot),
             run,
+            listens: Arc::clone(&listens),
             channel: channel.into_socket(),
             cluster: true,
             adopted: false,

@@ -144,7 +144,6 @@ impl Bind {
         }
     }
 
-    /// Whether each slot can have a socket of its own.
     /// Whether both cannot be bound at a time, or perhaps cannot.
     pub(crate) fn is_in_the_way(&self, of: &Bind) -> bool {
         match (self, of) {
@@ -155,6 +154,7 @@ impl Bind {
         }
     }
 
+    /// Whether each slot can have a socket of its own.
     pub(crate) fn is_tcp(&self) -> bool {
         matches!(self, Bind::Tcp { .. })
     }

@@ -25,12 +25,12 @@ pub trait FdStore: Send + Sync {
     fn remove(&self, name: &str);
 }
 
-/// How an app's workers listen.
+/// How the workers of one spec of an app listen.
 #[derive(Debug)]
-pub struct AppConfig {
+pub struct Listens {
     /// Who gets a connection. `Auto` is `Kernel`.
     pub policy: Balance,
-    /// The sockets of the app's `listen` entries: a worker that calls `listen({fd: 3 + n})` gets the n-th.
+    /// The sockets of the spec's `listen` entries: a worker that calls `listen({fd: 3 + n})` gets the n-th.
     pub inherited: Vec<OwnedFd>,
 }
 
@@ -39,6 +39,8 @@ pub struct AppConfig {
 pub struct WorkerConfig {
     /// Its app, which was added or restored before.
     pub app: AppId,
+    /// How it listens. Workers of an app may differ in it while one spec takes the place of another.
+    pub listens: Arc<Listens>,
     /// Its slot.
     pub slot: SlotId,
     /// Itself.
@@ -76,8 +78,8 @@ pub struct Stats {
 
 /// What the thread is told.
 pub(crate) enum Command {
-    AddApp(AppId, AppConfig),
-    RestoreApp(AppId, AppConfig, Vec<u8>, Vec<(String, OwnedFd)>),
+    AddApp(AppId),
+    RestoreApp(AppId, Vec<u8>, Vec<(String, OwnedFd)>),
     AddWorker(WorkerConfig),
     Drain(RunId, Duration),
     Send(RunId, Value),
@@ -132,16 +134,15 @@ impl Cluster {
         wake(&self.wake);
     }
 
-    /// An app whose workers may come. Of an app that is there already the configuration changes, for addresses that are
-    /// opened from now on.
-    pub fn add_app(&self, app: AppId, config: AppConfig) {
-        self.command(Command::AddApp(app, config));
+    /// An app whose workers may come.
+    pub fn add_app(&self, app: AppId) {
+        self.command(Command::AddApp(app));
     }
 
     /// An app that another supervisor had: `saved` was kept under `cluster/<app>`, `listeners` under
     /// `listen/<app>/...`, each given with its name.
-    pub fn restore_app(&self, app: AppId, config: AppConfig, saved: Vec<u8>, listeners: Vec<(String, OwnedFd)>) {
-        self.command(Command::RestoreApp(app, config, saved, listeners));
+    pub fn restore_app(&self, app: AppId, saved: Vec<u8>, listeners: Vec<(String, OwnedFd)>) {
+        self.command(Command::RestoreApp(app, saved, listeners));
     }
 
     /// A worker that was started, or adopted.

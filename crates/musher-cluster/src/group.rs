@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use musher_core::ids::{RunId, SlotId};
+use musher_core::spec::Balance;
+use musher_process::net;
 use musher_process::net::reuseport::Members;
 use musher_process::net::unix::SocketFile;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bind::Bind;
@@ -15,6 +18,7 @@ use crate::pace::Pace;
 use crate::reactor::Token;
 use crate::ring::Ring;
 use crate::saved::{SavedGroup, SavedSharing};
+use crate::steering::Deal;
 use crate::watch::Watch;
 
 /// An address of an app.
@@ -51,6 +55,19 @@ pub(crate) enum Sharing {
     RoundRobin(Single),
 }
 
+/// What a worker was given of a group. As a rule all workers were given the same; not while a spec with another policy
+/// takes the place of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Part {
+    /// The socket of its slot.
+    Slot,
+    /// The socket of all.
+    All,
+    /// None: connections are handed to it in turns.
+    Turns,
+}
+
 /// A member of the kernel's array: a slot, or the front.
 pub(crate) type Member = Option<SlotId>;
 
@@ -60,6 +77,10 @@ pub(crate) struct Slots {
     pub(crate) sockets: BTreeMap<SlotId, SlotSocket>,
     /// The socket of none of them: what comes here is handed over in turns, or waits for a worker.
     pub(crate) front: Option<Single>,
+    /// Workers of a spec with `shared` have the front and accept from it themselves; nobody wants turns.
+    pub(crate) front_is_shared: bool,
+    /// Workers of a spec with `round-robin` want all connections to be dealt out in turns.
+    pub(crate) always_in_turns: bool,
     /// Whether the front gets what comes.
     pub(crate) pace: Pace,
     /// The listening ones in the kernel's order.
@@ -86,7 +107,7 @@ pub(crate) struct SlotSocket {
 }
 
 /// The one socket of a group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Single {
     pub(crate) socket: Arc<OwnedFd>,
     /// Of a unix socket.
@@ -118,10 +139,25 @@ impl SlotSocket {
 }
 
 impl Slots {
+    /// Who deals connections out.
+    pub(crate) fn deal(&self) -> Deal {
+        if self.always_in_turns {
+            Deal::Turns
+        } else if self.front_is_shared {
+            Deal::KernelAndFront
+        } else if self.pace.in_turns() {
+            Deal::Turns
+        } else {
+            Deal::Kernel
+        }
+    }
+
     pub(crate) fn new(now: Instant, front: Option<Single>, members: Members<Member>) -> Slots {
         Slots {
             sockets: BTreeMap::new(),
             front,
+            front_is_shared: false,
+            always_in_turns: false,
             pace: Pace::new(now),
             members,
             steered: None,
@@ -151,10 +187,34 @@ impl Group {
         }
     }
 
+    /// What a worker with this policy gets.
+    pub(crate) fn part(&self, policy: Balance) -> Part {
+        let is_udp = |single: &Single| net::kind(&single.socket).is_ok_and(|kind| kind == net::Kind::Udp);
+        match (policy, &self.sharing) {
+            (Balance::Auto | Balance::Kernel, Sharing::Slots(_)) => Part::Slot,
+            (_, Sharing::Slots(slots)) if slots.front.is_none() => Part::Slot,
+            (Balance::RoundRobin, Sharing::Slots(_)) => Part::Turns,
+            (Balance::RoundRobin, Sharing::Shared(single) | Sharing::RoundRobin(single)) if !is_udp(single) => {
+                Part::Turns
+            }
+            (Balance::Auto | Balance::Kernel | Balance::Shared | Balance::RoundRobin, _) => Part::All,
+        }
+    }
+
+    /// What its workers have who got all the same.
+    pub(crate) fn usual_part(&self) -> Part {
+        match self.sharing {
+            Sharing::Slots(_) => Part::Slot,
+            Sharing::Shared(_) => Part::All,
+            Sharing::RoundRobin(_) => Part::Turns,
+        }
+    }
+
     /// A worker listens.
-    pub(crate) fn enter(&mut self, run: RunId, slot: SlotId) {
+    pub(crate) fn enter(&mut self, run: RunId, slot: SlotId, part: Part) {
         self.ring.add(run);
-        if let Some(socket) = self.slots().and_then(|slots| slots.sockets.get_mut(&slot))
+        if part == Part::Slot
+            && let Some(socket) = self.slots().and_then(|slots| slots.sockets.get_mut(&slot))
             && !socket.runs.contains(&run)
         {
             socket.runs.push(run);
@@ -174,7 +234,7 @@ impl Group {
     /// The socket whose connections are handed over in turns.
     pub(crate) fn front(&self) -> Option<&Single> {
         match &self.sharing {
-            Sharing::Slots(slots) => slots.front.as_ref(),
+            Sharing::Slots(slots) => slots.front.as_ref().filter(|_| !slots.front_is_shared),
             Sharing::RoundRobin(single) => Some(single),
             Sharing::Shared(_) => None,
         }

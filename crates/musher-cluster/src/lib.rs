@@ -32,7 +32,7 @@ mod steering;
 mod watch;
 mod worker;
 
-pub use cluster::{AppConfig, Cluster, FdStore, Stats, WorkerConfig};
+pub use cluster::{Cluster, FdStore, Listens, Stats, WorkerConfig};
 pub use event::{ClusterEvent, EventSink};
 
 /// A script for `NODE_OPTIONS=--require=<path>` (Node 18 to 24, CommonJS and ES modules). It does nothing but in a

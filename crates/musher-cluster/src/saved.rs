@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bind::Bind;
-use crate::group::Member;
+use crate::group::{Member, Part};
 use crate::message::Identity;
 
 /// The form written here. A reader refuses a later one.
@@ -87,6 +87,9 @@ pub(crate) struct SavedRun {
 pub(crate) struct SavedAsked {
     pub(crate) group: u32,
     pub(crate) identity: Identity,
+    /// Not said by a supervisor that gave all workers of a group the same.
+    #[serde(default)]
+    pub(crate) part: Option<Part>,
     #[serde(default)]
     pub(crate) listening: bool,
 }

@@ -9,7 +9,8 @@ use musher_core::ids::{AppId, RunId, SlotId};
 use musher_process::channel::{Channel, SendError};
 use serde_json::Value;
 
-use crate::group::Connection;
+use crate::cluster::Listens;
+use crate::group::{Connection, Part};
 use crate::message::{self, Identity};
 use crate::reactor::Token;
 use crate::saved::{SavedAsked, SavedRun};
@@ -22,6 +23,7 @@ pub(crate) struct Worker {
     pub(crate) run: RunId,
     /// Whether it is a worker of a cluster; else only messages go over the channel.
     pub(crate) cluster: bool,
+    pub(crate) listens: Arc<Listens>,
     pub(crate) channel: Channel,
     pub(crate) token: Token,
     /// The number of the next message of ours.
@@ -63,6 +65,8 @@ pub(crate) struct Worker {
 pub(crate) struct Asked {
     pub(crate) group: u32,
     pub(crate) identity: Identity,
+    /// What it was given.
+    pub(crate) part: Part,
     pub(crate) listening: bool,
 }
 
@@ -94,7 +98,7 @@ const MAX_AGAIN: u8 = 3;
 impl Worker {
     pub(crate) fn new(
         (app, slot, run): (AppId, SlotId, RunId),
-        cluster: bool,
+        (cluster, listens): (bool, Arc<Listens>),
         (channel, token): (Channel, Token),
         epoch: u32,
     ) -> Worker {
@@ -103,6 +107,7 @@ impl Worker {
             slot,
             run,
             cluster,
+            listens,
             channel,
             token,
             // Stays below 2^53, the largest number that JavaScript counts exactly.
@@ -141,6 +146,7 @@ impl Worker {
                 .map(|asked| SavedAsked {
                     group: asked.group,
                     identity: asked.identity.clone(),
+                    part: Some(asked.part),
                     listening: asked.listening,
                 })
                 .collect(),
@@ -150,6 +156,11 @@ impl Worker {
     /// Whether it accepts connections of this group.
     pub(crate) fn serves(&self, group: u32) -> bool {
         !self.ended && !self.draining && self.asked.iter().any(|asked| asked.group == group && asked.listening)
+    }
+
+    /// What it has of this group.
+    pub(crate) fn part(&self, group: u32) -> Option<Part> {
+        self.asked.iter().find(|asked| asked.group == group).map(|asked| asked.part)
     }
 
     /// Whether another connection may be offered: fewer than `window` are unanswered, none of them for longer than

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId, SlotId};
+use musher_core::spec::Balance;
 use musher_process::channel::{Channel, State};
 use serde_json::{Value, json};
 
 use super::{App, Primary};
-use crate::cluster::{AppConfig, Command, Stats, WorkerConfig};
+use crate::cluster::{Command, Stats, WorkerConfig};
 use crate::event::ClusterEvent;
+use crate::group::{Group, Part};
 use crate::message;
 use crate::reactor::{self, Source, Timer};
 use crate::worker::Worker;
@@ -21,8 +23,8 @@ pub(super) const LINGER: Duration = Duration::from_secs(60);
 impl Primary {
     pub(super) fn command(&mut self, command: Command) {
         match command {
-            Command::AddApp(id, config) => self.add_app(id, config),
-            Command::RestoreApp(id, config, saved, listeners) => self.restore_app(id, config, &saved, listeners),
+            Command::AddApp(id) => self.add_app(id),
+            Command::RestoreApp(id, saved, listeners) => self.restore_app(id, &saved, listeners),
             Command::AddWorker(worker) => self.add_worker(worker),
             Command::Drain(run, grace) => self.drain(run, grace),
             Command::Send(run, message) => self.send(run, &message),
@@ -34,14 +36,8 @@ impl Primary {
         }
     }
 
-    pub(super) fn add_app(&mut self, id: AppId, config: AppConfig) {
-        if let Some(app) = self.apps.get_mut(&id) {
-            (app.policy, app.inherited) = (config.policy, config.inherited);
-            return;
-        }
-        let app = App {
-            policy: config.policy,
-            inherited: config.inherited,
+    pub(super) fn add_app(&mut self, id: AppId) {
+        let app = || App {
             groups: BTreeMap::new(),
             next_group: 0,
             epoch: 0,
@@ -50,7 +46,7 @@ impl Primary {
             stats: Stats::default(),
             dirty: true,
         };
-        self.apps.insert(id, app);
+        self.apps.entry(id).or_insert_with(app);
     }
 
     fn add_worker(&mut self, config: WorkerConfig) {
@@ -74,14 +70,17 @@ impl Primary {
         if config.adopted {
             channel.follow_predecessor(memory.as_ref().is_some_and(|memory| memory.marks_internal));
         }
-        let worker = Worker::new((id, slot, run), config.cluster, (channel, token), app.epoch);
+        let has_slot = matches!(config.listens.policy, Balance::Auto | Balance::Kernel);
+        let worker = Worker::new((id, slot, run), (config.cluster, config.listens), (channel, token), app.epoch);
         app.workers.insert(run);
         app.dirty = true;
         self.workers.insert(run, worker);
         if let Some(memory) = memory {
             self.remember(run, memory);
         }
-        self.take_slot_back(id, slot);
+        if has_slot {
+            self.take_slot_back(id, slot);
+        }
         self.read_later(run);
     }
 
@@ -158,6 +157,7 @@ impl Primary {
         }
         for group in asked {
             self.mend_slot(id, group, worker.slot);
+            self.retire_left(id, group);
             self.note_use(id, group);
             self.refresh(id, group);
         }
@@ -212,6 +212,26 @@ impl Primary {
             self.refresh(app, group);
         }
         self.mark_dirty(app);
+    }
+
+    /// The slots of a group are given up when every worker that had one is gone and others are there, of a spec with
+    /// another policy.
+    pub(super) fn retire_left(&mut self, app: AppId, number: u32) {
+        let parts: BTreeSet<Part> = self.parts(app, number, |worker| !worker.ended).collect();
+        if parts.is_empty() || parts.contains(&Part::Slot) {
+            return;
+        }
+        let Some(slots) = self.group(app, number).and_then(Group::slots) else { return };
+        let mut left = Vec::new();
+        for (slot, socket) in &mut slots.sockets {
+            if !std::mem::replace(&mut socket.retiring, true) {
+                left.push(*slot);
+            }
+        }
+        for slot in left {
+            self.reactor.at(self.now + LINGER, Timer::Linger { app, group: number, slot });
+            self.mark_dirty(app);
+        }
     }
 
     /// A worker comes for a slot that was being given up.

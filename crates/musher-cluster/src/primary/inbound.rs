@@ -8,9 +8,9 @@ use musher_process::net;
 use serde_json::{Value, json};
 
 use super::Primary;
-use crate::bind::{Refusal, words_of};
+use crate::bind::words_of;
 use crate::event::ClusterEvent;
-use crate::group::{CLOSED, Group, Sharing};
+use crate::group::{CLOSED, Group, Part, Sharing};
 use crate::message::{Identity, Query, Request};
 use crate::reactor::Timer;
 use crate::worker::Asked;
@@ -94,12 +94,13 @@ impl Primary {
         if data.to_string().len() > MAX_SHARED {
             return self.violation(run, &"shares more than 64 KiB with the workers of its address");
         }
-        let answer = self.open(app, run, query).and_then(|group| self.give(run, seq, group).map(|()| group));
+        let answer = self.open(app, run, query);
         match answer {
-            Ok(group) => {
+            Ok((group, part)) => {
+                self.give(run, seq, group, part);
                 let Some(worker) = self.workers.get_mut(&run) else { return };
                 worker.asked.retain(|asked| asked.group != group);
-                worker.asked.push(Asked { group, identity, listening: false });
+                worker.asked.push(Asked { group, identity, part, listening: false });
                 if let Some(group) = self.group(app, group) {
                     group.unused = None;
                 }
@@ -118,38 +119,34 @@ impl Primary {
     }
 
     /// Answers a query with what the group has for the worker.
-    fn give(&mut self, run: RunId, seq: u64, group: u32) -> Result<(), (Refusal, String)> {
-        let Some(worker) = self.workers.get_mut(&run) else { return Ok(()) };
-        let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&group)) else {
-            return Ok(());
-        };
+    fn give(&mut self, run: RunId, seq: u64, group: u32, part: Part) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&group)) else { return };
         let (key, data) = (&group.key, &group.data);
-        let told = match &group.sharing {
-            Sharing::RoundRobin(single) => {
+        let socket = match (part, &group.sharing) {
+            (Part::Slot, Sharing::Slots(slots)) => slots.sockets.get(&worker.slot).map(|slot| &slot.socket),
+            (_, Sharing::Slots(slots)) => slots.front.as_ref().map(|front| &front.socket),
+            (_, Sharing::Shared(single) | Sharing::RoundRobin(single)) => Some(&single.socket),
+        };
+        let Some(socket) = socket else { return };
+        let told = match part {
+            Part::Turns => {
                 let mut members = json!({"errno": null, "key": key, "ack": seq, "data": data});
-                if let Ok(address) = net::local_address(&single.socket) {
+                if let Ok(address) = net::local_address(socket) {
                     let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
                     let address_text = address.ip().to_string();
                     members["sockname"] = json!({"address": address_text, "family": family, "port": address.port()});
                 }
                 worker.tell(members)
             }
-            Sharing::Shared(single) => {
+            Part::Slot | Part::All => {
                 let members = json!({"errno": 0, "key": key, "ack": seq, "data": data});
-                worker.give(handle_type(&single.socket), members, Arc::clone(&single.socket))
+                worker.give(handle_type(socket), members, Arc::clone(socket))
             }
-            Sharing::Slots(slots) => match slots.sockets.get(&worker.slot) {
-                Some(slot) => {
-                    let members = json!({"errno": 0, "key": key, "ack": seq, "data": data});
-                    worker.give("net.Native", members, Arc::clone(&slot.socket))
-                }
-                None => Ok(()),
-            },
         };
         if let Err(error) = told {
             self.violation(run, &error);
         }
-        Ok(())
     }
 
     fn listening(&mut self, run: RunId, identity: &Identity) {
@@ -176,8 +173,9 @@ impl Primary {
     /// A worker listens on a group: it takes turns from now on.
     pub(super) fn joined(&mut self, run: RunId, number: u32) {
         let Some(worker) = self.workers.get(&run) else { return };
+        let Some(part) = worker.part(number) else { return };
         let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&number)) else { return };
-        group.enter(run, worker.slot);
+        group.enter(run, worker.slot, part);
         self.outbox.push(ClusterEvent::Listening { run, address: words(group) });
     }
 
@@ -196,6 +194,7 @@ impl Primary {
             group.unused = Some((now, Some(run)));
             self.reactor.at(now + CLOSED, Timer::Unused { app, group: number });
         }
+        self.retire_left(app, number);
         self.mark_dirty(app);
         self.refresh(app, number);
     }

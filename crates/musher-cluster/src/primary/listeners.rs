@@ -1,12 +1,12 @@
 //! Groups and their sockets, opened and closed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
-use musher_process::net::reuseport::Members;
+use musher_process::net::reuseport::{self, Members};
 use musher_process::net::tcp::{self, Membership};
 use musher_process::net::{self, unix::SocketFile};
 use rustix::io::Errno;
@@ -14,37 +14,45 @@ use rustix::io::Errno;
 use super::Primary;
 use super::inbound::words;
 use crate::bind::{BACKLOG, Bind, Refusal};
-use crate::cluster::Stats;
+use crate::cluster::{Listens, Stats};
 use crate::event::ClusterEvent;
-use crate::group::{Group, Sharing, Single, SlotSocket, Slots, UNUSED};
+use crate::group::{Group, Part, Sharing, Single, SlotSocket, Slots, UNUSED};
 use crate::message::Query;
 use crate::reactor::{self, Source, Timer};
 use crate::ring::Ring;
 use crate::saved::{shared_name, slot_name};
+use crate::worker::Worker;
 
 /// The most addresses that the workers of one app may listen on.
 const MAX_GROUPS: usize = 4096;
 
 impl Primary {
     /// The group that a worker asks for, with a socket for its slot. Opened when it is not there.
-    pub(super) fn open(&mut self, app: AppId, run: RunId, query: Query) -> Result<u32, (Refusal, String)> {
-        let key = query.identity.key();
-        let slot = self.workers.get(&run).map_or(SlotId(0), |worker| worker.slot);
+    pub(super) fn open(&mut self, app: AppId, run: RunId, query: Query) -> Result<(u32, Part), (Refusal, String)> {
+        let refused = |errno: Errno| (Refusal::from(errno), query.identity.key());
+        let worker = self.workers.get(&run).ok_or_else(|| refused(Errno::INVAL))?;
+        let (slot, listens) = (worker.slot, Arc::clone(&worker.listens));
+        let key = key(&query, &listens).map_err(refused)?;
         let known = self.apps.get(&app).and_then(|app| app.groups.values().find(|group| group.key == key));
         let number = match known.map(|group| group.number) {
-            Some(number) => number,
+            Some(number) => {
+                self.let_slots_in(app, number, listens.policy);
+                number
+            }
             None => {
                 let bind = Bind::of(&query).map_err(|refusal| (refusal, key.clone()))?;
                 self.end_closed(app, &bind);
                 let address = bind.words();
-                self.open_group(app, key, bind, query).map_err(|refusal| (refusal, address))?
+                self.open_group(app, key, bind, (query, &listens)).map_err(|refusal| (refusal, address))?
             }
         };
-        let result = self.open_slot(app, number, slot);
-        result.map(|()| number).map_err(|refusal| {
+        let part = self.group(app, number).map_or(Part::All, |group| group.part(listens.policy));
+        let result = if part == Part::Slot { self.open_slot(app, number, slot) } else { Ok(()) };
+        result.map(|()| (number, part)).map_err(|refusal| {
             let address = self.group(app, number).map(|group| group.bind.words()).unwrap_or_default();
             // Nobody else has it: it never came to life.
-            if self.group(app, number).and_then(|group| group.slots()).is_some_and(|slots| slots.sockets.is_empty()) {
+            let is_empty = self.group(app, number).and_then(Group::slots).is_some_and(|slots| slots.sockets.is_empty());
+            if is_empty && !self.is_asked_for(app, number) {
                 self.close_group(app, number);
             }
             (refusal, address)
@@ -64,7 +72,13 @@ impl Primary {
         }
     }
 
-    fn open_group(&mut self, id: AppId, key: String, mut bind: Bind, query: Query) -> Result<u32, Refusal> {
+    fn open_group(
+        &mut self,
+        id: AppId,
+        key: String,
+        mut bind: Bind,
+        (query, listens): (Query, &Listens),
+    ) -> Result<u32, Refusal> {
         let app = self.apps.get_mut(&id).ok_or(Errno::INVAL)?;
         if app.groups.len() >= MAX_GROUPS {
             return Err(Errno::NFILE.into());
@@ -73,15 +87,11 @@ impl Primary {
         let backlog = query.backlog.unwrap_or(BACKLOG);
         let single = |bind: &mut Bind| {
             let name = shared_name(id, number);
-            bind.open_shared(backlog, &app.inherited, |socket| self.store.put(&name, socket.as_fd()))
+            bind.open_shared(backlog, &listens.inherited, |socket| self.store.put(&name, socket.as_fd()))
                 .inspect_err(|_| self.store.remove(&name))
         };
-        let policy = match app.policy {
-            Balance::Auto => Balance::Kernel,
-            policy => policy,
-        };
         let is_udp = matches!(bind, Bind::Udp { .. });
-        let sharing = match policy {
+        let sharing = match listens.policy {
             Balance::Auto | Balance::Kernel if bind.is_tcp() => {
                 let name = shared_name(id, number);
                 let before = |socket: &OwnedFd| self.store.put(&name, socket.as_fd());
@@ -144,6 +154,64 @@ impl Primary {
     ) -> Result<Single, Refusal> {
         let token = self.reactor.add(&socket, Source::Single { app, group }, flags)?;
         Ok(Single { socket: Arc::new(socket), file, token })
+    }
+
+    /// Workers come for a group whose spec gives each slot a socket, while those before shared the one that is there: it
+    /// becomes the front, and lets others join.
+    fn let_slots_in(&mut self, id: AppId, number: u32, policy: Balance) {
+        let now = self.now;
+        let Some(group) = self.apps.get_mut(&id).and_then(|app| app.groups.get_mut(&number)) else { return };
+        let (Sharing::Shared(single) | Sharing::RoundRobin(single)) = &group.sharing else { return };
+        if !matches!(policy, Balance::Auto | Balance::Kernel) || !group.bind.is_tcp() {
+            return;
+        }
+        if let Err(error) = reuseport::let_join(&single.socket) {
+            tracing::warn!(app = %id, %error, "the workers go on sharing one socket");
+            return;
+        }
+        let front = Single { socket: Arc::clone(&single.socket), file: None, token: single.token };
+        self.reactor.set(&front.socket, front.token, reactor::EDGE);
+        group.sharing = Sharing::Slots(Slots::new(now, Some(front), Members::from_order(vec![None])));
+        self.mark_dirty(id);
+    }
+
+    /// What the workers who serve were given.
+    pub(super) fn parts(&self, app: AppId, group: u32, which: impl Fn(&Worker) -> bool) -> impl Iterator<Item = Part> {
+        let runs = self.apps.get(&app).into_iter().flat_map(|app| app.workers.iter());
+        let workers = runs.filter_map(|run| self.workers.get(run));
+        workers.filter(move |worker| which(worker)).filter_map(move |worker| worker.part(group))
+    }
+
+    /// Who serves has changed: connections are accepted here from the socket of all when somebody wants turns, and not
+    /// when those who have it accept themselves.
+    pub(super) fn follow_parts(&mut self, id: AppId, number: u32) {
+        let parts: BTreeSet<Part> = self.parts(id, number, |worker| worker.serves(number)).collect();
+        let (turns, all) = (parts.contains(&Part::Turns), parts.contains(&Part::All));
+        let Some(group) = self.apps.get_mut(&id).and_then(|app| app.groups.get_mut(&number)) else { return };
+        let they_accept = all && !turns;
+        let single = match &mut group.sharing {
+            Sharing::Slots(slots) => {
+                slots.always_in_turns = turns;
+                if std::mem::replace(&mut slots.front_is_shared, they_accept) == they_accept {
+                    return;
+                }
+                let Some(front) = slots.front.clone() else { return };
+                front
+            }
+            Sharing::Shared(single) if turns => {
+                let single = single.clone();
+                group.sharing = Sharing::RoundRobin(single.clone());
+                single
+            }
+            Sharing::RoundRobin(single) if they_accept => {
+                let single = single.clone();
+                group.sharing = Sharing::Shared(single.clone());
+                single
+            }
+            Sharing::Shared(_) | Sharing::RoundRobin(_) => return,
+        };
+        self.reactor.set(&single.socket, single.token, if they_accept { reactor::NEVER } else { reactor::EDGE });
+        self.mark_dirty(id);
     }
 
     /// Makes sure that the slot has a listening socket, where slots have their own.
@@ -303,4 +371,13 @@ impl Primary {
         stats.unanswered = workers.map(|worker| worker.offered.len() as u64).sum();
         stats
     }
+}
+
+/// The name of what a worker asks for. Descriptors of one spec are not those of another.
+fn key(query: &Query, listens: &Listens) -> Result<String, Errno> {
+    let key = query.identity.key();
+    let Ok(Bind::Inherited { index }) = Bind::of(query) else { return Ok(key) };
+    let socket = listens.inherited.get(index).ok_or(Errno::BADF)?;
+    let cookie = rustix::net::sockopt::socket_cookie(socket)?;
+    Ok(format!("{key}@{cookie}"))
 }

@@ -26,7 +26,6 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use musher_core::ids::{AppId, RunId, SlotId};
-use musher_core::spec::Balance;
 use musher_process::channel::{READ_BUFFER, SendError, State};
 
 use crate::cluster::{Command, FdStore, Stats};
@@ -39,8 +38,6 @@ use crate::worker::Worker;
 /// An app with its listeners.
 #[derive(Debug)]
 pub(crate) struct App {
-    policy: Balance,
-    inherited: Vec<OwnedFd>,
     groups: BTreeMap<u32, Group>,
     next_group: u32,
     epoch: u32,

@@ -10,7 +10,6 @@ use musher_process::net::tcp;
 use super::Primary;
 use super::commands::LINGER;
 use crate::bind::Refusal;
-use crate::cluster::AppConfig;
 use crate::event::ClusterEvent;
 use crate::group::{Group, Member, Sharing, Single, SlotSocket, Slots};
 use crate::reactor::{self, Source, Timer};
@@ -26,14 +25,8 @@ struct Sockets {
 }
 
 impl Primary {
-    pub(super) fn restore_app(
-        &mut self,
-        id: AppId,
-        config: AppConfig,
-        saved: &[u8],
-        listeners: Vec<(String, OwnedFd)>,
-    ) {
-        self.add_app(id, config);
+    pub(super) fn restore_app(&mut self, id: AppId, saved: &[u8], listeners: Vec<(String, OwnedFd)>) {
+        self.add_app(id);
         let Some(saved) = SavedApp::decode(saved) else {
             tracing::error!(app = %id, "the state of the listeners cannot be read: they are closed");
             for (name, _) in listeners {
@@ -170,13 +163,13 @@ impl Primary {
         worker.ready = memory.ready;
         worker.preload = memory.preload;
         worker.draining = memory.draining;
-        let groups: Vec<u32> = self.apps.get(&app).into_iter().flat_map(|app| app.groups.keys().copied()).collect();
-        worker.asked = memory
-            .asked
-            .into_iter()
-            .filter(|asked| groups.contains(&asked.group))
-            .map(|asked| Asked { group: asked.group, identity: asked.identity, listening: asked.listening })
-            .collect();
+        let groups = self.apps.get(&app).map(|app| &app.groups);
+        let asked = memory.asked.into_iter().filter_map(|asked| {
+            let usual = groups?.get(&asked.group)?.usual_part();
+            let part = asked.part.unwrap_or(usual);
+            Some(Asked { group: asked.group, identity: asked.identity, part, listening: asked.listening })
+        });
+        worker.asked = asked.collect();
         let listening: Vec<u32> =
             worker.asked.iter().filter(|asked| asked.listening).map(|asked| asked.group).collect();
         if memory.online {

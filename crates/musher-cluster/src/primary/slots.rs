@@ -9,7 +9,7 @@ use musher_core::ids::{AppId, RunId, SlotId};
 use musher_process::net::{self, reuseport, tcp};
 
 use super::Primary;
-use crate::group::{Connection, Group, Sharing, SlotSocket, Slots};
+use crate::group::{Connection, Group, Part, Sharing, SlotSocket, Slots};
 use crate::pace::LOOK;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
@@ -25,6 +25,7 @@ const PROBES: usize = 8;
 impl Primary {
     /// Who serves has changed: everything that follows from it.
     pub(super) fn refresh(&mut self, app: AppId, number: u32) {
+        self.follow_parts(app, number);
         self.steer(app, number);
         let slots = self.group(app, number).and_then(Group::slots);
         let all: Vec<SlotId> = slots.map(|slots| slots.sockets.keys().copied().collect()).unwrap_or_default();
@@ -59,10 +60,12 @@ impl Primary {
             socket.map_or(Fitness::Retiring, |socket| fitness(socket, number, &self.workers))
         };
         let members: Vec<_> = slots.members.order().iter().map(|member| member.as_ref().map(fitness)).collect();
-        let chosen = chosen(&members, slots.pace.in_turns());
+        let chosen = chosen(&members, slots.deal());
         let Some(app) = self.apps.get_mut(&id) else { return };
         let Some(slots) = app.groups.get_mut(&number).and_then(Group::slots) else { return };
-        if slots.cannot_steer || slots.steered.as_ref() == Some(&chosen) {
+        // One alone gets everything; and the kernel knows of no group before a second has joined.
+        let is_alone = slots.members.order().len() < 2;
+        if slots.cannot_steer || is_alone || slots.steered.as_ref() == Some(&chosen) {
             return;
         }
         let any = slots.front.as_ref().map(|front| &front.socket);
@@ -357,9 +360,14 @@ impl Primary {
 /// Whether a worker may take connections of another slot at all.
 fn can_rescue(worker: &Worker, slots: &Slots, number: u32, slot: SlotId) -> bool {
     let socket = slots.sockets.get(&worker.slot);
-    worker.slot != slot
-        && worker.serves(number)
-        && socket.is_some_and(|socket| socket.watch.takes_more() && !socket.retiring)
+    worker.serves(number)
+        && match worker.part(number) {
+            Some(Part::Slot) => {
+                worker.slot != slot && socket.is_some_and(|socket| socket.watch.takes_more() && !socket.retiring)
+            }
+            Some(Part::All | Part::Turns) => true,
+            None => false,
+        }
 }
 
 fn fitness(socket: &SlotSocket, number: u32, workers: &HashMap<RunId, Worker>) -> Fitness {

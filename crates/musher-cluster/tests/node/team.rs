@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use musher_cluster::{AppConfig, Cluster, ClusterEvent, FdStore, PRELOAD, Stats, WorkerConfig};
+use musher_cluster::{Cluster, ClusterEvent, FdStore, Listens, PRELOAD, Stats, WorkerConfig};
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
 use musher_process::channel::Channel;
@@ -58,6 +58,7 @@ struct Worker {
     child: Child,
     channel: OwnedFd,
     cluster: bool,
+    listens: Arc<Listens>,
 }
 
 /// Kills what is left when a test ends.
@@ -65,7 +66,7 @@ pub(crate) struct Team {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) cluster: Cluster,
     pub(crate) store: Arc<Store>,
-    policy: Balance,
+    listens: Arc<Listens>,
     node: PathBuf,
     preload: bool,
     events: Receiver<ClusterEvent>,
@@ -84,14 +85,14 @@ impl Team {
         let store = Arc::new(Store::default());
         let (sink, events) = channel(64);
         let cluster = Cluster::start(Arc::clone(&store) as Arc<dyn FdStore>, sink).unwrap();
-        cluster.add_app(APP, AppConfig { policy, inherited });
+        cluster.add_app(APP);
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("preload.cjs"), PRELOAD).unwrap();
         Team {
             directory,
             cluster,
             store,
-            policy,
+            listens: Arc::new(Listens { policy, inherited }),
             node: find_node(),
             preload: true,
             events,
@@ -99,6 +100,11 @@ impl Team {
             workers: BTreeMap::new(),
             runs: 0,
         }
+    }
+
+    /// Workers that come from now on are of a spec that says this.
+    pub(crate) fn change(&mut self, policy: Balance, inherited: Vec<OwnedFd>) {
+        self.listens = Arc::new(Listens { policy, inherited });
     }
 
     /// Uses another Node.
@@ -159,7 +165,7 @@ impl Team {
         }
         .spawn()
         .unwrap();
-        self.adopt(run, Worker { slot, child, channel, cluster }, false);
+        self.adopt(run, Worker { slot, child, channel, cluster, listens: Arc::clone(&self.listens) }, false);
         run
     }
 
@@ -168,6 +174,7 @@ impl Team {
             app: APP,
             slot: SlotId(worker.slot),
             run,
+            listens: Arc::clone(&worker.listens),
             channel: worker.channel.try_clone().unwrap(),
             cluster: worker.cluster,
             adopted,
@@ -194,7 +201,7 @@ impl Team {
         let saved = self.store.bytes.lock().unwrap().get(&format!("cluster/{APP}")).cloned().unwrap_or_default();
         let listeners: Vec<_> =
             self.store.fds.lock().unwrap().iter().map(|(name, fd)| (name.clone(), fd.try_clone().unwrap())).collect();
-        self.cluster.restore_app(APP, AppConfig { policy: self.policy, inherited: Vec::new() }, saved, listeners);
+        self.cluster.restore_app(APP, saved, listeners);
         for (run, worker) in std::mem::take(&mut self.workers) {
             self.adopt(run, worker, true);
         }

@@ -49,6 +49,11 @@ impl<M: Copy + PartialEq> Members<M> {
     }
 }
 
+/// Lets others join a socket that was opened to be alone, listening or not: it becomes the first of a group.
+pub fn let_join(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_reuseport(socket, true)?)
+}
+
 /// Gives new connections of `socket`'s group only to the members with these indices. None, or more than
 /// [`MAX_STEERED`]: the kernel's hash over all members decides.
 pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<()> {

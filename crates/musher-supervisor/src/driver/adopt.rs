@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_api::{EventKind, LogStream};
-use musher_cluster::WorkerConfig;
+use musher_cluster::{Listens, WorkerConfig};
 use musher_core::lifecycle::{Effect, Observation, RunState};
 use musher_core::spec::{AppSpec, Logs, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
@@ -221,7 +221,7 @@ impl World {
         self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());
         if let Some(spec) = spec {
             app.sockets = Sockets::restore(app.id, &record.sockets, &spec, held);
-            self.restore_cluster(&mut app, &spec, held);
+            self.restore_cluster(&mut app, held);
         }
         let mut seen = BTreeMap::new();
         let runs: Vec<(RunId, RunRecord)> = app
@@ -277,7 +277,7 @@ impl World {
         any
     }
 
-    fn restore_cluster(&self, app: &mut ManagedApp, spec: &AppSpec, held: &mut Held) {
+    fn restore_cluster(&self, app: &mut ManagedApp, held: &mut Held) {
         let saved = held.remove(&format!("cluster/{}", app.id));
         // Workers of an earlier generation may need it though the newest is of another kind.
         let needed = !app.is_down() && app.specs.values().any(|spec| spec.exec.runtime != Runtime::Plain);
@@ -294,17 +294,12 @@ impl World {
         let prefix = format!("listen/{}/", app.id);
         let names: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
         let listeners = names.into_iter().filter_map(|name| held.remove_entry(&name)).collect();
-        match app.cluster_config(spec) {
-            Ok(config) => {
-                match saved {
-                    Some(saved) => self.cluster.restore_app(app.id, config, saved, listeners),
-                    // None of its workers had asked to listen.
-                    None => self.cluster.add_app(app.id, config),
-                }
-                app.clustered = true;
-            }
-            Err(error) => tracing::error!(app = app.name, %error, "the app's listeners cannot be restored"),
+        match saved {
+            Some(saved) => self.cluster.restore_app(app.id, saved, listeners),
+            // None of its workers had asked to listen.
+            None => self.cluster.add_app(app.id),
         }
+        app.clustered = true;
     }
 
     /// Gives a run its process back. Whether there is one; it may have ended, which its pidfd then tells.
@@ -334,8 +329,13 @@ impl World {
         let has_channel = channel.is_some();
         if let Some((channel, spec)) = channel {
             let cluster = spec.exec.runtime == Runtime::NodeCluster;
+            // Without a copy of the app's own sockets it still has what it was given.
+            let listens = app.cluster_listens(record.generation, spec).unwrap_or_else(|error| {
+                tracing::error!(app = app.name, %error, "the app's own sockets cannot be shared");
+                Arc::new(Listens { policy: spec.effective_balance(), inherited: Vec::new() })
+            });
             let (app, slot) = (app.id, record.slot);
-            self.cluster.add_worker(WorkerConfig { app, slot, run, channel, cluster, adopted: true });
+            self.cluster.add_worker(WorkerConfig { app, listens, slot, run, channel, cluster, adopted: true });
         }
         let starting = matches!(app.machine.run(run).map(|run| run.state), Some(RunState::Starting { .. }));
         let proof = Pid::from_raw(pid)

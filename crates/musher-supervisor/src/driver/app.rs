@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_api::Death;
-use musher_cluster::AppConfig;
+use musher_cluster::Listens;
 use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
@@ -36,6 +36,8 @@ pub(super) struct ManagedApp {
     pub(super) sockets: Sockets,
     /// Whether the cluster thread knows the app.
     pub(super) clustered: bool,
+    /// How the cluster's workers listen, by generation, as long as the sockets are open.
+    pub(super) cluster_listens: BTreeMap<Generation, Arc<Listens>>,
     /// Ends of operations that are not told yet.
     pub(super) held: Vec<Held>,
     /// Whether the cluster thread is closing the app's listeners.
@@ -81,6 +83,7 @@ impl ManagedApp {
             listens: false,
             sockets: Sockets::default(),
             clustered: false,
+            cluster_listens: BTreeMap::new(),
             held: Vec::new(),
             closing: false,
             stories: BTreeSet::new(),
@@ -149,9 +152,15 @@ impl ManagedApp {
         }
     }
 
-    /// What the cluster thread has to know of the app.
-    pub(super) fn cluster_config(&self, spec: &AppSpec) -> std::io::Result<AppConfig> {
-        Ok(AppConfig { policy: spec.effective_balance(), inherited: self.sockets.copies(spec)? })
+    /// How the cluster's workers of a generation listen. Its sockets are open.
+    pub(super) fn cluster_listens(&mut self, generation: Generation, spec: &AppSpec) -> std::io::Result<Arc<Listens>> {
+        if let Some(known) = self.cluster_listens.get(&generation) {
+            return Ok(Arc::clone(known));
+        }
+        let listens = Listens { policy: spec.effective_balance(), inherited: self.sockets.copies(spec)? };
+        let listens = Arc::new(listens);
+        self.cluster_listens.insert(generation, Arc::clone(&listens));
+        Ok(listens)
     }
 
     /// What is written to the keeper.

@@ -50,6 +50,7 @@ impl World {
             }
             Effect::CloseListeners => {
                 app.sockets.close(app.id, &self.link);
+                app.cluster_listens.clear();
                 app.addresses.clear();
                 if app.clustered {
                     app.closing = true;

@@ -291,6 +291,7 @@ impl World {
             app.specs.retain(|generation, _| {
                 let keep = used.contains(generation);
                 if !keep {
+                    app.cluster_listens.remove(generation);
                     self.link.remove(&names::spec(id, *generation));
                 }
                 keep

@@ -178,6 +178,7 @@ impl Driver {
         }
         for spec in &request.specs {
             self.check_logs(spec)?;
+            self.check_sockets(spec)?;
         }
         let mut commands = Vec::new();
         let mut operations = Vec::new();
@@ -209,6 +210,16 @@ impl Driver {
                 .with_hint("give `logs.out` and `logs.err` paths that the daemon may write"));
         }
         Ok(())
+    }
+
+    /// Whether the sockets that are open can be shared as the spec says.
+    fn check_sockets(&self, spec: &AppSpec) -> Result<(), ApiError> {
+        let app = self.apps.values().find(|app| app.name == spec.name);
+        let Some(address) = app.and_then(|app| app.sockets.shared_otherwise(spec)) else { return Ok(()) };
+        let name = &spec.name;
+        let message = format!("{name}: {address} is open, and how its workers share it cannot be changed by a reload");
+        let hint = format!("`musher stop {name}`, then start it with the other `balance`: in between nothing listens");
+        Err(ApiError::conflict(message).with_hint(hint))
     }
 
     fn plan(&self, spec: &AppSpec, force: bool) -> PlanStep {

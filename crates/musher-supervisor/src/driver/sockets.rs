@@ -4,7 +4,8 @@
 //! With `balance = "shared"` all slots have one socket. With `kernel` each slot has its own in a SO_REUSEPORT group, and
 //! new connections go only to slots with a worker that is online, while there is one. What already waits in the queue
 //! of a slot without a worker waits for its successor; the queue of a slot that is scaled away is lost, which is why
-//! `shared` is the default for programs that cannot be handed connections. Unix sockets are always shared, UDP too.
+//! `shared` is the default for programs that cannot be handed connections. Unix sockets are always shared, UDP too, and
+//! so is what the workers of a Node cluster ask for.
 
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use musher_core::spec::{AppSpec, Balance, Listen, ListenAddress};
+use musher_core::spec::{AppSpec, Balance, Listen, ListenAddress, Runtime};
 use musher_core::{AppId, SlotId};
 use musher_process::net::reuseport::{self, Members};
 use musher_process::net::tcp::Membership;
@@ -77,7 +78,7 @@ impl Sockets {
             let number = number.unwrap_or_else(|| (0..).find(|n| !self.entries.contains_key(n)).unwrap_or(usize::MAX));
             let entry = match self.entries.entry(number) {
                 Place::Vacant(place) => {
-                    let entry = Entry::open(listen, spec.effective_balance(), slot).map_err(failed)?;
+                    let entry = Entry::open(listen, is_grouped(spec), slot).map_err(failed)?;
                     entry.put(app, number, link);
                     place.insert(entry)
                 }
@@ -98,6 +99,17 @@ impl Sockets {
     pub(super) fn copies(&self, spec: &AppSpec) -> io::Result<Vec<OwnedFd>> {
         let open = self.numbers(spec).into_iter().map_while(|number| self.entries.get(&number?));
         open.map(|entry| entry.socket(SlotId(0))).collect()
+    }
+
+    /// A socket of this spec that is open and shared in another way than the spec says. Workers have it, and what waits
+    /// at it could not be given to others, so that it stays as it is until the app stops.
+    pub(super) fn shared_otherwise(&self, spec: &AppSpec) -> Option<&ListenAddress> {
+        let open = self.numbers(spec).into_iter().filter_map(|number| self.entries.get(&number?));
+        let mut otherwise = open.filter(|entry| {
+            let has_slots = matches!(entry.kind, Kind::Group { .. });
+            matches!(entry.address, ListenAddress::Tcp(_)) && has_slots != is_grouped(spec)
+        });
+        otherwise.next().map(|entry| &entry.address)
     }
 
     /// For each `listen` of a spec, the number of the entry that is open for it. Two of the same address (of port 0,
@@ -217,8 +229,8 @@ impl Sockets {
 }
 
 impl Entry {
-    fn open(listen: &Listen, balance: Balance, slot: SlotId) -> io::Result<Entry> {
-        let grouped = balance == Balance::Kernel && matches!(listen.address, ListenAddress::Tcp(_));
+    fn open(listen: &Listen, grouped: bool, slot: SlotId) -> io::Result<Entry> {
+        let grouped = grouped && matches!(listen.address, ListenAddress::Tcp(_));
         let membership = if grouped { Membership::Founds } else { Membership::Alone };
         let socket = open(listen, membership)?;
         let kind = if grouped {
@@ -285,6 +297,11 @@ impl Entry {
             tracing::warn!(path = %path.display(), %error, "the socket's file stays");
         }
     }
+}
+
+/// Whether each slot has a TCP socket of its own. In a Node cluster all workers ask for the same one by its number.
+fn is_grouped(spec: &AppSpec) -> bool {
+    spec.effective_balance() == Balance::Kernel && spec.exec.runtime != Runtime::NodeCluster
 }
 
 /// Opens a socket as programs expect it from socket activation: listening, and blocking (systemd.socket(5)).

@@ -27,7 +27,7 @@ impl World {
         let Some(spec) = app.spec(generation).cloned() else {
             return failed(format!("the description of generation {generation} is lost; start the app again"));
         };
-        match self.try_spawn(app, &spec, slot, run) {
+        match self.try_spawn(app, (generation, &spec), (slot, run)) {
             Ok(child) => {
                 self.spawned(app, &spec, SpawnedRun { slot, run, generation, child });
                 Input::Spawned { run }
@@ -59,16 +59,17 @@ impl World {
     fn try_spawn(
         &mut self,
         app: &mut ManagedApp,
-        spec: &AppSpec,
-        slot: SlotId,
-        run: RunId,
+        (generation, spec): (Generation, &AppSpec),
+        (slot, run): (SlotId, RunId),
     ) -> Result<Child, SpawnFailure> {
         let sockets = app.sockets.open(app.id, spec, slot, &self.link).map_err(SpawnFailure::Socket)?;
         if spec.exec.runtime != Runtime::Plain && !app.clustered {
-            self.cluster.add_app(app.id, app.cluster_config(spec).map_err(SpawnFailure::Descriptors)?);
+            self.cluster.add_app(app.id);
             app.clustered = true;
         }
         let plumbing = Plumbing::make(spec.exec.runtime).map_err(SpawnFailure::Descriptors)?;
+        let listens = plumbing.channel.as_ref().map(|_| app.cluster_listens(generation, spec));
+        let listens = listens.transpose().map_err(SpawnFailure::Descriptors)?;
         self.link.put(&names::run(run, names::RUN_OUT), plumbing.out.0.as_fd());
         self.link.put(&names::run(run, names::RUN_ERR), plumbing.err.0.as_fd());
         let (channel, worker_channel) = plumbing.channel.unzip();
@@ -102,9 +103,9 @@ impl World {
         for (stream, pipe) in [(LogStream::Out, plumbing.out.0), (LogStream::Err, plumbing.err.0)] {
             self.logs.attach(Output { app: app.id, slot, run, pid, stream, pipe });
         }
-        if let Some(channel) = channel {
+        if let Some((channel, listens)) = channel.zip(listens) {
             let cluster = spec.exec.runtime == Runtime::NodeCluster;
-            self.cluster.add_worker(WorkerConfig { app: app.id, slot, run, channel, cluster, adopted: false });
+            self.cluster.add_worker(WorkerConfig { app: app.id, listens, slot, run, channel, cluster, adopted: false });
         }
         Ok(child)
     }

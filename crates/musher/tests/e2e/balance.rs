@@ -57,6 +57,65 @@ fn every_policy_spreads_new_connections_over_both_workers() {
     }
 }
 
+/// Two workers of `sockets.cjs` that take the sockets of the process file.
+fn with_sockets(home: &Home, balance: &str, listen: &[u16], args: &str) -> std::path::PathBuf {
+    let addresses: Vec<String> = listen.iter().map(|port| format!("\"tcp://127.0.0.1:{port}\"")).collect();
+    home.write(
+        "team.toml",
+        &format!(
+            "[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [{args}]\ninstances = 2\nbalance = \"{balance}\"\nlisten = [{}]\n",
+            app("sockets.cjs"),
+            addresses.join(", ")
+        ),
+    )
+}
+
+#[test]
+fn a_reload_changes_the_policy_of_an_open_address_and_loses_nothing() {
+    let home = Home::new();
+    let port = free_port();
+    let args = ["http", &format!("{{\"port\":{port}}}")];
+    sockets(&home, "kernel", &args);
+    let load = load_on(Target::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+    for balance in ["round-robin", "shared", "kernel", "shared", "round-robin", "kernel"] {
+        some_answers(&load, 30);
+        let before = home.pids("web");
+        sockets(&home, balance, &args);
+        assert!(home.pids("web").iter().all(|pid| !before.contains(pid)));
+        let shown = home.ok(["describe", "web"]).out;
+        assert!(shown.contains(balance), "{balance}: {shown}");
+        if balance == "shared" {
+            home.kill_supervisor();
+        }
+    }
+    some_answers(&load, 30);
+    nothing_lost("six changes of the policy", load);
+}
+
+#[test]
+fn a_reload_moves_a_cluster_to_other_sockets_of_the_process_file() {
+    for balance in ["kernel", "round-robin", "shared"] {
+        let home = Home::new();
+        let (old, new) = (free_port(), free_port());
+        let fd = "'http', '{\"fd\":3}'";
+        with_sockets(&home, balance, &[old], fd);
+        home.ok(["start", "team.toml"]);
+        let load = load_on(Target::Tcp((Ipv4Addr::LOCALHOST, old).into()));
+        some_answers(&load, 100);
+        let report = nothing_lost(balance, load);
+        // With one socket the kernel may give all to one.
+        assert!(report.by_worker().len() == 2 || balance != "round-robin", "{balance}: {report}");
+        with_sockets(&home, balance, &[new], fd);
+        home.ok(["start", "team.toml"]);
+        let load = load_on(Target::Tcp((Ipv4Addr::LOCALHOST, new).into()));
+        some_answers(&load, 50);
+        nothing_lost(balance, load);
+        if balance == "round-robin" {
+            wait_until("the old port is closed", || is_free(old));
+        }
+    }
+}
+
 #[test]
 fn kept_connections_are_spread_over_both_workers() {
     for balance in ["kernel", "round-robin"] {

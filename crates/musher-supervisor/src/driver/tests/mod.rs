@@ -6,9 +6,9 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
-use musher_api::Action;
+use musher_api::{Action, ErrorCode};
 use musher_core::RunId;
-use musher_core::spec::{Listen, ListenAddress};
+use musher_core::spec::{Balance, Listen, ListenAddress};
 
 use rig::{Rig, missing, names};
 
@@ -222,4 +222,22 @@ async fn two_sockets_of_port_zero_are_two_and_the_same_again() {
     assert_ne!(first[0], first[1]);
     assert_eq!(first, again);
     assert_eq!(one.names("socket/"), names);
+}
+
+#[tokio::test]
+async fn open_sockets_of_programs_stay_shared_as_they_are_and_a_start_that_wants_it_otherwise_is_refused() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    let address = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+    spec.listen = vec![Listen { address, name: None, backlog: 8 }];
+    one.start(&spec);
+    spec.balance = Balance::Kernel;
+    let refused = one.refused(&spec);
+    assert_eq!(refused.code, ErrorCode::Conflict);
+    assert!(refused.hint.unwrap().contains("musher stop web"));
+    one.act("stop", Action::Stop, "web");
+    one.start(&spec);
+    spec.balance = Balance::Auto;
+    assert_eq!(one.refused(&spec).code, ErrorCode::Conflict);
 }

@@ -123,13 +123,13 @@ impl Booted {
     }
 
     pub(super) fn start(&mut self, spec: &AppSpec) -> Vec<OperationRef> {
-        let request = StartRequest {
-            request_id: musher_api::client::request_id(),
-            specs: vec![spec.clone()],
-            dry_run: false,
-            force: false,
-        };
-        self.driver.start(request).unwrap().operations
+        self.driver.start(start_request(spec)).unwrap().operations
+    }
+
+    /// A start that is refused; why.
+    pub(super) fn refused(&mut self, spec: &AppSpec) -> musher_api::ApiError {
+        let request = start_request(spec);
+        self.driver.start(request).unwrap_err()
     }
 
     pub(super) fn act(&mut self, request_id: &str, action: Action, target: &str) -> Vec<OperationRef> {
@@ -158,6 +158,11 @@ impl Booted {
         self.driver.remember(request_id, Vec::new(), vec![reference]);
         op
     }
+}
+
+fn start_request(spec: &AppSpec) -> StartRequest {
+    let request_id = musher_api::client::request_id();
+    StartRequest { request_id, specs: vec![spec.clone()], dry_run: false, force: false }
 }
 
 /// The names that the keeper has.
