@@ -4,7 +4,7 @@ use musher_core::spec::{AppSpec, Balance, Runtime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Operation;
+use crate::{Death, Operation};
 
 /// What stands in place of the value of an environment variable that is not shown.
 pub const REDACTED: &str = "[redacted]";
@@ -183,39 +183,6 @@ pub struct RunDetail {
     pub cpu_percent: f64,
     /// Which reload it comes from.
     pub generation: u64,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Death {
-    /// The run.
-    pub run: u64,
-    /// Its slot.
-    pub slot: u32,
-    /// Its process id; null when it could not even be executed.
-    pub pid: Option<u32>,
-    /// In words: `exit code 1`, `signal 9 (SIGKILL)`, `could not be executed: ...`.
-    pub status: String,
-    /// The exit code, when it ended by itself.
-    #[serde(default)]
-    pub code: Option<i32>,
-    /// The signal's number, when one ended it.
-    #[serde(default)]
-    pub signal: Option<i32>,
-    /// Whether musher had asked it to end.
-    pub asked: bool,
-    /// Whether it had proved ready.
-    pub was_ready: bool,
-    /// When it ended, in milliseconds since 1970.
-    pub time_ms: u64,
-    /// How long it lived, in milliseconds.
-    pub uptime_ms: u64,
-    /// The most resident memory that its process had, in bytes. Of a run that an earlier supervisor had started: what
-    /// it had when last looked at, 0 when it never was.
-    pub memory_bytes: u64,
-    /// The last lines of its standard error, as it wrote them: control characters included.
-    #[serde(default)]
-    pub stderr: Vec<String>,
 }
 
 /// A listening socket of an app.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Death;
+
 /// One thing that happened. Sent as server-sent events; `seq` is the event's id there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
@@ -32,6 +34,9 @@ pub struct Event {
     /// In words.
     #[serde(default)]
     pub detail: String,
+    /// How a worker ended, when the event is about that. Complete with its last words in `died`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub death: Option<Box<Death>>,
 }
 
 /// The kinds of events.
@@ -62,6 +67,8 @@ pub enum EventKind {
     Killed,
     /// A worker ended.
     Exited,
+    /// The story of a worker that ended without having been asked to is complete: `death` tells all that is known.
+    Died,
     /// A slot waits before it starts its worker again.
     Backoff,
     /// A slot restarted too often.

@@ -11,6 +11,7 @@ pub mod client;
 
 mod action;
 mod app;
+mod death;
 mod error;
 mod event;
 mod log;
@@ -24,9 +25,10 @@ pub use action::{
     PlanStep, Progress, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
 };
 pub use app::{
-    AppDetail, AppQuery, AppSummary, Death, Listener, LogFiles, Mode, REDACTED, RunDetail, RunState, SlotDetail,
-    SlotRow, SlotStatus, SlotsQuery,
+    AppDetail, AppQuery, AppSummary, Listener, LogFiles, Mode, REDACTED, RunDetail, RunState, SlotDetail, SlotRow,
+    SlotStatus, SlotsQuery,
 };
+pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use log::{Cursor, LogLine, LogQuery, LogStream};

@@ -88,6 +88,7 @@ proptest! {
             run: None,
             pid: None,
             detail,
+            death: None,
         };
         let text = serde_json::to_string(&event).unwrap();
         prop_assert!(!text.contains(['\n', '\r']));

@@ -135,14 +135,34 @@ fn remove_below(directory: &Path) -> io::Result<()> {
 }
 
 /// The directory of our own cgroup v2: from /proc/self/mountinfo and /proc/self/cgroup, see cgroups(7).
-fn own_directory(mounts: &[u8], own: &[u8]) -> Option<PathBuf> {
+pub(crate) fn own_directory(mounts: &[u8], own: &[u8]) -> Option<PathBuf> {
     let own = own.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    directory_in(mounts, own, |kind, _| kind == b"cgroup2")
+}
+
+/// The directory of our own cgroup v1 of the memory controller, where that is not part of version 2.
+pub(crate) fn own_memory_directory(mounts: &[u8], own: &[u8]) -> Option<PathBuf> {
+    // `number:controllers:path`
+    let own = own.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+        let controllers = fields.next()?;
+        fields.next().filter(|_| has_word(controllers, b"memory"))
+    })?;
+    directory_in(mounts, own, |kind, options| kind == b"cgroup" && has_word(options, b"memory"))
+}
+
+fn has_word(list: &[u8], word: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|part| part == word)
+}
+
+/// Where the cgroup with this path is visible: in the first mount of the kind and options that `is_it`.
+fn directory_in(mounts: &[u8], own: &[u8], is_it: impl Fn(&[u8], &[u8]) -> bool) -> Option<PathBuf> {
     let own = PathBuf::from(std::ffi::OsString::from_vec(own.to_vec()));
     mounts.split(|byte| *byte == b'\n').find_map(|line| {
         // `id parent major:minor root mount-point options [tags] - type source super-options`
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let dash = fields.iter().position(|field| *field == b"-")?;
-        if *fields.get(dash + 1)? != b"cgroup2" {
+        if !is_it(fields.get(dash + 1)?, fields.get(dash + 3).copied().unwrap_or_default()) {
             return None;
         }
         let (root, point) = (unescape(fields.get(3)?), unescape(fields.get(4)?));
@@ -190,6 +210,13 @@ mod tests {
         assert_eq!(find(part, b"0::/elsewhere\n"), None);
         assert_eq!(find(HYBRID, b"4:memory:/\n"), None);
         assert_eq!(find(b"31 23 0:28 / / rw - ext4 /dev/vda rw\n", b"0::/\n"), None);
+    }
+
+    #[test]
+    fn the_directory_of_the_memory_controller_of_version_1() {
+        let find = |own: &[u8]| own_memory_directory(HYBRID, own).map(|path| path.display().to_string());
+        assert_eq!(find(b"4:memory:/x/y\n0::/\n").unwrap(), "/sys/fs/cgroup/memory/x/y");
+        assert_eq!(find(b"3:cpu,cpuacct:/x\n0::/\n"), None);
     }
 
     #[test]

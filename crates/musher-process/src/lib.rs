@@ -5,6 +5,7 @@
 //! - [`exit`]: how a process ended, as a typed value; signals by pidfd and their names.
 //! - [`tree`] and [`cgroup`]: every process of a run, also those that left its process group.
 //! - [`stat`]: memory, CPU time and listening sockets of a process.
+//! - [`postmortem`]: core files, and processes that were killed for want of memory.
 //! - [`lookup`]: programs on `PATH`, users and groups.
 //! - [`fdpass`], [`memfd`], [`notify`]: file descriptors over sockets, sealed memory files, the sd_notify(3) socket.
 //! - [`channel`]: Node's IPC channel. [`net`]: listening sockets and SO_REUSEPORT groups.
@@ -25,6 +26,7 @@ pub mod net;
 pub mod notify;
 pub mod own;
 mod pid;
+pub mod postmortem;
 pub mod spawn;
 pub mod stat;
 #[expect(unsafe_code, reason = "system calls that no safe crate offers; every block says why it is sound")]

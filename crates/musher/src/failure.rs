@@ -147,7 +147,10 @@ pub(crate) fn death_story(death: &Death) -> String {
     }
     let _ = write!(story, ": {} after {}", sanitize(&death.status), units::precise(death.uptime_ms));
     if death.memory_bytes > 0 {
-        let _ = write!(story, ", {} of memory", units::bytes(death.memory_bytes));
+        let _ = write!(story, ", {} of memory at most", units::bytes(death.memory_bytes));
+    }
+    for line in circumstances(death) {
+        let _ = write!(story, "\n  {}", sanitize(&line));
     }
     let skipped = death.stderr.len().saturating_sub(LAST_LINES);
     if death.stderr.is_empty() {
@@ -161,6 +164,34 @@ pub(crate) fn death_story(death: &Death) -> String {
     story
 }
 
+/// What else is known of a death.
+fn circumstances(death: &Death) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(reason) = &death.unfit {
+        lines.push(format!("replaced: {reason}"));
+    }
+    if let Some(memory) = &death.out_of_memory {
+        let degree = if memory.certain { "out of memory" } else { "likely out of memory" };
+        lines.push(format!("{degree}: {}", memory.because));
+    }
+    match (&death.core_file, death.core_dumped) {
+        (Some(file), _) => lines.push(format!("core file: {file}")),
+        (None, true) => lines.push("core file: not found where /proc/sys/kernel/core_pattern says".to_owned()),
+        (None, false) => {}
+    }
+    if let Some(last) = &death.last_memory {
+        let ago = units::precise(last.age_ms);
+        lines.push(format!("memory when last looked at, {ago} before: {}", units::bytes(last.bytes)));
+    }
+    if let Some(said) = &death.said {
+        lines.push(format!("it last said: {said}"));
+    }
+    if death.restarts > 0 {
+        lines.push(format!("restarted {} before", units::count(death.restarts, "time")));
+    }
+    lines
+}
+
 /// Advice that the last words of a program suggest.
 pub(crate) fn advice(death: &Death) -> Option<&'static str> {
     let said = |words: &[&str]| death.stderr.iter().any(|line| words.iter().any(|word| line.contains(word)));
@@ -170,6 +201,8 @@ pub(crate) fn advice(death: &Death) -> Option<&'static str> {
         Some("a module is missing: install the program's dependencies, and look at its working directory (--cwd)")
     } else if said(&["EACCES", "Permission denied"]) {
         Some("it lacks a permission; ports below 1024 need one too")
+    } else if death.out_of_memory.is_some() {
+        Some("give it more memory, or less to do; limits.memory replaces a worker before it gets so far")
     } else {
         None
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use musher_api::{Event, EventKind, rfc3339};
+use musher_api::{Death, Event, EventKind, rfc3339};
 use tokio::sync::watch;
 
 /// How many events are remembered.
@@ -29,6 +29,8 @@ pub struct News {
     pub pid: Option<u32>,
     /// In words.
     pub detail: String,
+    /// How a worker ended.
+    pub death: Option<Box<Death>>,
 }
 
 /// The events of one supervisor; cheap to clone.
@@ -54,7 +56,7 @@ pub struct Subscription {
 impl News {
     /// News of musher itself.
     pub fn new(kind: EventKind, detail: impl Into<String>) -> News {
-        News { kind, app: None, slot: None, run: None, pid: None, detail: detail.into() }
+        News { kind, app: None, slot: None, run: None, pid: None, detail: detail.into(), death: None }
     }
 
     /// The same, of an app.
@@ -76,6 +78,13 @@ impl News {
     pub fn of_run(mut self, run: u64, pid: Option<u32>) -> News {
         self.run = Some(run);
         self.pid = pid;
+        self
+    }
+
+    /// The same, with the story of a death.
+    #[must_use]
+    pub fn with_death(mut self, death: Option<Death>) -> News {
+        self.death = death.map(Box::new);
         self
     }
 }
@@ -112,6 +121,7 @@ impl Events {
             run: news.run,
             pid: news.pid,
             detail: news.detail,
+            death: news.death,
         });
         if ring.len() == REMEMBERED {
             ring.pop_front();
@@ -185,6 +195,7 @@ fn lagged(seq: u64) -> Event {
         run: None,
         pid: None,
         detail: "events are missing here: they came faster than they were read, or a new supervisor took over".into(),
+        death: None,
     }
 }
 

@@ -24,6 +24,7 @@ use crate::keeper::ExitRecord;
 use crate::logs::Output;
 
 use super::app::{ManagedApp, ManagedRun};
+use super::death::{Inquest, Kills};
 use super::exits::watch_exit;
 use super::readiness::Proof;
 use super::records::{AppRecord, HeldRecord, HomeRecord, RunRecord, VERSION, decode, names};
@@ -237,6 +238,7 @@ impl World {
                     was_ready: false,
                     asked: false,
                     violation: None,
+                    kills_before: None,
                 };
                 (id, known.unwrap_or_else(unknown))
             })
@@ -261,7 +263,8 @@ impl World {
         let pid = death.and_then(|death| i32::try_from(death.pid?).ok()).unwrap_or(0);
         if self.attach_outputs(app.id, slot, run, pid, held) {
             app.stories.insert(run);
-            self.detach_logs(run);
+            let inquest = death.and_then(|death| Inquest::of(death, app.target_spec()?, Kills::default()));
+            self.detach_logs(run, inquest);
         }
     }
 

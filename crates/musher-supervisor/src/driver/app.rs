@@ -144,6 +144,12 @@ impl ManagedApp {
         living.or_else(|| self.deaths.values().find(|death| death.run == run.0)?.pid)
     }
 
+    /// How often a slot was restarted.
+    pub(super) fn restarts_of(&self, slot: SlotId) -> u32 {
+        let slot = usize::try_from(slot.0).ok().and_then(|slot| self.machine.slots().get(slot));
+        slot.map_or(0, |slot| slot.restarts)
+    }
+
     /// Whether the run waits to be proved ready.
     pub(super) fn is_starting(&self, run: RunId) -> bool {
         match self.machine.run(run).map(|run| run.state) {

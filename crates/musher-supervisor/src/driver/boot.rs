@@ -9,6 +9,7 @@ use musher_api::EventKind;
 use musher_cluster::{Cluster, PRELOAD};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
+use musher_process::postmortem::MemoryGroup;
 use musher_process::{Pid, Resource, Rlimit, own};
 use rustix::process::getrlimit;
 use tokio::sync::mpsc;
@@ -132,6 +133,7 @@ impl World {
             notify,
             notify_address,
             cgroups,
+            memory_group: MemoryGroup::own(),
             open_files,
             preload,
             chance: Chance::new(),

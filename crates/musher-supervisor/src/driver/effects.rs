@@ -12,6 +12,7 @@ use musher_process::{Pid, Tree};
 use crate::control::News;
 
 use super::app::{Held, ManagedApp};
+use super::death::{Inquest, LastWords};
 use super::launch;
 use super::operations::explain;
 use super::{Wake, World};
@@ -122,11 +123,13 @@ impl World {
         }
     }
 
-    /// Lets the logs finish with a run that has ended; they wake the driver when they have.
-    pub(super) fn detach_logs(&self, run: RunId) {
+    /// Lets the logs finish with a run that has ended, and finds out what else can be known of its end; then the driver
+    /// is woken.
+    pub(super) fn detach_logs(&self, run: RunId, inquest: Option<Inquest>) {
         let (detached, wakes) = (self.logs.detach(run), self.wakes.clone());
         tokio::spawn(async move {
-            let last_words = detached.await.unwrap_or_default().stderr_tail;
+            let stderr = detached.await.unwrap_or_default().stderr_tail;
+            let last_words = LastWords::find(stderr, inquest).await;
             let _ = wakes.send(Wake::LogsDone(run, last_words)).await;
         });
     }

@@ -6,7 +6,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use musher_api::Death;
 use musher_core::lifecycle::{ExitOutcome, Input};
 use musher_core::{AppId, RunId};
 use musher_process::ExitStatus;
@@ -17,9 +16,9 @@ use crate::keeper::ExitRecord;
 use crate::watch::watch;
 
 use super::app::ManagedRun;
+use super::death::{Inquest, LastWords, died};
 use super::readiness::Watch;
-use super::records::RunRecord;
-use super::{Driver, Wake, millis, now, wall_clock_ms};
+use super::{Driver, Wake};
 
 /// How long the leftovers of a run may take to die after SIGKILL.
 const LEFTOVER_PATIENCE: Duration = Duration::from_millis(200);
@@ -92,14 +91,12 @@ impl Driver {
     pub(super) fn run_ended(&mut self, app: AppId, run: RunId, status: ExitStatus) {
         let Driver { world, apps } = self;
         let Some(managed) = apps.get_mut(&app) else { return };
+        // Its cgroup, which counts them, goes with the leftovers.
+        let kills = world.kills(managed, run);
         world.with_tree(managed, run, |tree| tree.kill_all(LEFTOVER_PATIENCE).map(|_| ()));
         let Some(ended) = managed.runs.remove(&run) else { return };
-        let since = managed.machine.run(run).map(|run| run.since);
-        let death = Death {
-            memory_bytes: world.samples.memory_at_death(run),
-            uptime_ms: since.map_or(0, |since| millis(now().since(since))),
-            ..death(run, &ended.record, status)
-        };
+        let death = world.death(managed, run, &ended.record, status);
+        let inquest = managed.spec(ended.record.generation).and_then(|spec| Inquest::of(&death, spec, kills));
         // A slot that was scaled away has nobody to tell its stories to.
         if usize::try_from(ended.record.slot.0).is_ok_and(|slot| slot < managed.machine.slots().len()) {
             managed.deaths.insert(ended.record.slot, death);
@@ -108,7 +105,7 @@ impl Driver {
         if ended.has_channel {
             world.cluster.remove_worker(run);
         }
-        world.detach_logs(run);
+        world.detach_logs(run, inquest);
         // Its number may have a new owner from now on.
         if let Some(root) = ended.pid() {
             world.roots.remove(&root);
@@ -119,14 +116,17 @@ impl Driver {
         self.steer(app);
     }
 
-    /// The output of a run that ended is written; its last words complete the story.
-    pub(super) fn logs_done(&mut self, run: RunId, last_words: Vec<String>) {
+    /// The output of a run that ended is written; its last words complete the story, which is told then.
+    pub(super) fn logs_done(&mut self, run: RunId, last_words: LastWords) {
         self.world.forget_pipes(run);
         let Some((id, app)) = self.apps.iter_mut().find(|(_, app)| app.stories.contains(&run)) else { return };
         let id = *id;
         app.stories.remove(&run);
         if let Some(death) = app.deaths.values_mut().find(|death| death.run == run.0) {
-            death.stderr = last_words;
+            last_words.complete(death);
+            if !death.asked {
+                self.world.events.publish(died(&app.name, app.id, death));
+            }
         }
         self.world.tell_due(app);
         // Once for all workers of a large team that ended together.
@@ -157,32 +157,6 @@ pub(super) fn watch_exit(run: RunId, pidfd: OwnedFd, wakes: mpsc::Sender<Wake>) 
         }
         let _ = wakes.send(Wake::Gone(run)).await;
     })
-}
-
-/// How a run ended, as far as its record and status tell.
-fn death(run: RunId, record: &RunRecord, status: ExitStatus) -> Death {
-    let (code, signal) = match status {
-        ExitStatus::Code(code) => (Some(code), None),
-        ExitStatus::Signal { signal, .. } => (None, Some(signal)),
-        ExitStatus::Unknown => (None, None),
-    };
-    Death {
-        run: run.0,
-        slot: record.slot.0,
-        pid: record.pid.and_then(|pid| u32::try_from(pid).ok()),
-        status: match &record.violation {
-            Some(violation) => format!("{status}: killed by musher, because it {violation}"),
-            None => status.to_string(),
-        },
-        code,
-        signal,
-        asked: record.asked,
-        was_ready: record.was_ready,
-        time_ms: wall_clock_ms(),
-        uptime_ms: 0,
-        memory_bytes: 0,
-        stderr: Vec::new(),
-    }
 }
 
 /// A status as the decisions know it.

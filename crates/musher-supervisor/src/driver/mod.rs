@@ -13,13 +13,14 @@
 //! # Where things are
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
-//! processes that end. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
+//! processes that end. [`death`]: how they did. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`boot`]: how it begins. [`wakes`]: what happens. [`registry`]: logs for the control server.
 
 mod adopt;
 mod app;
 mod boot;
+mod death;
 mod effects;
 mod exits;
 mod launch;
@@ -51,6 +52,7 @@ use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{AppId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
+use musher_process::postmortem::MemoryGroup;
 use musher_process::{Pid, Rlimit, own};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -64,6 +66,7 @@ use crate::logs::LogHandle;
 pub(crate) use self::boot::supervise;
 
 use self::app::ManagedApp;
+use self::death::LastWords;
 use self::operations::Operations;
 use self::records::{HomeRecord, names};
 use self::registry::LogRegistry;
@@ -81,8 +84,8 @@ pub(crate) enum Wake {
     Proved(RunId),
     /// The process of an adopted run has ended.
     Gone(RunId),
-    /// A run's output is written to its end; these are its last words on standard error.
-    LogsDone(RunId, Vec<String>),
+    /// A run's output is written to its end; this is how the story of its death ends.
+    LogsDone(RunId, LastWords),
     /// Something happened in a Node channel or a listener.
     Cluster(ClusterEvent),
     /// Writing logs does not work, or works again.
@@ -121,6 +124,8 @@ struct World {
     notify: NotifySocket,
     notify_address: String,
     cgroups: Option<Cgroups>,
+    /// What bounds the memory of everything here.
+    memory_group: Option<MemoryGroup>,
     open_files: Rlimit,
     preload: Option<Preload>,
     chance: Chance,

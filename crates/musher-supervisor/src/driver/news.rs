@@ -32,7 +32,11 @@ impl World {
                 about(slot, run, EventKind::Killed, "did not end in its grace and was killed".into())
             }
             Event::Exited { slot, run, outcome, uptime_ms, .. } => {
-                about(slot, run, EventKind::Exited, format!("ended with {outcome} after {uptime_ms} ms"))
+                // That of a slot that is scaled away is not kept.
+                let death = app.deaths.get(&slot).filter(|death| death.run == run.0).cloned();
+                let how = death.as_ref().map_or_else(|| outcome.to_string(), |death| death.status.clone());
+                about(slot, run, EventKind::Exited, format!("ended with {how} after {uptime_ms} ms"))
+                    .map(|news| news.with_death(death))
             }
             Event::Ended { slot, death } => {
                 Some(News::new(EventKind::Stopped, format!("{death} and stays down")).of_slot(slot.0))
@@ -43,7 +47,7 @@ impl World {
             }
             Event::Giveup { slot, restarts, window_ms, death } => {
                 let detail = format!("given up after {restarts} restarts in {} s: {death}", window_ms / 1000);
-                Some(News::new(EventKind::Giveup, detail).of_slot(slot.0))
+                Some(News::new(EventKind::Giveup, detail).of_slot(slot.0).with_death(app.deaths.get(&slot).cloned()))
             }
             Event::ReloadStarted { slots, generation } => Some(News::new(
                 EventKind::OperationStarted,

@@ -101,6 +101,9 @@ pub(super) struct RunRecord {
     /// How it broke the rules of its channel, for which it was killed.
     #[serde(default)]
     pub(super) violation: Option<String>,
+    /// How many processes beside ours the kernel had killed for want of memory when this one was spawned.
+    #[serde(default)]
+    pub(super) kills_before: Option<u64>,
 }
 
 /// Why a record cannot be used.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use musher_api::LastMemory;
 use musher_core::{RunId, Time};
 use musher_process::Pid;
 use musher_process::stat::{ProcessStat, since_boot};
@@ -65,6 +66,13 @@ impl Samples {
     pub(super) fn memory_at_death(&self, run: RunId) -> u64 {
         let measured = || self.last.get(&run).map(|sample| sample.usage.memory_bytes);
         self.peaks.get(&run).copied().or_else(measured).unwrap_or(0)
+    }
+
+    /// The memory of the run's processes when they were last measured.
+    pub(super) fn last_memory(&self, run: RunId, now: Time) -> Option<LastMemory> {
+        let sample = self.last.get(&run)?;
+        let age_ms = u64::try_from(now.since(sample.at).as_millis()).unwrap_or(u64::MAX);
+        Some(LastMemory { bytes: sample.usage.memory_bytes, age_ms })
     }
 
     /// The run is gone.

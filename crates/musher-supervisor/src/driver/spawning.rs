@@ -9,6 +9,7 @@ use musher_cluster::WorkerConfig;
 use musher_core::lifecycle::Input;
 use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{Generation, RunId, SlotId};
+use musher_process::postmortem::MemoryGroup;
 use musher_process::{Child, SpawnError};
 
 use crate::control::News;
@@ -41,14 +42,9 @@ impl World {
                     slot: slot.0,
                     pid: None,
                     status: format!("could not be started: {reason}"),
-                    code: None,
-                    signal: None,
-                    asked: false,
-                    was_ready: false,
                     time_ms: wall_clock_ms(),
-                    uptime_ms: 0,
-                    memory_bytes: 0,
-                    stderr: Vec::new(),
+                    restarts: app.restarts_of(slot),
+                    ..musher_api::Death::default()
                 };
                 app.deaths.insert(slot, death);
                 failed(reason)
@@ -120,6 +116,7 @@ impl World {
             was_ready: false,
             asked: false,
             violation: None,
+            kills_before: self.memory_group.as_ref().and_then(MemoryGroup::kills),
         };
         let has_channel = spec.exec.runtime != Runtime::Plain;
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);

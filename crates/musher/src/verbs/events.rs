@@ -87,6 +87,7 @@ fn colour(kind: EventKind) -> Option<Colour> {
     match kind {
         EventKind::Online | EventKind::Adopted => Some(Colour::Green),
         EventKind::Giveup
+        | EventKind::Died
         | EventKind::SpawnFailed
         | EventKind::BindFailed
         | EventKind::Violation

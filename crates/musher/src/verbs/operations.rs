@@ -188,13 +188,9 @@ mod tests {
             pid: Some(4711),
             status: "exit code 1".into(),
             code: Some(1),
-            signal: None,
-            asked: false,
-            was_ready: false,
-            time_ms: 0,
             uptime_ms: 43,
-            memory_bytes: 0,
             stderr: vec!["\x1b]0;owned\x07Error: listen EADDRINUSE: address already in use :::80".into()],
+            ..Death::default()
         };
         let operation = Operation {
             id: 1,

@@ -15,6 +15,7 @@ mod api;
 mod bad_input;
 mod balance;
 mod crash;
+mod death;
 mod disk;
 mod flapping;
 mod lifecycle;
