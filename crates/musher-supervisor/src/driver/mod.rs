@@ -200,6 +200,9 @@ impl Driver {
             }
             // Whatever was just done may have used memory that is not needed again for long.
             release.get_or_insert_with(|| now() + QUIET);
+            // There may always be something to do, a worker to spawn in each turn: the control server and the watch of
+            // the keeper get their turn in between, not when the runtime's budget of 128 turns is used up.
+            tokio::task::yield_now().await;
         }
         self.farewell().await;
         Ok(())

@@ -12,6 +12,8 @@ use musher_core::spec::{Balance, Listen, ListenAddress};
 
 use rig::{Rig, missing, names};
 
+use super::Wake;
+
 /// A pipe into which something was written by somebody who is gone.
 fn said(words: &str) -> OwnedFd {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
@@ -240,4 +242,28 @@ async fn open_sockets_of_programs_stay_shared_as_they_are_and_a_start_that_wants
     one.start(&spec);
     spec.balance = Balance::Auto;
     assert_eq!(one.refused(&spec).code, ErrorCode::Conflict);
+}
+
+#[tokio::test]
+async fn whatever_there_is_to_do_others_get_a_turn_after_each() {
+    let mut rig = Rig::new();
+    let (run, wakes, keeper) = rig.boot().run();
+    for _ in 0..500 {
+        wakes.try_send(Wake::Notified).unwrap();
+    }
+    let watcher = tokio::spawn(async move {
+        let (mut left, mut most) = (wakes.capacity(), 0);
+        while wakes.capacity() < wakes.max_capacity() {
+            tokio::task::yield_now().await;
+            let now_left = wakes.capacity();
+            most = most.max(now_left - left);
+            left = now_left;
+        }
+        wakes.send(Wake::Terminate).await.unwrap();
+        most
+    });
+    run.await.unwrap();
+    let most = watcher.await.unwrap();
+    assert!(most <= 4, "{most} in one go");
+    keeper.join().unwrap();
 }

@@ -122,6 +122,12 @@ impl Booted {
         assert!(waited.await.is_ok(), "{what}");
     }
 
+    /// Lets the driver run by itself.
+    pub(super) fn run(self) -> (impl Future<Output = std::io::Result<()>>, mpsc::Sender<Wake>, JoinHandle<Held>) {
+        let wakes = self.driver.world.wakes.clone();
+        (self.driver.run(self.sources), wakes, self.keeper)
+    }
+
     pub(super) fn start(&mut self, spec: &AppSpec) -> Vec<OperationRef> {
         self.driver.start(start_request(spec)).unwrap().operations
     }
