@@ -164,6 +164,12 @@ pub(crate) struct MoreStartArgs {
     /// How many workers a reload replaces at a time.
     #[arg(long, value_name = "N")]
     pub(crate) max_surge: Option<String>,
+    /// Replace a worker whose processes together have more memory than this: 200M, 1.5GiB.
+    #[arg(long, visible_alias = "max-memory-restart", value_name = "SIZE")]
+    pub(crate) max_memory: Option<String>,
+    /// What each worker is asked, to replace one that does not answer: /PATH (HTTP), tcp, a URL or tcp://IP:PORT.
+    #[arg(long, value_name = "PROBE")]
+    pub(crate) liveness: Option<String>,
     /// File of standard output.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<String>,

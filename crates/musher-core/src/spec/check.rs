@@ -91,9 +91,9 @@ impl AppSpec {
         if self.reload.max_surge == 0 || self.reload.max_surge > MAX_INSTANCES {
             fault("reload.max_surge", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.reload.max_surge));
         }
-        if self.limits.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
-            fault("limits.nice", "out of range: -20 to 19".into());
-        }
+        self.check_limits(&mut fault);
+        self.check_health(&mut fault);
+        self.check_hooks(&mut fault);
         for (field, path) in [("logs.out", &self.logs.out), ("logs.err", &self.logs.err)] {
             if path.as_ref().is_some_and(|path| !path.is_absolute()) {
                 fault(field, "not an absolute path".into());

@@ -5,6 +5,8 @@
 //! [`AppSpec::check`] is the one place that says what is valid, and it reports every fault at once.
 
 mod check;
+mod health;
+mod hooks;
 mod limits;
 mod listen;
 mod logs;
@@ -20,6 +22,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use check::{SpecFault, check_name};
+pub use health::{Health, MAX_COMMAND, Probe};
+pub use hooks::Hooks;
 pub use limits::Limits;
 pub use listen::{Listen, ListenAddress};
 pub use logs::{LogFormat, Logs};
@@ -79,6 +83,12 @@ pub struct AppSpec {
     /// Limits of each worker process.
     #[serde(default)]
     pub limits: Limits,
+    /// What proves that a worker which serves still does.
+    #[serde(default)]
+    pub health: Health,
+    /// Commands that are run when something happens.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// Where the workers' output goes.
     #[serde(default)]
     pub logs: Logs,
@@ -162,6 +172,8 @@ impl AppSpec {
             stop: Stop::default(),
             reload: Reload::default(),
             limits: Limits::default(),
+            health: Health::default(),
+            hooks: Hooks::default(),
             logs: Logs::default(),
             user: None,
         }

@@ -4,9 +4,10 @@ use musher_core::spec::{Balance, LogFormat, RestartPolicy};
 use musher_process::exit::parse_signal;
 
 use super::decode::{Decoder, Table};
+use super::decode_health::{health, hooks, limits};
 use super::fault::Origin;
 use super::keys::{BALANCE, FORMAT, READY, RESTART};
-use super::raw::{Account, Instances, Proof, RawApp, RawLimits, RawListen, RawLogs, RawReady, RawRestart, RawStop};
+use super::raw::{Account, Instances, Proof, RawApp, RawListen, RawLogs, RawReady, RawRestart, RawStop};
 use super::tree::{Node, Value};
 use super::values;
 
@@ -31,6 +32,8 @@ impl Table<'_> {
             stop: self.of("stop").map(|(node, _)| stop(d, node)).unwrap_or_default(),
             max_surge: self.of("reload").and_then(|(node, _)| max_surge(d, node)),
             limits: self.of("limits").map(|(node, _)| limits(d, node)).unwrap_or_default(),
+            health: self.of("health").map(|(node, _)| health(d, node)).unwrap_or_default(),
+            hooks: self.of("hooks").map(|(node, _)| hooks(d, node)).unwrap_or_default(),
             logs: self.of("logs").map(|(node, _)| logs(d, node)).unwrap_or_default(),
             user: self.read(d, "user", account),
             group: self.read(d, "group", account),
@@ -38,15 +41,15 @@ impl Table<'_> {
         }
     }
 
-    fn small(&self, d: &mut Decoder<'_>, key: &str) -> Option<u32> {
+    pub(super) fn small(&self, d: &mut Decoder<'_>, key: &str) -> Option<u32> {
         self.read(d, key, |d, node, path| d.integer(node, path)).and_then(|number| u32::try_from(number).ok())
     }
 
-    fn large(&self, d: &mut Decoder<'_>, key: &str) -> Option<u64> {
+    pub(super) fn large(&self, d: &mut Decoder<'_>, key: &str) -> Option<u64> {
         self.read(d, key, |d, node, path| d.integer(node, path)).and_then(|number| u64::try_from(number).ok())
     }
 
-    fn duration(&self, d: &mut Decoder<'_>, key: &str) -> Option<std::time::Duration> {
+    pub(super) fn duration(&self, d: &mut Decoder<'_>, key: &str) -> Option<std::time::Duration> {
         self.read(d, key, |d, node, path| d.duration(node, path))
     }
 }
@@ -238,18 +241,6 @@ fn signal(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<i32> {
 
 fn max_surge(d: &mut Decoder<'_>, node: &Node) -> Option<u32> {
     d.table(node, "reload")?.small(d, "max_surge")
-}
-
-fn limits(d: &mut Decoder<'_>, node: &Node) -> RawLimits {
-    let Some(table) = d.table(node, "limits") else { return RawLimits::default() };
-    RawLimits {
-        open_files: table.large(d, "open_files"),
-        address_space: table.read(d, "address_space", |d, node, path| d.size(node, path)),
-        core: table.read(d, "core", |d, node, path| d.size(node, path)),
-        cpu: table.duration(d, "cpu"),
-        processes: table.large(d, "processes"),
-        nice: table.read(d, "nice", |d, node, path| d.integer(node, path)).and_then(|nice| i32::try_from(nice).ok()),
-    }
 }
 
 fn logs(d: &mut Decoder<'_>, node: &Node) -> RawLogs {

@@ -47,6 +47,10 @@ pub(crate) struct Flags {
     pub(crate) drain: Option<String>,
     /// `--max-surge`
     pub(crate) max_surge: Option<String>,
+    /// `--max-memory`: a size.
+    pub(crate) max_memory: Option<String>,
+    /// `--liveness`: a path, `tcp`, a URL or an address.
+    pub(crate) liveness: Option<String>,
     /// `--out`
     pub(crate) out: Option<String>,
     /// `--err`
@@ -122,6 +126,8 @@ impl Flags {
         text("stop.grace", "--grace", &self.grace);
         text("stop.drain", "--drain", &self.drain);
         text("reload.max_surge", "--max-surge", &self.max_surge);
+        text("limits.memory", "--max-memory", &self.max_memory);
+        text("health.liveness", "--liveness", &self.liveness);
         text("logs.out", "--out", &self.out.as_ref().map(|path| here(path, around)));
         text("logs.err", "--err", &self.err.as_ref().map(|path| here(path, around)));
         text("logs.format", "--log-format", &self.log_format);

@@ -30,6 +30,12 @@ pub(super) enum Kind {
     Duration,
     /// `"10MiB"`; 0 needs no unit.
     Size,
+    /// A size, where a letter alone (`"200M"`) is a power of 1024.
+    Memory,
+    /// A line for the shell, or a list of words.
+    Command,
+    /// A path, an address, or a command as a list.
+    Probe,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A number or `"max"`.
@@ -209,6 +215,50 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.cpu", Kind::Duration, "", "CPU time of one worker (RLIMIT_CPU), in whole seconds."),
     key("limits.processes", Kind::Integer(1, i64::MAX), "", "Processes of the worker's user (RLIMIT_NPROC)."),
     key("limits.nice", Kind::Integer(-20, 19), "", "Priority, nice(2)."),
+    key(
+        "limits.memory",
+        Kind::Memory,
+        "",
+        "A worker whose processes together have more memory than this is replaced, without a gap.",
+    ),
+    key(
+        "limits.cpu_percent",
+        Kind::Integer(1, 100_000),
+        "",
+        "A worker whose processes together use more CPU than this is replaced, without a gap; 100 is one core.",
+    ),
+    key("limits.cpu_for", Kind::Duration, "\"30s\"", "How long `cpu_percent` has to be exceeded."),
+    key(
+        "health",
+        Kind::Table(&[]),
+        "",
+        "What proves that a worker which serves still does. One that fails is replaced, without a gap.",
+    ),
+    key(
+        "health.liveness",
+        Kind::Probe,
+        "",
+        "What each worker is asked: `\"/health\"` (HTTP) or `\"tcp\"` that very worker; a URL or `tcp://IP:PORT`, for an app \
+         with one worker; a list: a command that ends with 0, with the worker's pid in MUSHER_PID.",
+    ),
+    key("health.interval", Kind::Duration, "\"10s\"", "From one probe to the next."),
+    key("health.timeout", Kind::Duration, "\"5s\"", "How long a probe may take."),
+    key("health.failures", Kind::Integer(1, 1000), "3", "So many failures in a row make a worker unfit."),
+    key("health.delay", Kind::Duration, "\"0s\"", "How long a worker that has become ready is not probed."),
+    key(
+        "health.watchdog",
+        Kind::Duration,
+        "",
+        "A worker that does not notify WATCHDOG=1 for so long is unfit. It is told by WATCHDOG_USEC (sd_watchdog_enabled(3)).",
+    ),
+    key("hooks", Kind::Table(&[]), "", "Commands that are run when something happens."),
+    key(
+        "hooks.giveup",
+        Kind::Command,
+        "",
+        "Run when a slot is given up: a line for the shell, or a list of words. It gets the event as JSON on standard input.",
+    ),
+    key("hooks.timeout", Kind::Duration, "\"30s\"", "How long a hook may take, before it is killed."),
     key("logs", Kind::Table(&[]), "", "Where the workers' output goes."),
     key("logs.out", Kind::Path, "`logs/<app>/out.log` in the home", "File of standard output."),
     key("logs.err", Kind::Path, "`logs/<app>/err.log` in the home", "File of standard error."),
@@ -251,6 +301,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("gid", "group"),
     ("port", "env.PORT"),
     ("workers", "instances"),
+    ("max_memory_restart", "limits.memory"),
+    ("max_memory", "limits.memory"),
+    ("liveness", "health.liveness"),
+    ("watchdog", "health.watchdog"),
 ];
 
 /// What may have been meant by the unknown key `word` in `table`: a hint, or nothing.

@@ -9,6 +9,7 @@
 
 mod decode;
 mod decode_app;
+mod decode_health;
 mod fault;
 mod flags;
 mod keys;

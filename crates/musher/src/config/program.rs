@@ -307,6 +307,16 @@ fn node_version(node: &Path) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
+/// A command whose first word is the absolute path of its program, or what is wrong and what would be right.
+pub(super) fn with_program(words: &[String], place: Place<'_>) -> Result<Vec<String>, (String, String)> {
+    let Some((name, rest)) = words.split_first().filter(|(name, _)| !name.is_empty()) else {
+        return Err(("the command is empty".to_owned(), String::new()));
+    };
+    let program = find(name, place)?;
+    let Some(program) = program.to_str() else { return Err(("the path is not UTF-8".to_owned(), String::new())) };
+    Ok(std::iter::once(program.to_owned()).chain(rest.iter().cloned()).collect())
+}
+
 /// The absolute path of a program, or what is wrong and what would be right.
 fn find(name: &str, place: Place<'_>) -> Result<PathBuf, (String, String)> {
     let is_path = name.contains('/');

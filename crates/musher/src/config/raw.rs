@@ -29,6 +29,8 @@ pub(super) struct RawApp {
     pub(super) stop: RawStop,
     pub(super) max_surge: Option<u32>,
     pub(super) limits: RawLimits,
+    pub(super) health: RawHealth,
+    pub(super) hooks: RawHooks,
     pub(super) logs: RawLogs,
     pub(super) user: Option<Account>,
     pub(super) group: Option<Account>,
@@ -118,6 +120,40 @@ pub(super) struct RawLimits {
     pub(super) cpu: Option<Duration>,
     pub(super) processes: Option<u64>,
     pub(super) nice: Option<i32>,
+    pub(super) memory: Option<u64>,
+    pub(super) cpu_percent: Option<u32>,
+    pub(super) cpu_for: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawHealth {
+    pub(super) liveness: Option<RawProbe>,
+    pub(super) interval: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) failures: Option<u32>,
+    pub(super) delay: Option<Duration>,
+    pub(super) watchdog: Option<Duration>,
+}
+
+/// Without an address: the worker itself, wherever it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RawProbe {
+    Http(Option<SocketAddr>, String),
+    Tcp(Option<SocketAddr>),
+    Exec(Vec<String>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawHooks {
+    pub(super) giveup: Option<RawCommand>,
+    pub(super) timeout: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RawCommand {
+    /// For the shell.
+    Line(String),
+    Words(Vec<String>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -58,6 +58,9 @@ fn shape(kind: Kind) -> String {
         Kind::Integers => "list of numbers".into(),
         Kind::Duration => "duration".into(),
         Kind::Size => "size".into(),
+        Kind::Memory => "size; `\"200M\"` is 200 MiB".into(),
+        Kind::Command => "line for the shell, or list of words".into(),
+        Kind::Probe => "path, address, or list of words".into(),
         Kind::Choice(choice) => words(choice),
         Kind::Instances => "number, 1 to 1000, or `\"max\"`".into(),
         Kind::Signal => "signal: name or number".into(),
@@ -97,7 +100,10 @@ fn property(key: &Key) -> Value {
         Kind::Size => {
             json!({ "anyOf": [{ "const": 0 }, { "type": "string", "pattern": "^[0-9.]+ ?([kKMGT]i?)?B$|^0$" }] })
         }
-        Kind::Words => json!({ "anyOf": [string, list(scalar)] }),
+        Kind::Memory => {
+            json!({ "anyOf": [{ "const": 0 }, { "type": "string", "pattern": "^[0-9.]+ ?(([kKMGT]i?)?B|[kKMGT])$|^0$" }] })
+        }
+        Kind::Words | Kind::Command | Kind::Probe => json!({ "anyOf": [string, list(scalar)] }),
         Kind::Texts => json!({ "anyOf": [string.clone(), list(string)] }),
         Kind::Variables => json!({ "type": "object", "additionalProperties": scalar }),
         Kind::Bool => json!({ "type": "boolean" }),

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use musher_core::spec::{AppSpec, Listen, ListenAddress, ReadyWhen, Restart, Runtime, User, check_name};
+use musher_core::spec::{AppSpec, Listen, ListenAddress, Probe, ReadyWhen, Restart, Runtime, User, check_name};
 use musher_process::lookup::{lookup_group, lookup_user};
 
 use super::fault::Faults;
-use super::program::{Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files};
-use super::raw::{Account, Instances, Proof, RawApp, RawReady};
+use super::program::{
+    Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files, with_program,
+};
+use super::raw::{Account, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady};
 use super::{Surroundings, values};
 
 /// Variables that belong to the process that had them, or that musher sets itself.
@@ -87,6 +89,7 @@ impl Resolver<'_> {
         let env = self.env(&cwd);
         let mut base_env = inherited(&self.around.env);
         let path = env.get("PATH").or_else(|| base_env.get("PATH")).map(String::as_str);
+        let place_path = path.map(str::to_owned);
         let name = self.name();
         let exec = self.exec(Place { cwd: &cwd, path });
         let user = self.user();
@@ -94,6 +97,7 @@ impl Resolver<'_> {
         for (variable, value) in helpful_variables(&exec) {
             base_env.entry(variable).or_insert(value);
         }
+        let place = Place { cwd: &cwd, path: place_path.as_deref() };
         let mut spec = AppSpec { env, base_env, user, ..AppSpec::new(name, exec, &cwd) };
         spec.instances = match app.instances {
             None => 1,
@@ -109,6 +113,8 @@ impl Resolver<'_> {
         spec.stop.drain = app.stop.drain.unwrap_or(spec.stop.drain);
         spec.reload.max_surge = app.max_surge.unwrap_or(spec.reload.max_surge);
         self.limits(&mut spec);
+        self.health(&mut spec, place);
+        self.hooks(&mut spec, place);
         spec.logs.out = app.logs.out.as_ref().map(|path| cwd.join(path));
         spec.logs.err = app.logs.err.as_ref().map(|path| cwd.join(path));
         spec.logs.format = app.logs.format.unwrap_or_default();
@@ -237,6 +243,9 @@ impl Resolver<'_> {
         spec.limits.core_bytes = limits.core;
         spec.limits.processes = limits.processes;
         spec.limits.nice = limits.nice;
+        spec.limits.memory_bytes = limits.memory;
+        spec.limits.cpu_percent = limits.cpu_percent;
+        spec.limits.cpu_for = limits.cpu_for.unwrap_or(spec.limits.cpu_for);
         spec.limits.cpu_seconds = limits.cpu.map(|time| time.as_secs());
         if limits.cpu.is_some_and(|time| time.as_secs() == 0 || time.subsec_nanos() != 0) {
             self.fault("limits.cpu", "CPU time is limited in whole seconds, at least one", "");
@@ -244,6 +253,45 @@ impl Resolver<'_> {
         if limits.address_space.is_some() && spec.exec.runtime != Runtime::Plain {
             let hint = "leave it out; --max-old-space-size in interpreter_args bounds the heap";
             self.fault("limits.address_space", "Node reserves gigabytes of address space that it never uses", hint);
+        }
+    }
+
+    fn health(&mut self, spec: &mut AppSpec, place: Place<'_>) {
+        let raw = &self.app.health;
+        let health = &mut spec.health;
+        health.interval = raw.interval.unwrap_or(health.interval);
+        health.timeout = raw.timeout.unwrap_or(health.timeout);
+        health.failures = raw.failures.unwrap_or(health.failures);
+        health.delay = raw.delay.unwrap_or(health.delay);
+        health.watchdog = raw.watchdog.map(millis);
+        health.liveness = match &raw.liveness {
+            None => None,
+            Some(RawProbe::Http(address, path)) => Some(Probe::Http { address: *address, path: path.clone() }),
+            Some(RawProbe::Tcp(address)) => Some(Probe::Tcp { address: *address }),
+            Some(RawProbe::Exec(words)) => {
+                self.command("health.liveness", words, place).map(|command| Probe::Exec { command })
+            }
+        };
+    }
+
+    fn hooks(&mut self, spec: &mut AppSpec, place: Place<'_>) {
+        let raw = &self.app.hooks;
+        spec.hooks.timeout = raw.timeout.unwrap_or(spec.hooks.timeout);
+        spec.hooks.giveup = match &raw.giveup {
+            None => None,
+            Some(RawCommand::Line(line)) => Some(vec!["/bin/sh".into(), "-c".into(), line.clone()]),
+            Some(RawCommand::Words(words)) => self.command("hooks.giveup", words, place),
+        };
+    }
+
+    /// A command whose program is looked up.
+    fn command(&mut self, key: &'static str, words: &[String], place: Place<'_>) -> Option<Vec<String>> {
+        match with_program(words, place) {
+            Ok(command) => Some(command),
+            Err((message, hint)) => {
+                self.fault(key, message, hint);
+                None
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use musher_api::{AppDetail, Operation, REDACTED, SlotDetail};
-use musher_core::spec::{AppSpec, Balance, LogFormat, Ready, ReadyWhen, RestartPolicy, Runtime};
+use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, RestartPolicy, Runtime};
 
 use super::targets;
 use crate::args::{Cli, DescribeArgs};
@@ -167,12 +167,37 @@ fn rules(page: &mut Page, spec: &AppSpec) {
     .iter()
     .filter_map(|(name, limit)| limit.map(|limit| format!("{name} {limit}")))
     .chain(spec.limits.nice.map(|nice| format!("nice {nice}")))
+    .chain(spec.limits.memory_bytes.map(|bytes| format!("memory {}", units::bytes(bytes))))
+    .chain(spec.limits.cpu_percent.map(|percent| format!("cpu {percent}% for {}", time(spec.limits.cpu_for))))
     .collect();
     if !limits.is_empty() {
         page.value("limits", limits.join(", "));
     }
+    health(page, spec);
     if let Some(user) = &spec.user {
         page.value("user", format!("uid {}, gid {}", user.uid, user.gid));
+    }
+}
+
+fn health(page: &mut Page, spec: &AppSpec) {
+    let health = &spec.health;
+    let to = |address: &Option<std::net::SocketAddr>| {
+        address.map_or_else(|| "each worker itself".to_owned(), |address| address.to_string())
+    };
+    let asked = health.liveness.as_ref().map(|probe| match probe {
+        Probe::Http { address, path } => format!("GET {path} of {}", to(address)),
+        Probe::Tcp { address } => format!("a connection to {}", to(address)),
+        Probe::Exec { command } => command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+    });
+    if let Some(asked) = asked {
+        let failures = units::count(health.failures, "failure");
+        page.value("liveness", format!("{asked}, every {}; replaced after {failures} in a row", time(health.interval)));
+    }
+    if let Some(watchdog) = health.watchdog {
+        page.value("watchdog", format!("replaced after {} without WATCHDOG=1", units::precise(watchdog)));
+    }
+    if let Some(command) = &spec.hooks.giveup {
+        page.value("on giveup", command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "));
     }
 }
 

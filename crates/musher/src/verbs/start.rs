@@ -119,6 +119,8 @@ fn flags(args: &StartArgs) -> Flags {
         grace: more.grace.clone(),
         drain: more.drain.clone(),
         max_surge: more.max_surge.clone(),
+        max_memory: more.max_memory.clone(),
+        liveness: more.liveness.clone(),
         out: more.out.clone(),
         err: more.err.clone(),
         log_format: more.log_format.clone(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use musher_core::spec::{Balance, ListenAddress, LogFormat, ReadyWhen, RestartPolicy, Runtime};
+use musher_core::spec::{Balance, ListenAddress, LogFormat, Probe, ReadyWhen, RestartPolicy, Runtime};
 
 use super::{Ground, Overrides};
 
@@ -288,4 +288,43 @@ fn user_and_group_are_names_or_ids() {
     assert_eq!((root.uid, root.gid), (0, 0));
     let user = ground.app("user = 0\ngroup = 7").user.unwrap();
     assert_eq!((user.uid, user.gid), (0, 7));
+}
+
+#[test]
+fn probes_ask_the_worker_itself_an_address_or_a_command() {
+    let ground = Ground::new();
+    let probe = |text: &str| ground.app(&format!("health = {{ liveness = {text} }}")).health.liveness.unwrap();
+    assert_eq!(probe("\"/health?a=1\""), Probe::Http { address: None, path: "/health?a=1".into() });
+    assert_eq!(probe("\"tcp\""), Probe::Tcp { address: None });
+    let address = Some("127.0.0.1:80".parse().unwrap());
+    assert_eq!(probe("\"http://localhost/x\""), Probe::Http { address, path: "/x".into() });
+    assert_eq!(probe("\"tcp://127.0.0.1:80\""), Probe::Tcp { address });
+    let command = vec![ground.path("bin/tool").display().to_string(), "-x".to_owned()];
+    assert_eq!(probe("[\"tool\", \"-x\"]"), Probe::Exec { command });
+    let health =
+        ground.app("health = { interval = \"2s\", timeout = \"1s\", failures = 2, delay = \"5s\", watchdog = \"3s\" }");
+    let health = health.health;
+    assert_eq!((health.interval, health.timeout, health.failures), (SECOND * 2, SECOND, 2));
+    assert_eq!((health.delay, health.watchdog), (SECOND * 5, Some(3000)));
+}
+
+#[test]
+fn a_hook_is_a_line_for_the_shell_or_a_list_of_words() {
+    let ground = Ground::new();
+    let hook = |text: &str| ground.app(&format!("hooks = {{ giveup = {text} }}")).hooks.giveup.unwrap();
+    assert_eq!(hook("\"cat | mail -s help $ADMIN\""), ["/bin/sh", "-c", "cat | mail -s help $ADMIN"]);
+    assert_eq!(hook("[\"tool\", \"a b\"]"), [ground.path("bin/tool").display().to_string(), "a b".to_owned()]);
+}
+
+#[test]
+fn a_limit_of_memory_is_written_as_elsewhere() {
+    let ground = Ground::new();
+    let memory = |text: &str| ground.app(&format!("limits = {{ memory = \"{text}\" }}")).limits.memory_bytes;
+    for text in ["200M", "200MiB", "204800K"] {
+        assert_eq!(memory(text), Some(200 << 20), "{text}");
+    }
+    assert_eq!(memory("1.5G"), Some(3 << 29));
+    assert_eq!(memory("200MB"), Some(200_000_000));
+    let limits = ground.app("limits = { cpu_percent = 80, cpu_for = \"1m\" }").limits;
+    assert_eq!((limits.cpu_percent, limits.cpu_for), (Some(80), SECOND * 60));
 }

@@ -233,3 +233,41 @@ fn a_script_that_cannot_be_read_says_so() {
     let error = ground.refused("script = \"server.js\"\nenv = { PATH = \"/nowhere\" }");
     assert!(error.contains("script: server.js needs node: there is no program \"node\" in PATH"), "{error}");
 }
+
+#[test]
+fn a_probe_that_any_worker_may_answer_is_refused() {
+    let ground = Ground::new();
+    let fixed =
+        ground.refused("script = \"server.js\"\ninstances = 2\nhealth = { liveness = \"http://127.0.0.1:80/\" }");
+    assert!(fixed.contains("any of the workers may answer"), "{fixed}");
+    let shared = ground.refused("script = \"server.js\"\nbalance = \"shared\"\nhealth = { liveness = \"/x\" }");
+    assert!(shared.contains("cannot hand a connection to one worker"), "{shared}");
+    let sockets = ground.refused("command = \"tool\"\ninstances = 2\nlisten = 80\nhealth = { liveness = \"tcp\" }");
+    assert!(sockets.contains("share the sockets"), "{sockets}");
+    ground.whole("command = \"tool\"\nlisten = 80\nhealth = { liveness = \"tcp\" }");
+}
+
+#[test]
+fn a_wrong_probe_hook_or_limit_says_what_would_be_right() {
+    let ground = Ground::new();
+    for (lines, part) in [
+        ("health = { liveness = \"check.sh\" }", "a command as a list"),
+        ("health = { liveness = [\"nosuch\"] }", "nosuch"),
+        ("health = { liveness = \"https://127.0.0.1/\" }", "is no probe"),
+        ("health = { interval = \"1ms\" }", "100ms to a year"),
+        ("health = { failures = 0 }", "1 to 1000"),
+        ("health = { watchdog = \"0s\" }", "100ms to a year"),
+        ("hooks = { giveup = \"\" }", "the command is empty"),
+        ("hooks = { giveup = [\"nosuch\"] }", "nosuch"),
+        ("hooks = { timeout = \"2h\" }", "1ms to 1h"),
+        ("limits = { memory = 200 }", "200 has no unit"),
+        ("limits = { memory = \"200\" }", "has no unit"),
+        ("limits = { memory = \"1K\" }", "less than 1MiB"),
+        ("limits = { cpu_percent = 0 }", "1 to 100000"),
+        ("limits = { cpu_for = \"1ms\" }", "1s to a year"),
+        ("max_memory_restart = \"200M\"", "limits.memory"),
+    ] {
+        let error = ground.refused(&format!("script = \"server.js\"\n{lines}"));
+        assert!(error.contains(part), "{lines}: {error}");
+    }
+}
