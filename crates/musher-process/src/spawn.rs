@@ -17,6 +17,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit};
@@ -27,6 +28,7 @@ use crate::sys::child::{Identity, Image, Limit, PidVariable, Report, StringArray
 use crate::sys::clone::clone;
 use crate::wait::readable_within;
 
+pub use crate::sys::child::NOT_EXECUTED;
 pub use error::SpawnError;
 pub use executable::Problem;
 
@@ -89,23 +91,41 @@ impl Spawn {
     ///
     /// Blocks for as long as the system needs to make the process, some 0.2 to 1 ms.
     pub fn spawn(self) -> Result<Child, SpawnError> {
+        self.make(false, |_| {})
+    }
+
+    /// The same, but the program is executed only after `known` has returned: if this process is killed before that, the
+    /// child ends with [`NOT_EXECUTED`] and has done nothing. So whoever `known` tells of the child knows all children
+    /// that ever did anything.
+    pub fn spawn_known(self, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
+        self.make(true, known)
+    }
+
+    fn make(self, gated: bool, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
         let above = self.first_free_number()?;
         let fds = self.child_fds(above).map_err(|error| SpawnError::system("prepare the descriptors", error))?;
         let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::system("make a pipe", error))?;
         let writing = lift(writing, above).map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
-        let image = self.image(&fds, &writing)?;
+        let gate = gated.then(|| Gate::new(above)).transpose();
+        let gate = gate.map_err(|error| SpawnError::system("make a pipe", error))?;
+        let image = Image { gate: gate.as_ref().map(Gate::numbers), ..self.image(&fds, &writing)? };
         let (pid, pidfd) = clone(&image).map_err(SpawnError::no_process)?;
         drop((writing, fds));
+        let child = Child { pid, pidfd };
+        known(&child);
+        if let Some(gate) = gate {
+            gate.open();
+        }
         match read_report(reading) {
-            Ok(None) => Ok(Child { pid, pidfd }),
+            Ok(None) => Ok(child),
             Ok(Some(report)) => {
-                wait_for_end(&pidfd);
+                wait_for_end(&child.pidfd);
                 Err(error::from_report(&self, &image, report))
             }
             Err(error) => {
-                let _ = exit::signal(pidfd.as_fd(), libc::SIGKILL);
-                wait_for_end(&pidfd);
+                let _ = exit::signal(child.pidfd.as_fd(), libc::SIGKILL);
+                wait_for_end(&child.pidfd);
                 Err(error)
             }
         }
@@ -176,6 +196,7 @@ impl Spawn {
                 groups: wanted.groups.clone(),
             }),
             cgroup: self.cgroup.as_ref().map(AsRawFd::as_raw_fd),
+            gate: None,
             report: report.as_raw_fd(),
         })
     }
@@ -199,6 +220,34 @@ impl Credentials {
         normal(&mut ours);
         normal(&mut wanted);
         users && main_groups && ours == wanted
+    }
+}
+
+/// Only one gate at a time: a child has copies of all its parent's descriptors until it executes. Two children that held
+/// each other's gates open would both wait for ever if their parent were killed.
+static GATES: Mutex<()> = Mutex::new(());
+
+/// What a child waits at before it executes its program.
+struct Gate {
+    reading: OwnedFd,
+    writing: OwnedFd,
+    _only: MutexGuard<'static, ()>,
+}
+
+impl Gate {
+    fn new(above: RawFd) -> io::Result<Gate> {
+        let only = GATES.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok(Gate { reading: lift(reading, above)?, writing: lift(writing, above)?, _only: only })
+    }
+
+    fn numbers(&self) -> (RawFd, RawFd) {
+        (self.reading.as_raw_fd(), self.writing.as_raw_fd())
+    }
+
+    /// Lets the child pass. Cannot fail: the pipe is empty, and we hold its other end, too.
+    fn open(self) {
+        let _ = rustix::io::write(&self.writing, &[1]);
     }
 }
 

@@ -21,6 +21,9 @@ const SIGSET_BYTES: usize = 8;
 /// The highest descriptor that is looked at where close_range(2) is not allowed.
 const CLOSE_WITHOUT_RANGE: RawFd = 65_536;
 
+/// The exit code of a child that executed nothing.
+pub const NOT_EXECUTED: i32 = 127;
+
 /// Where the child failed. Sent over the report pipe as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -156,6 +159,8 @@ pub(crate) struct Image {
     pub(crate) identity: Option<Identity>,
     /// A cgroup directory.
     pub(crate) cgroup: Option<RawFd>,
+    /// Both ends of a pipe: the program is executed when a byte comes, and never if the pipe is closed without one.
+    pub(crate) gate: Option<(RawFd, RawFd)>,
     /// Write end of the report pipe.
     pub(crate) report: RawFd,
 }
@@ -188,8 +193,27 @@ pub(crate) fn run(image: &Image, join_cgroup: bool) -> ! {
     };
     let fields = [report.step as u32, report.index as u32, report.errno.cast_unsigned()];
     let _ = call(libc::SYS_write, [word(image.report), fields.as_ptr() as usize, Report::LEN, 0, 0]);
+    end()
+}
+
+/// The end of a process that executed nothing.
+fn end() -> ! {
     loop {
-        let _ = call(libc::SYS_exit_group, [127, 0, 0, 0, 0]);
+        let _ = call(libc::SYS_exit_group, [NOT_EXECUTED as usize, 0, 0, 0, 0]);
+    }
+}
+
+/// Waits for the byte that means that whoever has to know of this process does. Without it the parent is dead.
+fn pass_gate(reading: RawFd, writing: RawFd) {
+    // Our own copy would keep the pipe open for ever.
+    let _ = call(libc::SYS_close, [word(writing), 0, 0, 0, 0]);
+    let byte = Cell::new(0_u8);
+    loop {
+        match call(libc::SYS_read, [word(reading), byte.as_ptr() as usize, 1, 0, 0]) {
+            Ok(1) => return,
+            Err(libc::EINTR) => {}
+            Ok(_) | Err(_) => end(),
+        }
     }
 }
 
@@ -221,6 +245,10 @@ fn prepare_and_execute(image: &Image, join_cgroup: bool) -> Result<std::convert:
     call(libc::SYS_chdir, [image.cwd.as_ptr() as usize, 0, 0, 0, 0]).map_err(failed(Step::WorkingDirectory, 0))?;
     if let Some(variable) = &image.env.pid {
         variable.set_own_pid();
+    }
+    // Last, so that all the rest goes on beside the parent.
+    if let Some((reading, writing)) = image.gate {
+        pass_gate(reading, writing);
     }
     let (args, env) = (image.args.pointers.as_ptr(), image.env.pointers.as_ptr());
     let errno = match call(libc::SYS_execve, [image.program.as_ptr() as usize, args as usize, env as usize, 0, 0]) {

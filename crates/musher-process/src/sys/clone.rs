@@ -161,6 +161,7 @@ mod tests {
             nice: None,
             identity: None,
             cgroup,
+            gate: None,
             report: reporting.as_raw_fd(),
         };
         let (_, pidfd) = way(&image).unwrap();

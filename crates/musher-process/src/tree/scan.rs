@@ -207,6 +207,20 @@ pub fn find_by_marker(marker: &str) -> io::Result<Vec<Pid>> {
     Ok(living.into_iter().map(|stat| stat.pid).collect())
 }
 
+/// Whether the process has this marker in the environment of the program that it runs; not before it has executed it.
+#[must_use]
+pub fn is_marked(pid: Pid, marker: &str) -> bool {
+    marker_of(pid).is_some_and(|found| found == marker.as_bytes())
+}
+
+/// Whether the process has the very environment that this process was started with: a copy of this process (or of one
+/// before it that had the same) which has executed nothing yet. `false` also if we may not look.
+#[must_use]
+pub fn has_our_environment(pid: Pid) -> bool {
+    let environment = |process: &str| read_bounded(&format!("/proc/{process}/environ"), MAX_ENVIRONMENT).ok();
+    environment("self").is_some_and(|ours| !ours.is_empty() && environment(&pid.to_string()) == Some(ours))
+}
+
 /// The marker in the environment that a process was started with. `None` also if we may not look.
 fn marker_of(pid: Pid) -> Option<Vec<u8>> {
     let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;

@@ -1,8 +1,9 @@
 //! Going on where an earlier supervisor was cut off.
 //!
-//! What the keeper held is read; every run of every record gets its process back, by its pidfd or, if the supervisor was
-//! killed between the fork and the put, by the `MUSHER_RUN` in its environment. Then the decisions are told what is
-//! still there, and say again what may not have been done.
+//! What the keeper held is read; every run of every record gets its process back, by its pidfd or, if that was lost, by
+//! the `MUSHER_RUN` in its environment. A process that did not execute its program, because the supervisor was killed
+//! before, counts for nothing. Then the decisions are told what is still there, and say again what may not have been
+//! done.
 //!
 //! A record that cannot be read costs no worker: its processes live on, their output is still taken (into the logs of
 //! an app called `unreadable`), their sockets and channels stay with the keeper, and `musher.log` says so.
@@ -24,6 +25,7 @@ use crate::keeper::ExitRecord;
 use crate::logs::Output;
 
 use super::app::{ManagedApp, ManagedRun};
+use super::birth;
 use super::death::{Inquest, Kills};
 use super::exits::watch_exit;
 use super::readiness::Proof;
@@ -308,12 +310,12 @@ impl World {
     /// Gives a run its process back. Whether there is one; it may have ended, which its pidfd then tells.
     fn adopt_run(&mut self, app: &mut ManagedApp, run: RunId, mut record: RunRecord, held: &mut Held) -> bool {
         let marker = launch::marker(run, &self.record.home_id);
-        let pidfd = held.remove(&names::run(run, names::RUN_PIDFD));
-        if let Some(pidfd) = &pidfd
-            && record.pid.is_none()
-        {
+        let mut pidfd = held.remove(&names::run(run, names::RUN_PIDFD));
+        if record.pid.is_none() {
             // Killed between the put of the pidfd and the writing of the record. A dead process has no number.
-            record.pid = exit::pid_of(pidfd.as_fd()).ok().flatten().map(Pid::as_raw);
+            record.pid = pidfd.as_ref().and_then(|pidfd| exit::pid_of(pidfd.as_fd()).ok().flatten()).map(Pid::as_raw);
+            let kept = record.pid.and_then(|pid| self.keeper_exits.get(&pid)).map(ExitRecord::status);
+            pidfd = pidfd.filter(|pidfd| birth::was_executed(pidfd.as_fd(), record.pid, &marker, kept));
         }
         let pidfd = pidfd.or_else(|| {
             let root = root_of(&tree::find_by_marker(&marker).ok()?)?;

@@ -7,18 +7,19 @@
 //! # Order of writing and acting
 //!
 //! After each decision the app's record goes to the keeper, then the effects are carried out. Descriptors of a run are
-//! put before its process exists, the pidfd right after. So a supervisor that is killed between any two steps leaves a
-//! record from which [`adopt`] goes on: a process that the record does not know is found by its `MUSHER_RUN`.
+//! put before its process exists, the pidfd before the process executes the program. So a supervisor that is killed
+//! between any two steps leaves a record from which [`adopt`] goes on.
 //!
 //! # Where things are
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
 //! processes that end. [`death`]: how they did. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
-//! [`boot`]: how it begins. [`wakes`]: what happens. [`registry`]: logs for the control server.
+//! [`boot`]: how it begins. [`birth`]: whether a process became its program. [`wakes`]: what happens. [`registry`]: logs for the control server.
 
 mod adopt;
 mod app;
+mod birth;
 mod boot;
 mod death;
 mod effects;

@@ -1,6 +1,7 @@
 //! From a decision to a process, and what is let go of when the process is gone.
 //!
-//! The descriptors of a run are with the keeper before its process exists, the pidfd right after.
+//! The descriptors of a run are with the keeper before its process exists, and its pidfd before the process executes the
+//! program. So none ever does anything that a later supervisor would not find.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -93,8 +94,8 @@ impl World {
             sockets: if cluster_sockets { Vec::new() } else { sockets },
             cgroup,
         };
-        let child = launch.into_spawn().spawn().map_err(SpawnFailure::Spawn)?;
-        self.link.put(&names::run(run, names::RUN_PIDFD), child.pidfd.as_fd());
+        let known = |child: &Child| self.link.put(&names::run(run, names::RUN_PIDFD), child.pidfd.as_fd());
+        let child = launch.into_spawn().spawn_known(known).map_err(SpawnFailure::Spawn)?;
         let pid = child.pid.as_raw();
         for (stream, pipe) in [(LogStream::Out, plumbing.out.0), (LogStream::Err, plumbing.err.0)] {
             self.logs.attach(Output { app: app.id, slot, run, pid, stream, pipe });

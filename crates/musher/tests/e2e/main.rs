@@ -14,6 +14,7 @@ mod account;
 mod api;
 mod bad_input;
 mod balance;
+mod births;
 mod crash;
 mod death;
 mod disk;
