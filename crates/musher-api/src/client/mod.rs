@@ -260,14 +260,20 @@ impl Client {
 struct Persistence<'a> {
     socket: &'a Path,
     start: Instant,
-    /// When a connection last broke.
+    /// When the attempt that is judged next began.
+    attempt: Instant,
+    /// Since when every connection has broken at once. Patience counts from there: a supervisor that held a connection
+    /// open for a while was there, and the wait for an operation may be long.
+    broken_since: Option<Instant>,
+    /// When one last broke.
     broke_at: Option<Instant>,
     pause: Duration,
 }
 
 impl<'a> Persistence<'a> {
     fn new(socket: &'a Path) -> Persistence<'a> {
-        Persistence { socket, start: Instant::now(), broke_at: None, pause: FIRST_PAUSE }
+        let now = Instant::now();
+        Persistence { socket, start: now, attempt: now, broken_since: None, broke_at: None, pause: FIRST_PAUSE }
     }
 
     /// The value of an attempt; none after a pause, when another one shall be made.
@@ -281,9 +287,14 @@ impl<'a> Persistence<'a> {
                 }
             }
             Ok(Err(Attempt::Broken(last))) => {
-                self.broke_at = Some(Instant::now());
-                if self.start.elapsed() > Client::PATIENCE {
-                    return Err(ClientError::Lost { after: self.start.elapsed(), last });
+                let now = Instant::now();
+                self.broke_at = Some(now);
+                if now - self.attempt > Client::REFUSAL_PATIENCE {
+                    (self.broken_since, self.pause) = (None, FIRST_PAUSE);
+                }
+                let after = now - *self.broken_since.get_or_insert(now);
+                if after > Client::PATIENCE {
+                    return Err(ClientError::Lost { after, last });
                 }
             }
             Err(_) => {
@@ -292,6 +303,7 @@ impl<'a> Persistence<'a> {
         }
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.attempt = Instant::now();
         Ok(None)
     }
 }
@@ -311,7 +323,24 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{escape, request_id};
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::{Attempt, Client, ClientError, Persistence, escape, request_id};
+
+    #[tokio::test]
+    async fn a_supervisor_that_dies_after_a_long_wait_is_asked_again() {
+        let mut persistence = Persistence::new(Path::new("socket"));
+        let long_ago = Instant::now() - 2 * Client::PATIENCE;
+        let broken = || Ok(Err(Attempt::Broken("connection closed".into())));
+        for _ in 0..2 {
+            (persistence.attempt, persistence.broken_since) = (long_ago, Some(long_ago));
+            assert!(matches!(persistence.judge::<()>(broken()).await, Ok(None)), "the wait was no silence");
+        }
+        persistence.broken_since = Some(long_ago);
+        let lost = persistence.judge::<()>(broken()).await;
+        assert!(matches!(lost, Err(ClientError::Lost { after, .. }) if after > Client::PATIENCE), "{lost:?}");
+    }
 
     #[test]
     fn what_has_a_meaning_in_a_path_is_escaped() {
