@@ -34,7 +34,7 @@ pub fn is_alive(pid: u32) -> bool {
 }
 
 /// The process's state, as a letter of ps(1).
-fn state(pid: u32) -> Option<char> {
+pub fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; the state follows the last ')'.
     stat[stat.rfind(')')? + 1..].trim_start().chars().next()

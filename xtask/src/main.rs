@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "tasks talk to a person")]
 
+mod chaos;
 mod demo;
 mod needs;
 mod run;
@@ -31,6 +32,12 @@ const TASKS: &[Entry] = &[
         arguments: "[--only lint|unit|sim|integration|e2e]... [-- FILTER...]",
         about: "Install what tests need; format, lints, unit, simulation, integration and end-to-end tests",
         action: test::test,
+    },
+    Entry {
+        word: "chaos",
+        arguments: "[--minutes N] [--seed S] [--faults A,B] [--musher PATH] [--release]",
+        about: "Kill, stop, reload, fill and flood a team under load by a seeded schedule; count the fate of every request",
+        action: chaos::chaos,
     },
     Entry {
         word: "bench",

@@ -31,6 +31,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     // What measures the product does not stand on it.
     ("musher-bench", &[]),
     ("musher-demo", &["musher-bench"]),
+    ("musher-chaos", &["musher-bench"]),
+    ("team-hyper", &[]),
     ("team-rust", &[]),
     ("xtask", &[]),
 ];

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,8 +18,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     pub(super) local_port: Option<u16>,
+    pub(super) opened: Instant,
     /// Read but not yet taken.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 /// A right answer.
@@ -30,6 +31,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The answer that `body` is, if it is one to `id`.
+    pub(super) fn to(id: u64, body: &str, keep: bool) -> Result<Answer, Outcome> {
+        if field(body, "id").and_then(|value| value.parse().ok()) != Some(id) {
+            return Err(Outcome::Wrong(format!("answer to another request: {}", body.trim_end())));
+        }
+        let pid = field(body, "pid").and_then(|value| value.parse().ok());
+        let version = field(body, "version").map(str::to_owned);
+        Ok(Answer { keep, pid, version })
+    }
+
     pub(super) fn outcome(self) -> Outcome {
         Outcome::Ok { pid: self.pid, version: self.version }
     }
@@ -60,17 +71,24 @@ impl Connection {
             Target::Tcp(address) => Self::open_tcp(*address).await,
             Target::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(|error| lost(&error, false))?;
-                Ok(Connection { stream: Box::new(stream), local_port: None, buffer: Vec::new() })
+                Ok(Connection {
+                    stream: Box::new(stream),
+                    local_port: None,
+                    opened: Instant::now(),
+                    buffer: Vec::new(),
+                })
             }
         }
     }
 
     async fn open_tcp(address: SocketAddr) -> Result<Connection, Outcome> {
+        // Before the server can have it: what is done to the server from here on is done to this connection, too.
+        let opened = Instant::now();
         let stream = TcpStream::connect(address).await.map_err(|error| lost(&error, false))?;
         let local_port = stream.local_addr().ok().map(|local| local.port());
         // Without it, latency is the kernel's delay; with an error the connection is dead and the next write says so.
         let _ = stream.set_nodelay(true);
-        Ok(Connection { stream: Box::new(stream), local_port, buffer: Vec::new() })
+        Ok(Connection { stream: Box::new(stream), local_port, opened, buffer: Vec::new() })
     }
 
     /// Asks for `path` and checks that the answer is the one to `id`.
@@ -87,15 +105,10 @@ impl Connection {
         if response.status != 200 {
             return Err(Outcome::Wrong(format!("status {}: {}", response.status, body.trim_end())));
         }
-        if field(&body, "id").and_then(|value| value.parse().ok()) != Some(id) {
-            return Err(Outcome::Wrong(format!("answer to another request: {}", body.trim_end())));
-        }
         if streaming && !body.ends_with("end\n") {
             return Err(Outcome::Wrong("a stream without its end".into()));
         }
-        let pid = field(&body, "pid").and_then(|value| value.parse().ok());
-        let version = field(&body, "version").map(str::to_owned);
-        Ok(Answer { keep: keep && response.keep, pid, version })
+        Answer::to(id, &body, keep && response.keep)
     }
 
     /// Passes when the server closes the connection between requests.
@@ -115,19 +128,28 @@ impl Connection {
     async fn send(&mut self, path: &str, keep: bool) -> Result<(), Outcome> {
         let close = if keep { "" } else { "Connection: close\r\n" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{close}\r\n");
-        self.stream.write_all(request.as_bytes()).await.map_err(|error| lost(&error, false))
+        self.write(request.as_bytes()).await
     }
 
-    async fn receive(&mut self) -> Result<Response, Outcome> {
-        let head_length = loop {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
+        self.stream.write_all(bytes).await.map_err(|error| lost(&error, false))
+    }
+
+    /// The head of an answer, in lower case, with the empty line.
+    pub(super) async fn head(&mut self) -> Result<String, Outcome> {
+        let length = loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 break at + 4;
             }
             self.fill().await?;
         };
-        let head = String::from_utf8_lossy(&self.buffer[..head_length]).to_ascii_lowercase();
-        self.buffer.drain(..head_length);
+        let head = String::from_utf8_lossy(&self.buffer[..length]).to_ascii_lowercase();
+        self.buffer.drain(..length);
+        Ok(head)
+    }
 
+    async fn receive(&mut self) -> Result<Response, Outcome> {
+        let head = self.head().await?;
         let wrong = |what: &str| Outcome::Wrong(format!("{what}: {head:?}"));
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| wrong("no status"))?;
         let header = |name: &str| {
@@ -192,7 +214,7 @@ impl Connection {
         }
     }
 
-    async fn fill(&mut self) -> Result<(), Outcome> {
+    pub(super) async fn fill(&mut self) -> Result<(), Outcome> {
         let within = !self.buffer.is_empty();
         match self.stream.read_buf(&mut self.buffer).await {
             Ok(0) if within => Err(Outcome::Truncated),

@@ -1,17 +1,19 @@
 //! Clients under load that count every request that did not get its answer.
 //!
-//! Three kinds, because each finds other losses: [`Shape::Fresh`] makes a new connection for each request at a fixed
+//! Four kinds, because each finds other losses: [`Shape::Fresh`] makes a new connection for each request at a fixed
 //! rate whatever the server does (open loop), [`Shape::KeepAlive`] holds connections and pauses between requests,
-//! [`Shape::Streaming`] reads answers that take seconds. Latency counts from the instant the request was *planned* for,
+//! [`Shape::Streaming`] reads answers that take seconds, [`Shape::WebSocket`] exchanges messages. Latency counts from the instant the request was *planned* for,
 //! so a server that stalls cannot hide the requests it kept from being sent.
 //!
 //! The server has to answer with a body that holds `id=<id>` (the request's `id` parameter) and may hold `pid=` and
-//! `version=`; a stream has to end with the line `end`.
+//! `version=`; a stream has to end with the line `end`. A WebSocket has to answer each message, which is an id, with such
+//! a text.
 //!
-//! Order of calls: [`Load::start`], [`Load::wait_answered`] as often as wanted, [`Load::finish`].
+//! Order of calls: [`Load::start`], [`Load::wait_answered`] and [`Load::take`] as often as wanted, [`Load::finish`].
 
 mod exchange;
 mod report;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,6 +62,13 @@ pub enum Shape {
         /// Time between parts.
         every: Duration,
     },
+    /// WebSockets with exponentially distributed pauses between messages.
+    WebSocket {
+        /// How many.
+        connections: u32,
+        /// The mean pause.
+        think: Duration,
+    },
 }
 
 /// A load to put on a server.
@@ -78,7 +87,11 @@ pub struct Plan {
 impl Plan {
     /// `shape` against `127.0.0.1:port`, ten seconds of patience.
     pub fn new(port: u16, shape: Shape) -> Plan {
-        let path = if matches!(shape, Shape::Streaming { .. }) { "/stream" } else { "/" };
+        let path = match shape {
+            Shape::Streaming { .. } => "/stream",
+            Shape::WebSocket { .. } => "/socket",
+            Shape::Fresh { .. } | Shape::KeepAlive { .. } => "/",
+        };
         Plan {
             target: Target::Tcp(SocketAddr::from(([127, 0, 0, 1], port))),
             shape,
@@ -153,6 +166,12 @@ impl Load {
         wait::until(limit, || (self.answered() >= wanted).then_some(())).is_some()
     }
 
+    /// What became of the requests that have ended since the last call, in the order of their ends: for loads that run
+    /// for hours. What was taken is not in the report.
+    pub fn take(&self) -> Vec<Sample> {
+        self.shared.samples.lock().map(|mut samples| std::mem::take(&mut *samples)).unwrap_or_default()
+    }
+
     /// Plans no more requests, waits for those under way, and tells what became of each.
     pub fn finish(mut self) -> Report {
         self.stop();
@@ -219,7 +238,7 @@ impl Shared {
             Shape::Streaming { chunks, every, .. } => {
                 format!("{path}{sign}id={id}&chunks={chunks}&every={}", every.as_millis())
             }
-            Shape::Fresh { .. } | Shape::KeepAlive { .. } => format!("{path}{sign}id={id}"),
+            Shape::Fresh { .. } | Shape::KeepAlive { .. } | Shape::WebSocket { .. } => format!("{path}{sign}id={id}"),
         }
     }
 }
@@ -245,6 +264,11 @@ async fn run(shared: Arc<Shared>) {
                 clients.spawn(kept_connection(Arc::clone(&shared), think, u64::from(number) + 1));
             }
         }
+        Shape::WebSocket { connections, think } => {
+            for number in 0..connections {
+                clients.spawn(websocket::client(Arc::clone(&shared), think, u64::from(number) + 1));
+            }
+        }
         Shape::Streaming { connections, .. } => {
             for _ in 0..connections {
                 let shared = Arc::clone(&shared);
@@ -267,10 +291,10 @@ async fn run(shared: Arc<Shared>) {
 async fn one_request(shared: Arc<Shared>, planned: Instant) -> bool {
     let id = shared.next_id();
     let streaming = matches!(shared.plan.shape, Shape::Streaming { .. });
-    let mut local_port = None;
+    let (mut local_port, mut opened) = (None, None);
     let exchange = async {
         let mut connection = Connection::open(&shared.plan.target).await?;
-        local_port = connection.local_port;
+        (local_port, opened) = (connection.local_port, Some(connection.opened));
         connection.request(&shared.request_path(id), id, false, streaming).await
     };
     let outcome = match tokio::time::timeout(shared.plan.timeout, exchange).await {
@@ -279,7 +303,7 @@ async fn one_request(shared: Arc<Shared>, planned: Instant) -> bool {
         Err(_) => Outcome::Timeout,
     };
     let answered = matches!(outcome, Outcome::Ok { .. });
-    shared.record(Sample { id, planned, latency: planned.elapsed(), local_port, outcome });
+    shared.record(Sample { id, planned, latency: planned.elapsed(), local_port, opened, outcome });
     answered
 }
 
@@ -292,14 +316,14 @@ async fn kept_connection(shared: Arc<Shared>, think: Duration, seed: u64) {
     while !shared.stopping() {
         let id = shared.next_id();
         let planned = Instant::now();
-        let mut local_port = None;
+        let (mut local_port, mut opened) = (None, None);
         let mut connection = kept.take();
         let exchange = async {
             let mut connection = match connection.take() {
                 Some(connection) => connection,
                 None => Connection::open(&shared.plan.target).await?,
             };
-            local_port = connection.local_port;
+            (local_port, opened) = (connection.local_port, Some(connection.opened));
             let answer = connection.request(&shared.request_path(id), id, true, false).await?;
             Ok::<_, Outcome>((connection, answer))
         };
@@ -311,7 +335,7 @@ async fn kept_connection(shared: Arc<Shared>, think: Duration, seed: u64) {
             Ok(Err(outcome)) => outcome,
             Err(_) => Outcome::Timeout,
         };
-        shared.record(Sample { id, planned, latency: planned.elapsed(), local_port, outcome });
+        shared.record(Sample { id, planned, latency: planned.elapsed(), local_port, opened, outcome });
 
         let pause = shared.pause_until(Instant::now() + random.exponential(think));
         let closed = match &mut kept {

@@ -31,6 +31,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the connection broke, as it does when the process dies that held it. A refusal, a wrong answer or none in
+    /// time is something else.
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Outcome::Reset | Outcome::Eof | Outcome::Truncated)
+    }
+
     /// The outcome's name, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -57,6 +63,8 @@ pub struct Sample {
     pub latency: Duration,
     /// The client's port, by which the connections of a killed worker are known; none for unix sockets and failed connects.
     pub local_port: Option<u16>,
+    /// When its connection was opened: a port is used again, so the port alone does not name a connection.
+    pub opened: Option<Instant>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -66,7 +74,7 @@ pub struct Sample {
 pub struct Report {
     /// Every request.
     pub samples: Vec<Sample>,
-    /// Kept connections that the server closed between requests: no loss.
+    /// Kept connections that the server closed between requests, and WebSockets that it told to go away: no loss.
     pub idle_closed: u64,
     /// From the start to the last answer.
     pub took: Duration,

@@ -1,0 +1,145 @@
+//! The numbered lines of the workers: every one that was written has to be in the log, whatever was killed meanwhile.
+//!
+//! Two kinds of lines count: `line <token> <n>`, whose writer noted in a file how many there are, so that the last ones
+//! of a killed worker are missed, too; and `request <pid>.<n> ...`, which have to be without a gap. What a full disk
+//! swallowed has to be told by musher in the log, with its number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::apps::APPS;
+use crate::team::Team;
+
+/// What the logs of the team hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lines {
+    pub(crate) present: u64,
+    pub(crate) twice: u64,
+    pub(crate) missing: u64,
+    /// Lines that musher says a full disk swallowed.
+    pub(crate) told: u64,
+    /// Apps with more missing than told, and examples.
+    pub(crate) gaps: Vec<String>,
+}
+
+/// Reads all logs.
+pub(crate) fn read(team: &Team) -> Result<Lines> {
+    let mut written: HashMap<String, u64> = HashMap::new();
+    for entry in fs::read_dir(team.counters())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let text = fs::read_to_string(entry.path())?;
+        let token = name.split('.').next().unwrap_or_default().to_owned();
+        // Killed before its first line.
+        written.insert(token, text.trim().parse().unwrap_or(0));
+    }
+    let mut lines = Lines::default();
+    for app in APPS {
+        let directory = team.home().join("logs").join(app.name);
+        let mut seen = Seen::default();
+        for entry in fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out.log")) && is_text(&path) {
+                seen.add(&String::from_utf8_lossy(&fs::read(&path)?));
+            }
+        }
+        seen.judge(app.name, &mut written, &mut lines);
+    }
+    // Whoever wrote lines of which none arrived.
+    for (token, count) in written.into_iter().filter(|(_, count)| *count > 0) {
+        lines.missing += count;
+        lines.gaps.push(format!("none of the {count} lines of {token} is in a log"));
+    }
+    Ok(lines)
+}
+
+/// Whether a file is a log and not its index.
+fn is_text(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name["out.log".len()..].chars().all(|c| c == '.' || c.is_ascii_digit())
+}
+
+/// What the logs of one app hold.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How often each number of each writer.
+    numbers: BTreeMap<String, BTreeMap<u64, u64>>,
+    told: u64,
+}
+
+impl Seen {
+    fn add(&mut self, text: &str) {
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match *words.as_slice() {
+                ["line", token, number] => self.number(token, number),
+                ["request", which, _] => {
+                    let (pid, number) = which.split_once('.').unwrap_or_default();
+                    self.number(pid, number);
+                }
+                ["[musher]", count, ..] if line.contains(" lost") => self.told += count.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+
+    fn number(&mut self, writer: &str, number: &str) {
+        if let Ok(number) = number.parse() {
+            *self.numbers.entry(writer.to_owned()).or_default().entry(number).or_default() += 1;
+        }
+    }
+
+    fn judge(self, app: &str, written: &mut HashMap<String, u64>, lines: &mut Lines) {
+        let (mut missing, mut example) = (0, String::new());
+        for (writer, numbers) in &self.numbers {
+            let most = numbers.keys().next_back().map_or(0, |last| last + 1);
+            // It may have written one more than it noted.
+            let count = written.remove(writer).unwrap_or(0).max(most);
+            let present = numbers.len() as u64;
+            lines.present += present;
+            lines.twice += numbers.values().sum::<u64>() - present;
+            if present < count {
+                missing += count - present;
+                let first = (0..count).find(|number| !numbers.contains_key(number)).unwrap_or(0);
+                example = format!("{writer} wrote {count}, {present} are there, the first that is not is {first}");
+            }
+        }
+        lines.missing += missing;
+        lines.told += self.told;
+        if missing > self.told {
+            lines.gaps.push(format!("{app}: {missing} lines are missing, {} of them told; {example}", self.told));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: &str, noted: &[(&str, u64)]) -> Lines {
+        let mut seen = Seen::default();
+        seen.add(text);
+        let mut lines = Lines::default();
+        seen.judge("web", &mut noted.iter().map(|(token, count)| ((*token).to_owned(), *count)).collect(), &mut lines);
+        lines
+    }
+
+    #[test]
+    fn every_number_has_to_be_there() {
+        let whole = judged("line a 0\nline b 0\nline a 1\nnoise\nline a 1\n", &[("a", 2), ("b", 1)]);
+        assert_eq!(whole, Lines { present: 3, twice: 1, ..Lines::default() });
+        assert_eq!(judged("line a 0\nline a 2\n", &[("a", 3)]).gaps.len(), 1, "a hole");
+        assert_eq!(judged("line a 0\n", &[("a", 2)]).missing, 1, "the last line of a killed worker");
+        assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[]).missing, 1);
+    }
+
+    #[test]
+    fn what_a_full_disk_swallowed_has_to_be_told() {
+        let told = judged("line a 0\n[musher] 2 lines (20 bytes) lost: disk\nline a 3\n", &[("a", 4)]);
+        assert!(told.gaps.is_empty() && told.missing == 2 && told.told == 2, "{told:?}");
+        assert_eq!(judged("line a 0\n[musher] 1 lines (20 bytes) lost: disk\nline a 3\n", &[("a", 4)]).gaps.len(), 1);
+    }
+}
