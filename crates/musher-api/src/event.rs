@@ -73,6 +73,8 @@ pub enum EventKind {
     Backoff,
     /// A slot restarted too often.
     Giveup,
+    /// A hook has ended, or was left out.
+    Hook,
     /// A slot is stopped.
     Stopped,
     /// A worker did not prove ready in time.

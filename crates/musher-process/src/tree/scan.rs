@@ -221,6 +221,12 @@ pub fn has_our_environment(pid: Pid) -> bool {
     environment("self").is_some_and(|ours| !ours.is_empty() && environment(&pid.to_string()) == Some(ours))
 }
 
+/// Every process whose marker `matches`, with it. Reads all of /proc: for recovery only. The numbers are of this moment.
+pub fn find_marked(matches: impl Fn(&str) -> bool) -> io::Result<Vec<(Pid, String)>> {
+    let marked = all_processes()?.filter_map(|pid| Some((pid, String::from_utf8(marker_of(pid)?).ok()?)));
+    Ok(marked.filter(|(_, marker)| matches(marker)).collect())
+}
+
 /// The marker in the environment that a process was started with. `None` also if we may not look.
 fn marker_of(pid: Pid) -> Option<Vec<u8>> {
     let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use musher_api::{EventKind, LogStream};
 use musher_cluster::{Listens, WorkerConfig};
 use musher_core::lifecycle::{Effect, Observation, RunState};
-use musher_core::spec::{AppSpec, Logs, ReadyWhen, Runtime};
+use musher_core::spec::{AppSpec, Logs, Probe, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
 use musher_process::stat::ProcessStat;
 use musher_process::{Pid, exit, memfd, pidfd_open, tree};
@@ -80,6 +80,7 @@ impl Driver {
             driver.recover(id, &seen);
             driver.tell_held(id, ends);
         }
+        driver.resume_commands();
         driver.forget_strays(&mut held, &recorded);
         driver.world.adopt_unreadable(&held);
         driver.end_lost_operations();
@@ -112,6 +113,17 @@ impl Driver {
         }
         self.drop_unused_specs(id);
         self.steer(id);
+    }
+
+    /// Starts hooks again that had not ended. Their processes, and those of probes, had nobody to kill them in time.
+    fn resume_commands(&mut self) {
+        let probes = |spec: &Arc<AppSpec>| matches!(spec.health.liveness, Some(Probe::Exec { .. }));
+        if self.apps.values().any(|app| !app.hooks.is_empty() || app.specs.values().any(probes)) {
+            self.world.commands.kill_leftovers();
+        }
+        for app in self.apps.values_mut() {
+            self.world.start_hooks(app);
+        }
     }
 
     /// Tells the ends of operations that waited to be told, when their time has come.
@@ -219,6 +231,7 @@ impl World {
         app.deaths = record.deaths;
         app.next_worker = record.next_worker;
         app.listens = record.listens;
+        app.hooks = record.hooks;
         app.specs = read_specs(app.id, held);
         let spec = app.target_spec().cloned();
         self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());

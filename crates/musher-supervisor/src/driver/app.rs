@@ -11,6 +11,7 @@ use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use musher_process::{Pid, exit};
 
+use super::hooks::HookRecord;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, RunRecord, VERSION};
 use super::sockets::Sockets;
@@ -46,6 +47,8 @@ pub(super) struct ManagedApp {
     pub(super) stories: BTreeSet<RunId>,
     /// Addresses that the workers of a cluster listen on.
     pub(super) addresses: BTreeSet<String>,
+    /// Hooks that have not ended.
+    pub(super) hooks: Vec<HookRecord>,
 }
 
 /// The process of a run.
@@ -88,6 +91,7 @@ impl ManagedApp {
             closing: false,
             stories: BTreeSet::new(),
             addresses: BTreeSet::new(),
+            hooks: Vec::new(),
         }
     }
 
@@ -183,6 +187,7 @@ impl ManagedApp {
             listens: self.listens,
             sockets: self.sockets.addresses(),
             newest: self.newest,
+            hooks: self.hooks.clone(),
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }
     }

@@ -21,6 +21,7 @@ use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
 
 use super::adopt::{self, Held};
+use super::commands::Commands;
 use super::operations::Operations;
 use super::records::names;
 use super::registry::LogRegistry;
@@ -118,8 +119,10 @@ impl World {
         let limit = getrlimit(Resource::Nofile);
         let open_files = Rlimit { current: link.workers_open_files().or(limit.current), maximum: limit.maximum };
         let cgroups = Cgroups::open(&record.home_id);
+        let commands = Commands::new(&record.home_id, link.clone(), cgroups.clone());
         let mut world = World {
             home,
+            commands,
             record,
             operations,
             link,

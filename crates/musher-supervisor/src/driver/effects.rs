@@ -13,6 +13,7 @@ use crate::control::News;
 
 use super::app::{Held, ManagedApp};
 use super::death::{Inquest, LastWords};
+use super::hooks::Occasion;
 use super::launch;
 use super::operations::explain;
 use super::{Wake, World};
@@ -65,7 +66,11 @@ impl World {
                 None
             }
             Effect::Event(event) => {
-                self.tell(app, event);
+                let occasion = Occasion::of(&event);
+                let told = self.tell(app, event);
+                if let Some((occasion, told)) = occasion.zip(told) {
+                    self.hook(app, occasion, &told);
+                }
                 None
             }
         }

@@ -34,6 +34,8 @@ impl Driver {
                     if let Some((app, run)) = self.find_pid(ended.pid.as_raw()) {
                         self.world.samples.note_peak(run, ended.peak_memory_bytes);
                         self.run_ended(app, run, ended.status);
+                    } else {
+                        self.world.commands.reaped(ended.pid, ended.status);
                     }
                     // Only now: if this process had been killed before, the keeper would know how the run ended.
                     if let Err(error) = ended.reap() {
@@ -129,6 +131,7 @@ impl Driver {
             }
         }
         self.world.tell_due(app);
+        self.world.start_hooks(app);
         // Once for all workers of a large team that ended together.
         if app.stories.is_empty() {
             self.world.write_app(app);

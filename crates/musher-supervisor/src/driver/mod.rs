@@ -13,7 +13,7 @@
 //! # Where things are
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
-//! processes that end. [`death`]: how they did. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
+//! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`boot`]: how it begins. [`birth`]: whether a process became its program. [`wakes`]: what happens. [`registry`]: logs for the control server.
 
@@ -21,9 +21,11 @@ mod adopt;
 mod app;
 mod birth;
 mod boot;
+mod commands;
 mod death;
 mod effects;
 mod exits;
+mod hooks;
 mod launch;
 mod news;
 mod operations;
@@ -67,6 +69,7 @@ use crate::logs::LogHandle;
 pub(crate) use self::boot::supervise;
 
 use self::app::ManagedApp;
+use self::commands::{Commands, Outcome};
 use self::death::LastWords;
 use self::operations::Operations;
 use self::records::{HomeRecord, names};
@@ -87,6 +90,8 @@ pub(crate) enum Wake {
     Gone(RunId),
     /// A run's output is written to its end; this is how the story of its death ends.
     LogsDone(RunId, LastWords),
+    /// A hook of this app has ended.
+    HookDone(AppId, u64, Result<Outcome, String>),
     /// Something happened in a Node channel or a listener.
     Cluster(ClusterEvent),
     /// Writing logs does not work, or works again.
@@ -121,6 +126,7 @@ struct World {
     cluster: Cluster,
     events: Events,
     wakes: mpsc::Sender<Wake>,
+    commands: Commands,
     samples: Samples,
     notify: NotifySocket,
     notify_address: String,

@@ -1,5 +1,7 @@
 //! What was decided, as people hear of it.
 
+use std::sync::Arc;
+
 use musher_api::EventKind;
 use musher_core::lifecycle::Event;
 use musher_core::{RunId, SlotId};
@@ -10,8 +12,8 @@ use super::World;
 use super::app::ManagedApp;
 
 impl World {
-    /// Publishes what was decided.
-    pub(super) fn tell(&self, app: &ManagedApp, event: Event) {
+    /// Publishes what was decided; what was published, if it is worth it.
+    pub(super) fn tell(&self, app: &ManagedApp, event: Event) -> Option<Arc<musher_api::Event>> {
         let about = |slot: SlotId, run: RunId, kind: EventKind, detail: String| {
             Some(News::new(kind, detail).of_slot(slot.0).of_run(run.0, app.pid_of(run)))
         };
@@ -62,8 +64,6 @@ impl World {
             Event::Scaled { from, to } => Some(News::new(EventKind::Scaled, format!("from {from} to {to} slots"))),
             Event::Stopped => Some(News::new(EventKind::Stopped, "stopped")),
         };
-        if let Some(news) = news {
-            self.events.publish(news.of_app(&app.name, app.id.0));
-        }
+        Some(self.events.publish(news?.of_app(&app.name, app.id.0)))
     }
 }

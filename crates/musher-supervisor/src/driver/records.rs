@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::hooks::HookRecord;
 use musher_api::{Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
 use musher_core::spec::ListenAddress;
@@ -71,6 +72,9 @@ pub(super) struct AppRecord {
     pub(super) sockets: BTreeMap<usize, ListenAddress>,
     /// The newest generation.
     pub(super) newest: Generation,
+    /// Hooks that have not ended.
+    #[serde(default)]
+    pub(super) hooks: Vec<HookRecord>,
     /// Operations that have ended and whose end was not told yet.
     #[serde(default)]
     pub(super) held: Vec<HeldRecord>,

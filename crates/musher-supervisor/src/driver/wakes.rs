@@ -35,6 +35,7 @@ impl Driver {
             Wake::Proved(run) => self.proved(run),
             Wake::Gone(run) => self.adopted_ended(run),
             Wake::LogsDone(run, last_words) => self.logs_done(run, last_words),
+            Wake::HookDone(app, hook, outcome) => self.hook_done(app, hook, &outcome),
             Wake::Cluster(event) => self.cluster_event(event),
             Wake::Logs(detail) => {
                 tracing::warn!("{detail}");

@@ -103,6 +103,7 @@ fn colour(kind: EventKind) -> Option<Colour> {
         | EventKind::Draining
         | EventKind::Signalled
         | EventKind::Stopped
+        | EventKind::Hook
         | EventKind::Message
         | EventKind::OperationStarted
         | EventKind::OperationDone

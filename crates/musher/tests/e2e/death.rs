@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::{Background, Home, wait_for};
+use crate::support::told::wait_event;
+use crate::support::{Home, wait_for};
 
 /// Starts `program` once, with these lines beside it, and waits for the story of its death.
 #[track_caller]
@@ -146,28 +147,11 @@ impl Drop for SmallGroup {
 #[test]
 fn the_event_died_tells_the_whole_story() {
     let home = Home::new();
-    home.ok(["start", "--name", "idle", "--", "sleep", "1000"]);
-    let events: Background = home.spawn(["events", "--json"]);
     let program = format!("command = [\"sh\", \"-c\", \"{SAYS} kill -KILL $$\"]");
-    // When the follower has begun to listen cannot be seen from outside: so several die.
-    for round in 1..=3 {
-        home.write("team.toml", &format!("[[app]]\nname = \"x{round}\"\nrestart = \"never\"\n{program}\n"));
-        home.run(["start", "team.toml"]);
-        wait_for("the story is complete", || {
-            let described = home.ok(["describe", &format!("x{round}"), "--json"]).json();
-            (described["slots"][0]["last_death"]["stderr"][1] == "last words").then_some(())
-        });
-    }
-    let said = events.stop().out;
-    let died: Vec<Value> = said
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|event| event["kind"] == "died")
-        .collect();
-    let last = died.last().unwrap_or_else(|| panic!("nobody died: {said}"));
-    assert_eq!((&last["death"]["signal_name"], &last["death"]["stderr"][1]), (&"SIGKILL".into(), &"last words".into()));
-    let detail = last["detail"].as_str().unwrap();
-    assert!(detail.contains("signal 9 (SIGKILL)") && detail.contains("last words"), "{detail}");
-    let mut exited = said.lines().filter(|line| line.contains("\"kind\":\"exited\""));
-    assert!(exited.next_back().unwrap().contains("signal 9 (SIGKILL)"), "{said}");
+    death_of(&home, &program, "");
+    let died = wait_event(&home, "died", "last words: last words");
+    assert_eq!((&died["death"]["signal_name"], &died["death"]["stderr"][1]), (&"SIGKILL".into(), &"last words".into()));
+    assert!(died["detail"].as_str().unwrap().contains("signal 9 (SIGKILL)"), "{died}");
+    let exited = wait_event(&home, "exited", "signal 9 (SIGKILL)");
+    assert_eq!(exited["death"]["signal"], 9);
 }

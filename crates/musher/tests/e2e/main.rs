@@ -19,6 +19,7 @@ mod crash;
 mod death;
 mod disk;
 mod flapping;
+mod hooks;
 mod lifecycle;
 mod logs;
 mod node;

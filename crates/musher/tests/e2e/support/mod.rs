@@ -6,6 +6,7 @@
 pub(crate) mod apps;
 mod home;
 mod killed;
+pub(crate) mod told;
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
