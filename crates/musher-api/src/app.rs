@@ -1,6 +1,7 @@
 //! Apps, slots and runs as they are shown.
 
 use musher_core::spec::{AppSpec, Balance, Runtime};
+use musher_core::vitals::Pulse;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +184,9 @@ pub struct RunDetail {
     pub cpu_percent: f64,
     /// Which reload it comes from.
     pub generation: u64,
+    /// How it is, by its own word of a moment ago: only of Node cluster workers, while something is decided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulse: Option<Pulse>,
 }
 
 /// A listening socket of an app.

@@ -32,6 +32,13 @@ pub struct Death {
     /// That it died of want of memory, when there is reason to believe it.
     #[serde(default)]
     pub out_of_memory: Option<OutOfMemory>,
+    /// The beginning of what its program threw that nobody caught, with the stack, as the worker told it: control
+    /// characters included.
+    #[serde(default)]
+    pub uncaught: Option<String>,
+    /// How many connections it closed because the limit of its drain was reached.
+    #[serde(default)]
+    pub cut: u32,
     /// Why musher replaced it, when it did that because the run was not fit to serve.
     #[serde(default)]
     pub unfit: Option<String>,

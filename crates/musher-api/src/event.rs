@@ -79,6 +79,10 @@ pub enum EventKind {
     Stopped,
     /// A worker did not prove ready in time.
     NotReady,
+    /// A worker's program threw an exception that nobody caught.
+    Uncaught,
+    /// A draining worker closed connections because the limit of its drain was reached.
+    Cut,
     /// An address could not be bound.
     BindFailed,
     /// A worker broke the rules of its channel and was killed.

@@ -76,12 +76,22 @@ pub struct Stats {
     pub steered: u64,
 }
 
+/// What is wanted to be known of a worker for as long as it lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watching {
+    /// How often it tells how it is: `Pulse`. Needs the preload.
+    pub pulses: Option<Duration>,
+    /// An event loop that has not turned for this long is told of: `Stuck`. Any Node worker.
+    pub stuck_after: Option<Duration>,
+}
+
 /// What the thread is told.
 pub(crate) enum Command {
     AddApp(AppId),
     RestoreApp(AppId, Vec<u8>, Vec<(String, OwnedFd)>),
     AddWorker(WorkerConfig),
-    Drain(RunId, Duration),
+    Drain(RunId, Duration, Duration),
+    Watch(RunId, Watching),
     Send(RunId, Value),
     RemoveWorker(RunId),
     RetireSlot(AppId, SlotId),
@@ -151,9 +161,15 @@ impl Cluster {
     }
 
     /// Asks a worker to finish what it has and end; answered by `Drained`. New connections go elsewhere at once. With
-    /// the preload, idle keep-alive connections are closed after `grace`; without it Node closes them at once.
-    pub fn drain(&self, run: RunId, grace: Duration) {
-        self.command(Command::Drain(run, grace));
+    /// the preload, idle keep-alive connections are closed after `grace`, and what is not done after `limit` is cut off,
+    /// which `Cut` tells; without it Node closes idle connections at once and has no limit.
+    pub fn drain(&self, run: RunId, grace: Duration, limit: Duration) {
+        self.command(Command::Drain(run, grace, limit));
+    }
+
+    /// Watches over a worker from now on, instead of what was wanted before. A supervisor that adopts it asks again.
+    pub fn watch(&self, run: RunId, watching: Watching) {
+        self.command(Command::Watch(run, watching));
     }
 
     /// Sends a message to a worker. Dropped if the worker does not read its channel.

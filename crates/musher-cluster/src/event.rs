@@ -1,8 +1,10 @@
 //! What the cluster tells the supervisor.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId};
+use musher_core::vitals::Pulse;
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -55,6 +57,37 @@ pub enum ClusterEvent {
         /// What it did: `sent a line that is not JSON: ...`.
         reason: String,
     },
+    /// An exception that nobody caught ends the worker. It is told once.
+    Uncaught {
+        /// Which.
+        run: RunId,
+        /// What was thrown, and where; at most 64 KiB of whatever the worker says.
+        stack: String,
+        /// Whether it finishes what it has before: it gets no connections any more, and `Drained` follows.
+        drains: bool,
+    },
+    /// The worker closed connections that were not done when the limit of its drain was reached.
+    Cut {
+        /// Which.
+        run: RunId,
+        /// How many.
+        count: u32,
+    },
+    /// How the worker is, as it was asked by [`Cluster::watch`](crate::Cluster::watch).
+    Pulse {
+        /// Which.
+        run: RunId,
+        /// By its own word.
+        pulse: Box<Pulse>,
+    },
+    /// The worker's event loop has not turned for at least the time that [`Cluster::watch`](crate::Cluster::watch) was
+    /// given. Told again for as long as it lasts.
+    Stuck {
+        /// Which.
+        run: RunId,
+        /// That time.
+        after: Duration,
+    },
     /// The worker could not be given the address it wants to listen on. It was told so.
     BindFailed {
         /// Which.
@@ -88,6 +121,10 @@ impl ClusterEvent {
             | ClusterEvent::Disconnected { run }
             | ClusterEvent::Drained { run }
             | ClusterEvent::Violation { run, .. }
+            | ClusterEvent::Uncaught { run, .. }
+            | ClusterEvent::Cut { run, .. }
+            | ClusterEvent::Pulse { run, .. }
+            | ClusterEvent::Stuck { run, .. }
             | ClusterEvent::BindFailed { run, .. } => Some(*run),
             ClusterEvent::Freed { .. } | ClusterEvent::Closed { .. } => None,
         }

@@ -32,9 +32,19 @@ mod steering;
 mod watch;
 mod worker;
 
-pub use cluster::{Cluster, FdStore, Listens, Stats, WorkerConfig};
+pub use cluster::{Cluster, FdStore, Listens, Stats, Watching, WorkerConfig};
 pub use event::{ClusterEvent, EventSink};
 
 /// A script for `NODE_OPTIONS=--require=<path>` (Node 18 to 24, CommonJS and ES modules). It does nothing but in a
-/// process whose environment has `MUSHER_RUN` and a channel, and nothing there until it is told to drain.
-pub const PRELOAD: &str = include_str!("preload.cjs");
+/// process whose environment has `MUSHER_RUN` and a channel, and nothing there until it is told to drain, asked how it
+/// is, or an exception would end the process. `MUSHER_ON_UNCAUGHT` says how many milliseconds a worker then has to finish
+/// what it does; without it the process ends at once.
+pub const PRELOAD: &str = concat!(
+    include_str!("preload/start.cjs"),
+    include_str!("preload/websocket.cjs"),
+    include_str!("preload/servers.cjs"),
+    include_str!("preload/drain.cjs"),
+    include_str!("preload/uncaught.cjs"),
+    include_str!("preload/pulse.cjs"),
+    include_str!("preload/messages.cjs"),
+);

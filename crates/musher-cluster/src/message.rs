@@ -3,6 +3,7 @@
 //! Parsing is tolerant, as Node versions differ: members that are missing or of a wrong type count as absent, unknown
 //! acts are [`Request::Other`]. Nothing a worker sends makes more than one small allocation per member.
 
+use musher_core::vitals::{Latencies, Pulse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +13,8 @@ pub const CLUSTER: &str = "NODE_CLUSTER";
 pub const MUSHER: &str = "NODE_MUSHER";
 /// The largest number that JavaScript counts exactly.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+/// What is kept of what a worker says of an exception, in bytes.
+pub const MAX_STACK: usize = 64 << 10;
 
 /// What a worker says.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +49,20 @@ pub enum Request {
     },
     /// The preload is loaded.
     Hello,
+    /// An exception that nobody caught: the worker ends.
+    Uncaught {
+        /// What was thrown, and where. At most [`MAX_STACK`] bytes.
+        stack: String,
+        /// Whether it finishes what it has before.
+        drains: bool,
+    },
+    /// How the worker is.
+    Pulse(Box<Pulse>),
+    /// It has closed so many connections that were not done when the limit of its drain was reached.
+    Cut {
+        /// How many.
+        count: u32,
+    },
     /// Nothing that concerns us.
     Other,
 }
@@ -107,7 +124,16 @@ impl Request {
         let Ok(Value::Object(mut members)) = serde_json::from_str::<Value>(text) else { return Request::Other };
         let act = members.get("act").and_then(Value::as_str).unwrap_or_default();
         if cmd == MUSHER {
-            return if act == "hello" { Request::Hello } else { Request::Other };
+            return match act {
+                "hello" => Request::Hello,
+                "uncaught" => {
+                    let drains = flag(&members, "drains");
+                    Request::Uncaught { stack: stack(members.remove("stack")), drains }
+                }
+                "pulse" => Request::Pulse(Box::new(pulse(&members))),
+                "cut" => Request::Cut { count: small(&members, "count") },
+                _ => Request::Other,
+            };
         }
         if cmd != CLUSTER {
             return Request::Other;
@@ -197,6 +223,32 @@ fn flag(members: &Map<String, Value>, name: &str) -> bool {
     members.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
+fn small(members: &Map<String, Value>, name: &str) -> u32 {
+    number(members, name).map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX))
+}
+
+/// The beginning of what was thrown.
+fn stack(value: Option<Value>) -> String {
+    let Some(Value::String(mut stack)) = value else { return String::new() };
+    stack.truncate(stack.floor_char_boundary(MAX_STACK));
+    stack.shrink_to_fit();
+    stack
+}
+
+fn pulse(members: &Map<String, Value>) -> Pulse {
+    let count = |name| number(members, name).unwrap_or(0);
+    let buckets = members.get("latencies").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let counts = buckets.iter().map(|count| count.as_u64().filter(|n| *n <= MAX_SAFE_INTEGER).unwrap_or(0));
+    Pulse {
+        requests: count("requests"),
+        errors: count("errors"),
+        active: small(members, "active"),
+        latencies: Latencies::from_counts(counts),
+        delay_us: count("delay"),
+        busy_permille: u16::try_from(count("busy").min(1000)).unwrap_or(1000),
+    }
+}
+
 /// A message of the cluster, ready to be sent.
 pub fn cluster(seq: u64, members: Value) -> String {
     let mut message = members;
@@ -217,9 +269,14 @@ pub fn new_connection(seq: u64, key: &str) -> String {
     with_handle("net.Native", &format!(r#"{{"cmd":"{CLUSTER}","act":"newconn","key":{key},"seq":{seq}}}"#))
 }
 
-/// Asks a preload to drain: nothing new, idle connections are closed after `grace_ms`.
-pub fn drain(grace_ms: u64) -> String {
-    json!({"cmd": MUSHER, "act": "drain", "grace": grace_ms}).to_string()
+/// Asks a preload to drain: nothing new, idle connections are closed after `grace_ms`, all of them after `limit_ms`.
+pub fn drain(grace_ms: u64, limit_ms: u64) -> String {
+    json!({"cmd": MUSHER, "act": "drain", "grace": grace_ms, "limit": limit_ms}).to_string()
+}
+
+/// Asks a preload to tell how its worker is, so often; 0 for never.
+pub fn watch(every_ms: u64) -> String {
+    json!({"cmd": MUSHER, "act": "watch", "every": every_ms}).to_string()
 }
 
 /// A message that every runtime reads and ignores. That it was read is the answer.
@@ -231,7 +288,7 @@ pub fn probe() -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{CLUSTER, Family, Identity, MUSHER, Query, Request};
+    use super::{CLUSTER, Family, Identity, Latencies, MAX_STACK, MUSHER, Pulse, Query, Request};
 
     fn parse(members: Value) -> Request {
         Request::parse(CLUSTER, &members.to_string())
@@ -254,6 +311,45 @@ mod tests {
         assert_eq!(parse(json!({"act": "close", "key": "k", "seq": 4})), Request::Close { key: "k".into() });
         assert_eq!(parse(json!({"act": "exitedAfterDisconnect", "seq": 4})), Request::ExitedAfterDisconnect { seq: 4 });
         assert_eq!(Request::parse(MUSHER, r#"{"cmd":"NODE_MUSHER","act":"hello"}"#), Request::Hello);
+    }
+
+    #[test]
+    fn the_messages_of_the_preload_are_understood() {
+        let parse = |members: Value| Request::parse(MUSHER, &members.to_string());
+        let uncaught = parse(json!({"act": "uncaught", "stack": "Error: x\n    at y", "drains": true}));
+        assert_eq!(uncaught, Request::Uncaught { stack: "Error: x\n    at y".into(), drains: true });
+        assert_eq!(parse(json!({"act": "cut", "count": 3})), Request::Cut { count: 3 });
+        let Request::Pulse(pulse) = parse(json!({"act": "pulse", "requests": 5, "errors": 1, "active": 2,
+            "latencies": [0, 5], "delay": 1500, "busy": 250}))
+        else {
+            panic!("not a pulse")
+        };
+        assert_eq!((pulse.requests, pulse.errors, pulse.active), (5, 1, 2));
+        assert_eq!((pulse.latencies.count(), pulse.delay_us, pulse.busy_permille), (5, 1500, 250));
+    }
+
+    #[test]
+    fn strange_messages_of_a_preload_are_bounded() {
+        let parse = |members: Value| Request::parse(MUSHER, &members.to_string());
+        let long = "ä".repeat(MAX_STACK);
+        let Request::Uncaught { stack, drains: false } = parse(json!({"act": "uncaught", "stack": long, "drains": 1}))
+        else {
+            panic!("not an exception")
+        };
+        assert_eq!(stack.len(), MAX_STACK);
+        assert_eq!(
+            parse(json!({"act": "uncaught", "stack": {"x": 1}})),
+            Request::Uncaught { stack: String::new(), drains: false }
+        );
+        assert_eq!(parse(json!({"act": "cut", "count": 1u64 << 40})), Request::Cut { count: u32::MAX });
+        assert_eq!(parse(json!({"act": "cut", "count": -1})), Request::Cut { count: 0 });
+        let strange = json!({"act": "pulse", "requests": -1, "errors": "x", "active": 1.5, "busy": 1e9,
+            "latencies": vec![json!(u64::MAX); 1000], "delay": null});
+        let Request::Pulse(pulse) = parse(strange) else { panic!("not a pulse") };
+        assert_eq!(*pulse, Pulse { latencies: Latencies::from_counts([0; 80]), ..Pulse::default() });
+        for act in ["", "hell", "watch", "drain"] {
+            assert_eq!(parse(json!({"act": act})), Request::Other);
+        }
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(crate) enum Timer {
     Linger { app: AppId, group: u32, slot: SlotId },
     /// Nobody has used a group for a while.
     Unused { app: AppId, group: u32 },
+    /// A worker is watched over.
+    Vitals { run: RunId },
     /// The sink of events, or a channel, may have room.
     Retry,
 }

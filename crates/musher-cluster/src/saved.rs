@@ -80,6 +80,8 @@ pub(crate) struct SavedRun {
     #[serde(default)]
     pub(crate) draining: bool,
     #[serde(default)]
+    pub(crate) failed: bool,
+    #[serde(default)]
     pub(crate) asked: Vec<SavedAsked>,
 }
 

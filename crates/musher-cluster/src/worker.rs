@@ -9,7 +9,7 @@ use musher_core::ids::{AppId, RunId, SlotId};
 use musher_process::channel::{Channel, SendError};
 use serde_json::Value;
 
-use crate::cluster::Listens;
+use crate::cluster::{Listens, Watching};
 use crate::group::{Connection, Part};
 use crate::message::{self, Identity};
 use crate::reactor::Token;
@@ -39,6 +39,10 @@ pub(crate) struct Worker {
     /// The preload is loaded.
     pub(crate) preload: bool,
     pub(crate) draining: bool,
+    /// It told of an exception that ends it.
+    pub(crate) failed: bool,
+    /// What is wanted to be known of it.
+    pub(crate) vitals: Vitals,
     /// It said that it leaves of its own will.
     pub(crate) leaving: bool,
     /// Its channel has ended.
@@ -58,6 +62,18 @@ pub(crate) struct Worker {
     seen_alive: Option<Instant>,
     /// A sign of life is waited for, to give it what waits elsewhere.
     pub(crate) wanted_since: Option<Instant>,
+}
+
+/// The watch over a worker's event loop.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    pub(crate) watching: Watching,
+    /// A timer is set.
+    pub(crate) timed: bool,
+    /// When it was looked at last.
+    looked: Option<Instant>,
+    /// How many looks in a row found that it had read nothing.
+    idle: u32,
 }
 
 /// Something the worker listens on, or is about to.
@@ -119,6 +135,8 @@ impl Worker {
             ready: false,
             preload: false,
             draining: false,
+            failed: false,
+            vitals: Vitals::default(),
             leaving: false,
             ended: false,
             hung_up: false,
@@ -140,6 +158,7 @@ impl Worker {
             preload: self.preload,
             marks_internal: self.channel.marks_internal(),
             draining: self.draining,
+            failed: self.failed,
             asked: self
                 .asked
                 .iter()
@@ -180,6 +199,16 @@ impl Worker {
     /// Whether it was alive a moment ago. Nothing that cannot be taken back is given to one that may be blocked.
     pub(crate) fn was_alive(&self, now: Instant) -> bool {
         self.seen_alive.is_some_and(|seen| now < seen + FRESH)
+    }
+
+    /// Looks whether the event loop has turned since the last look. How many looks in a row it has not.
+    pub(crate) fn looks_idle(&mut self, now: Instant) -> u32 {
+        let looked = self.vitals.looked.replace(now);
+        // While it is sent something all the time there is always something that it has not read yet.
+        let spoke = self.seen_alive.is_some_and(|seen| looked.is_none_or(|looked| seen >= looked));
+        let unread = self.channel.peer_has_unread() || self.channel.wants_write();
+        self.vitals.idle = if unread && !spoke && looked.is_some() { self.vitals.idle + 1 } else { 0 };
+        self.vitals.idle
     }
 
     /// Sends something, to see whether it is read. Whatever it has not read yet does as well.

@@ -6,11 +6,13 @@
 //! - [`spec`]: the validated description of an app, the one type that files, flags, the API and the state share.
 //! - [`ids`]: names of apps, slots, runs, operations and generations.
 //! - [`lifecycle`]: when to start, restart, replace, stop, kill and give up.
+//! - [`vitals`]: how a worker is, by its own word.
 
 pub mod ids;
 pub mod lifecycle;
 pub mod spec;
 mod time;
+pub mod vitals;
 
 pub use ids::{AppId, Generation, OpId, RunId, SlotId};
 pub use time::Time;

@@ -170,6 +170,12 @@ pub(crate) struct MoreStartArgs {
     /// What each worker is asked, to replace one that does not answer: /PATH (HTTP), tcp, a URL or tcp://IP:PORT.
     #[arg(long, value_name = "PROBE")]
     pub(crate) liveness: Option<String>,
+    /// What a Node cluster worker does after an exception that nobody catches: drain or exit.
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_uncaught: Option<String>,
+    /// Leave musher's script out of Node cluster workers: their drain then closes idle connections at once.
+    #[arg(long)]
+    pub(crate) no_preload: bool,
     /// File of standard output.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<String>,

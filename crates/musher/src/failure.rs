@@ -139,6 +139,9 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Lines of a stack that are shown.
+const STACK_LINES: usize = 6;
+
 /// The story of a death, for people: how, when, and its last words.
 pub(crate) fn death_story(death: &Death) -> String {
     let mut story = format!("slot {}", death.slot);
@@ -167,6 +170,15 @@ pub(crate) fn death_story(death: &Death) -> String {
 /// What else is known of a death.
 fn circumstances(death: &Death) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(stack) = &death.uncaught {
+        let mut stack = stack.lines();
+        lines.push(format!("uncaught: {}", stack.next().unwrap_or_default()));
+        lines.extend(stack.take(STACK_LINES).map(|line| format!("  {}", line.trim())));
+    }
+    if death.cut > 0 {
+        let connections = units::count(death.cut, "connection");
+        lines.push(format!("{connections} cut, as the drain's limit was reached"));
+    }
     if let Some(reason) = &death.unfit {
         lines.push(format!("replaced: {reason}"));
     }

@@ -26,7 +26,8 @@ impl Primary {
             Command::AddApp(id) => self.add_app(id),
             Command::RestoreApp(id, saved, listeners) => self.restore_app(id, &saved, listeners),
             Command::AddWorker(worker) => self.add_worker(worker),
-            Command::Drain(run, grace) => self.drain(run, grace),
+            Command::Drain(run, grace, limit) => self.drain(run, grace, limit),
+            Command::Watch(run, watching) => self.watch(run, watching),
             Command::Send(run, message) => self.send(run, &message),
             Command::RemoveWorker(run) => self.remove_worker(run),
             Command::RetireSlot(app, slot) => self.retire_slot(app, slot),
@@ -84,7 +85,7 @@ impl Primary {
         self.read_later(run);
     }
 
-    fn drain(&mut self, run: RunId, grace: Duration) {
+    fn drain(&mut self, run: RunId, grace: Duration, limit: Duration) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
         let app = worker.app;
         if worker.ended {
@@ -93,8 +94,7 @@ impl Primary {
         }
         let again = std::mem::replace(&mut worker.draining, true);
         let told = if worker.preload {
-            let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-            worker.channel.queue_internal(&message::drain(grace), None)
+            worker.channel.queue_internal(&message::drain(millis(grace), millis(limit)), None)
         } else if worker.cluster {
             if again { Ok(()) } else { worker.tell(json!({"act": "disconnect"})) }
         } else {
@@ -266,4 +266,9 @@ impl Primary {
         self.store.remove(&crate::saved::state_name(id));
         self.outbox.push(ClusterEvent::Closed { app: id });
     }
+}
+
+/// In whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

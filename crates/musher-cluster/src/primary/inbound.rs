@@ -11,7 +11,7 @@ use super::Primary;
 use crate::bind::words_of;
 use crate::event::ClusterEvent;
 use crate::group::{CLOSED, Group, Part, Sharing};
-use crate::message::{Identity, Query, Request};
+use crate::message::{Identity, MUSHER, Query, Request};
 use crate::reactor::Timer;
 use crate::worker::Asked;
 
@@ -43,7 +43,7 @@ impl Primary {
             }
             Kind::Internal { cmd } => {
                 let request = Request::parse(&cmd, &message.text);
-                if worker.cluster || request == Request::Hello {
+                if worker.cluster || cmd == MUSHER {
                     self.request(run, request);
                 }
             }
@@ -62,7 +62,11 @@ impl Primary {
             Request::Hello => {
                 worker.preload = true;
                 self.mark_dirty(app);
+                self.ask_for_pulses(run);
             }
+            Request::Uncaught { stack, drains } => self.uncaught(run, stack, drains),
+            Request::Pulse(pulse) => self.pulse(run, pulse),
+            Request::Cut { count } => self.cut(run, count),
             Request::QueryServer { seq, query } => self.query(run, seq, *query),
             Request::Listening(identity) => self.listening(run, &identity),
             Request::Close { key } => self.closed(run, &key),

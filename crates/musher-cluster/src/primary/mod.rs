@@ -9,6 +9,7 @@
 //! - [`listeners`]: groups and their sockets, opened and closed.
 //! - [`slots`]: steering, watching and relieving the sockets of slots.
 //! - [`handover`]: connections offered to workers.
+//! - [`vitals`]: how workers are.
 //! - [`restore`]: what a supervisor before this one has left.
 
 mod commands;
@@ -17,6 +18,7 @@ mod inbound;
 mod listeners;
 mod restore;
 mod slots;
+mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -147,6 +149,7 @@ impl Primary {
             Timer::Pace { app, group } => self.look_at_pace(app, group),
             Timer::Linger { app, group, slot } => self.lingered(app, group, slot),
             Timer::Unused { app, group } => self.unused(app, group),
+            Timer::Vitals { run } => self.look_at_vitals(run),
             Timer::Retry => {
                 self.retrying = false;
                 let waiting: Vec<RunId> = self

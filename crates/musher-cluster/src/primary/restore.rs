@@ -163,6 +163,7 @@ impl Primary {
         worker.ready = memory.ready;
         worker.preload = memory.preload;
         worker.draining = memory.draining;
+        worker.failed = memory.failed;
         let groups = self.apps.get(&app).map(|app| &app.groups);
         let asked = memory.asked.into_iter().filter_map(|asked| {
             let usual = groups?.get(&asked.group)?.usual_part();

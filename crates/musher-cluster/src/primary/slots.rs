@@ -206,7 +206,7 @@ impl Primary {
     }
 
     /// Sends something to a worker, to see whether it is alive.
-    fn probe(&mut self, run: RunId) {
+    pub(super) fn probe(&mut self, run: RunId) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
         if let Err(error) = worker.probe() {
             return self.violation(run, &error);

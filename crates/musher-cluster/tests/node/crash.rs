@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use musher_core::ids::{RunId, SlotId};
 use musher_core::spec::Balance;
 
-use crate::team::{APP, HTTP, Team, ask, connect, finish, get};
+use crate::team::{APP, HTTP, LIMIT, Team, ask, connect, finish, get};
 
 /// Answers with its pid; `/block` answers and then blocks the event loop until it is killed.
 const BLOCKABLE: &str = "
@@ -187,7 +187,7 @@ fn two_runs_of_a_slot_share_its_socket_while_one_replaces_the_other() {
         let script = team.directory.path().join("server.js");
         let new = team.start(0, &script);
         assert_eq!(team.listening(new), address);
-        team.cluster.drain(old, std::time::Duration::ZERO);
+        team.cluster.drain(old, std::time::Duration::ZERO, LIMIT);
         team.drained(old);
         team.exited(old);
         let answers: BTreeSet<String> = (0..20).map(|_| get(&address)).collect();

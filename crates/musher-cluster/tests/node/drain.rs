@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use musher_core::spec::Balance;
 use musher_process::ExitStatus;
 
-use crate::team::{DEADLINE, HTTP, Team, ask, connect, finish, get};
+use crate::team::{DEADLINE, HTTP, LIMIT, Team, ask, connect, finish, get};
 
 /// Requests over one connection, as a client with keep-alive makes them.
 struct KeepAlive {
@@ -75,7 +75,7 @@ fn keep_alive_clients_lose_nothing_when_workers_are_replaced() {
                     let before = requests.load(Ordering::Relaxed);
                     let new = team.start(slot, &script);
                     team.listening(new);
-                    team.cluster.drain(*run, Duration::from_millis(500));
+                    team.cluster.drain(*run, Duration::from_millis(500), LIMIT);
                     team.drained(*run);
                     assert_eq!(team.exited(*run), ExitStatus::Code(0));
                     *run = new;
@@ -104,7 +104,7 @@ fn responses_in_flight_are_finished_and_say_that_they_are_the_last() {
     let mut client = connect(&address);
     write!(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(team.message(run), "asked");
-    team.cluster.drain(run, Duration::from_secs(3600));
+    team.cluster.drain(run, Duration::from_secs(3600), LIMIT);
     team.cluster.send(run, "go".into());
     // The server closes though the client did not ask for it and the grace is long.
     assert_eq!(finish(client), "done");
@@ -123,7 +123,7 @@ fn idle_connections_are_closed_after_the_grace_and_not_before() {
     client.request().unwrap();
     let grace = Duration::from_millis(700);
     let begin = Instant::now();
-    team.cluster.drain(run, grace);
+    team.cluster.drain(run, grace, LIMIT);
     assert_eq!(client.connection.unwrap().read(&mut [0]).unwrap(), 0);
     assert!(begin.elapsed() >= grace);
     team.drained(run);
@@ -136,7 +136,7 @@ fn a_worker_that_serves_nothing_leaves_at_once() {
         let script = team.script("idle.js", "setInterval(() => {}, 1000); process.send('up');");
         let run = team.start_as(0, &script, cluster, &[]);
         assert_eq!(team.message(run), "up");
-        team.cluster.drain(run, Duration::from_secs(3600));
+        team.cluster.drain(run, Duration::from_secs(3600), LIMIT);
         team.drained(run);
         // Its timer keeps it: the rest is the stop signal's.
         team.kill(run);
@@ -164,7 +164,7 @@ fn upgraded_connections_stay() {
         line.clear();
         reader.read_line(&mut line).unwrap();
     }
-    team.cluster.drain(run, Duration::ZERO);
+    team.cluster.drain(run, Duration::ZERO, LIMIT);
     // The listener is closed, the connection is not.
     team.wait_for_stats(|stats| stats.steered > 0);
     for text in ["one\n", "two\n"] {
@@ -192,7 +192,7 @@ fn an_http2_session_is_told_to_go_away() {
     );
     let run = team.start(0, &script);
     assert_eq!(team.message(run), "answered");
-    team.cluster.drain(run, Duration::from_millis(100));
+    team.cluster.drain(run, Duration::from_millis(100), LIMIT);
     assert_eq!(team.message(run)["goaway"], 0);
     team.drained(run);
     assert_eq!(team.exited(run), ExitStatus::Code(0));
@@ -227,7 +227,7 @@ fn a_slot_that_drains_alone_keeps_its_clients_for_the_next_worker() {
         let script = team.script("server.js", HTTP);
         let old = team.start(0, &script);
         let address = team.listening(old);
-        team.cluster.drain(old, Duration::ZERO);
+        team.cluster.drain(old, Duration::ZERO, LIMIT);
         team.drained(old);
         team.exited(old);
         let waiting = ask(&address, "/");

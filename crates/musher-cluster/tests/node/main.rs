@@ -10,4 +10,7 @@ mod messages;
 mod policies;
 mod successor;
 mod team;
+mod uncaught;
 mod versions;
+mod vitals;
+mod websocket;

@@ -7,7 +7,7 @@ use musher_core::spec::Balance;
 use musher_process::ExitStatus;
 use serde_json::{Value, json};
 
-use crate::team::{HTTP, Team, connect};
+use crate::team::{HTTP, LIMIT, Team, connect};
 
 const ECHO: &str = "process.on('message', (m) => process.send(m));";
 
@@ -100,7 +100,7 @@ fn a_worker_without_the_preload_is_asked_to_disconnect() {
     let script = team.script("server.js", HTTP);
     let run = team.start(0, &script);
     team.listening(run);
-    team.cluster.drain(run, std::time::Duration::ZERO);
+    team.cluster.drain(run, std::time::Duration::ZERO, LIMIT);
     team.drained(run);
     assert_eq!(team.exited(run), ExitStatus::Code(0));
 }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use musher_core::ids::RunId;
 use musher_core::spec::Balance;
 
-use crate::team::{HTTP, Team, ask, finish, get};
+use crate::team::{HTTP, LIMIT, Team, ask, finish, get};
 
 const POLICIES: [Balance; 3] = [Balance::Kernel, Balance::Shared, Balance::RoundRobin];
 
@@ -56,7 +56,7 @@ fn replace(team: &mut Team, script: &std::path::Path, old: [RunId; 2], address: 
         let new = team.start(slot, script);
         assert_eq!(team.listening(new), address);
         let old = old[slot as usize];
-        team.cluster.drain(old, std::time::Duration::from_millis(50));
+        team.cluster.drain(old, std::time::Duration::from_millis(50), LIMIT);
         team.drained(old);
         team.exited(old);
         new
@@ -157,7 +157,7 @@ fn the_old_workers_serve_on_when_the_new_policy_is_taken_back() {
             let failed = team.start(0, &script);
             team.listening(failed);
             let clients = Clients::start(&address);
-            team.cluster.drain(failed, std::time::Duration::from_millis(50));
+            team.cluster.drain(failed, std::time::Duration::from_millis(50), LIMIT);
             team.drained(failed);
             team.exited(failed);
             clients.stop();

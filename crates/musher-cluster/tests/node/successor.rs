@@ -6,7 +6,7 @@ use musher_cluster::ClusterEvent;
 use musher_core::spec::Balance;
 use musher_process::ExitStatus;
 
-use crate::team::{HTTP, Team, ask, finish, get};
+use crate::team::{HTTP, LIMIT, Team, ask, finish, get};
 
 #[test]
 fn workers_serve_and_speak_on() {
@@ -86,7 +86,7 @@ fn a_worker_that_is_draining_is_still() {
     let address = team.listening(run);
     let slow = ask(&address, "/");
     assert_eq!(team.message(run), "asked");
-    team.cluster.drain(run, std::time::Duration::ZERO);
+    team.cluster.drain(run, std::time::Duration::ZERO, LIMIT);
     team.wait_for_state(r#""draining":true"#);
     team.replace_supervisor();
     team.cluster.send(run, "go".into());

@@ -19,6 +19,8 @@ use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
 /// Nothing that is waited for takes longer than this, on a machine that is busy with other things too.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const APP: AppId = AppId(1);
+/// A limit of a drain that is never reached.
+pub(crate) const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Keeps what the keeper would.
 #[derive(Default)]
@@ -247,6 +249,19 @@ impl Team {
 
     pub(crate) fn drained(&mut self, run: RunId) {
         self.wait("drained", |event| (*event == ClusterEvent::Drained { run }).then_some(()));
+    }
+
+    /// What was thrown, and whether the worker finishes what it has.
+    pub(crate) fn uncaught(&mut self, run: RunId) -> (String, bool) {
+        self.wait("an exception", |event| match event {
+            ClusterEvent::Uncaught { run: of, stack, drains } if *of == run => Some((stack.clone(), *drains)),
+            _ => None,
+        })
+    }
+
+    /// Whether something was told that nobody has waited for yet.
+    pub(crate) fn heard(&self, matches: impl FnMut(&ClusterEvent) -> bool) -> bool {
+        self.seen.iter().any(matches)
     }
 
     /// Drops the messages of a worker that were received and not asked for.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use musher_core::spec::Balance;
 use musher_process::ExitStatus;
 
-use crate::team::{HTTP, Team, ask, finish, get};
+use crate::team::{HTTP, LIMIT, Team, ask, finish, get};
 
 #[test]
 fn other_versions_of_node_work_alike() {
@@ -43,7 +43,7 @@ fn essentials(node: &PathBuf, policy: Balance) {
     }
     get(&address);
     for run in runs {
-        team.cluster.drain(run, Duration::from_millis(10));
+        team.cluster.drain(run, Duration::from_millis(10), LIMIT);
         team.drained(run);
         assert_eq!(team.exited(run), ExitStatus::Code(0), "{node:?} {policy:?}");
     }

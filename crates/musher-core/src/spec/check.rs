@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AppSpec, Balance, ListenAddress, MAX_ARGS_AND_ENV, MAX_DURATION, MAX_INSTANCES, MAX_LISTEN, MAX_NAME, ReadyWhen,
-    Runtime,
+    AppSpec, Balance, ListenAddress, MAX_ARGS_AND_ENV, MAX_DURATION, MAX_INSTANCES, MAX_LISTEN, MAX_NAME, OnUncaught,
+    ReadyWhen, Runtime,
 };
 
 /// One thing that is wrong with a spec.
@@ -87,6 +87,20 @@ impl AppSpec {
         }
         if !(1..=64).contains(&self.stop.signal) || self.stop.signal == 19 {
             fault("stop.signal", format!("{} is not a signal that stops a program", self.stop.signal));
+        }
+        if self.on_uncaught == Some(OnUncaught::Drain) {
+            let why = match (self.exec.runtime, self.preload) {
+                (Runtime::NodeCluster, true) => None,
+                (Runtime::NodeCluster, false) => {
+                    Some("\"drain\" needs musher's script, which preload = false leaves out")
+                }
+                _ => {
+                    Some("only workers of a Node cluster have siblings that serve meanwhile; others end with \"exit\"")
+                }
+            };
+            if let Some(why) = why {
+                fault("on_uncaught", why.into());
+            }
         }
         if self.reload.max_surge == 0 || self.reload.max_surge > MAX_INSTANCES {
             fault("reload.max_surge", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.reload.max_surge));

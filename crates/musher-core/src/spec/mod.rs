@@ -28,7 +28,7 @@ pub use limits::Limits;
 pub use listen::{Listen, ListenAddress};
 pub use logs::{LogFormat, Logs};
 pub use ready::{Ready, ReadyWhen};
-pub use replace::{Reload, Stop};
+pub use replace::{OnUncaught, Reload, Stop};
 pub use restart::{Backoff, Restart, RestartPolicy};
 
 /// The largest number of slots an app may have.
@@ -77,6 +77,13 @@ pub struct AppSpec {
     /// How a worker is stopped.
     #[serde(default)]
     pub stop: Stop,
+    /// What becomes of a Node worker when an exception is thrown that nobody catches; none: `drain` for workers of a
+    /// cluster, `exit` for others.
+    #[serde(default)]
+    pub on_uncaught: Option<OnUncaught>,
+    /// Whether Node cluster workers load musher's script, which lets them drain without cutting off anybody.
+    #[serde(default = "yes")]
+    pub preload: bool,
     /// How workers are replaced.
     #[serde(default)]
     pub reload: Reload,
@@ -170,6 +177,8 @@ impl AppSpec {
             ready: Ready::default(),
             restart: Restart::default(),
             stop: Stop::default(),
+            on_uncaught: None,
+            preload: true,
             reload: Reload::default(),
             limits: Limits::default(),
             health: Health::default(),
@@ -198,6 +207,10 @@ impl AppSpec {
 
 fn one() -> u32 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Durations as whole milliseconds.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{millis, one};
+use super::{AppSpec, Runtime, millis, one};
 
 /// How a worker is stopped: stop signal, grace, kill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,30 @@ pub struct Stop {
     #[serde(with = "millis", default = "default_drain", rename = "drain_ms")]
     #[schemars(with = "u64")]
     pub drain: Duration,
+}
+
+/// What becomes of a Node worker when an exception is thrown that nobody catches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUncaught {
+    /// It takes nothing new, finishes what it has, and ends. Its replacement is started at once.
+    Drain,
+    /// It ends at once, as without musher.
+    Exit,
+}
+
+impl AppSpec {
+    /// What becomes of a worker that throws an exception which nobody catches. A worker of a cluster has siblings that
+    /// take its connections, and requests of others that can be finished; a program by itself has a state that nobody
+    /// can trust any more, and nobody who takes over while it lives.
+    pub fn effective_on_uncaught(&self) -> OnUncaught {
+        match (self.on_uncaught, self.exec.runtime) {
+            _ if !self.preload => OnUncaught::Exit,
+            (Some(asked), Runtime::NodeCluster) => asked,
+            (None, Runtime::NodeCluster) => OnUncaught::Drain,
+            (_, Runtime::NodeFork | Runtime::Plain) => OnUncaught::Exit,
+        }
+    }
 }
 
 /// How workers are replaced.

@@ -253,6 +253,8 @@ impl World {
                     was_ready: false,
                     asked: false,
                     violation: None,
+                    uncaught: None,
+                    cut: 0,
                     kills_before: None,
                 };
                 (id, known.unwrap_or_else(unknown))
@@ -364,7 +366,7 @@ impl World {
         let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);
         self.events.publish(news.of_slot(record.slot.0).of_run(run.0, u32::try_from(pid).ok()));
         self.roots.extend(Pid::from_raw(pid));
-        app.runs.insert(run, ManagedRun { record, pidfd, has_channel, proof, exit });
+        app.runs.insert(run, ManagedRun { record, pidfd, has_channel, proof, pulse: None, exit });
         true
     }
 

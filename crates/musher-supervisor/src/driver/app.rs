@@ -59,6 +59,8 @@ pub(super) struct ManagedRun {
     pub(super) has_channel: bool,
     /// Waits for the proof that it is ready.
     pub(super) proof: Option<Watch>,
+    /// How it is, by its own word of a moment ago; none when it is not asked.
+    pub(super) pulse: Option<musher_core::vitals::Pulse>,
     /// Waits for the exit of a process that is not our child.
     pub(super) exit: Option<Watch>,
 }

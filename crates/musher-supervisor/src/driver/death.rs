@@ -104,6 +104,8 @@ impl World {
             signal,
             signal_name: signal.map(|signal| signal_name(signal).to_owned()),
             core_dumped,
+            uncaught: record.uncaught.clone(),
+            cut: record.cut,
             asked: record.asked,
             was_ready: record.was_ready,
             time_ms: wall_clock_ms(),
@@ -201,6 +203,9 @@ impl LastWords {
 /// What is told when the story is complete.
 pub(super) fn died(app: &str, id: AppId, death: &Death) -> News {
     let mut detail = format!("{} after {} ms", death.status, death.uptime_ms);
+    if let Some(stack) = &death.uncaught {
+        detail.push_str(&format!("; uncaught: {}", stack.lines().next().unwrap_or_default()));
+    }
     if let Some(memory) = &death.out_of_memory {
         let degree = if memory.certain { "out of memory" } else { "likely out of memory" };
         detail.push_str(&format!("; {degree}: {}", memory.because));

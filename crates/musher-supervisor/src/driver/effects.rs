@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use musher_api::EventKind;
 use musher_core::lifecycle::{Effect, Input, OpError};
-use musher_core::spec::Runtime;
+use musher_core::spec::{Runtime, Stop};
 use musher_core::{OpId, RunId, SlotId};
 use musher_process::{Pid, Tree};
 
@@ -29,7 +29,7 @@ impl World {
             Effect::Spawn { slot, run, generation } => Some(self.spawn(app, slot, run, generation)),
             Effect::Drain { run } => {
                 self.ask_to_end(app, run);
-                self.cluster.drain(run, KEEP_ALIVE_GRACE);
+                self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run));
                 None
             }
             Effect::Signal { run, signal } => {
@@ -140,7 +140,8 @@ impl World {
     }
 
     fn ask_to_end(&mut self, app: &mut ManagedApp, run: RunId) {
-        if let Some(run) = app.runs.get_mut(&run) {
+        // One that threw ends by itself.
+        if let Some(run) = app.runs.get_mut(&run).filter(|run| run.record.uncaught.is_none()) {
             run.record.asked = true;
         }
     }
@@ -168,6 +169,13 @@ impl World {
             tracing::warn!(app = app.name, %run, %error, "a process of the run could not be signalled");
         }
     }
+}
+
+/// How long a run may drain.
+fn drain_limit(app: &ManagedApp, run: RunId) -> Duration {
+    let generation = app.machine.run(run).map(|run| run.generation);
+    let spec = generation.and_then(|generation| app.spec(generation)).or(app.target_spec());
+    spec.map_or(Stop::default().drain, |spec| spec.stop.drain)
 }
 
 /// What to do about a program that cannot run twice at a time.

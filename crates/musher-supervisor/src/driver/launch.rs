@@ -11,14 +11,15 @@
 //! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sockets of the spec's `listen` (sd_listen_fds(3)), from descriptor 3 |
 //! | `PORT` | port of the first TCP entry of `listen`, unless the user declared it |
 //! | `NODE_CHANNEL_FD`, `NODE_UNIQUE_ID`, ... | Node's channel and cluster |
-//! | `NODE_OPTIONS` | `--require` of the preload, before the user's own; not with `MUSHER_PRELOAD=off` in the spec's `env` |
+//! | `NODE_OPTIONS` | `--require` of the preload, before the user's own; not with `preload = false` |
+//! | `MUSHER_ON_UNCAUGHT` | with the preload: milliseconds to finish after an uncaught exception; taken away by the preload |
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use musher_core::spec::{AppSpec, ListenAddress, Runtime};
+use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime};
 use musher_core::{RunId, SlotId};
 use musher_process::{Credentials, Spawn};
 use rustix::process::{Resource, Rlimit};
@@ -27,6 +28,8 @@ use rustix::process::{Resource, Rlimit};
 const FIRST_SOCKET: i32 = 3;
 /// Where a daemon of root puts what workers of every user have to read.
 const PUBLIC: &str = "/run/musher";
+/// How long a worker may go on after an uncaught exception.
+const UNCAUGHT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Everything about one run that is not in the spec.
 pub(super) struct Launch<'a> {
@@ -124,6 +127,9 @@ impl Launch<'_> {
             if let Some(preload) = self.preload {
                 let own = env.remove("NODE_OPTIONS");
                 env.insert("NODE_OPTIONS", node_options(own.as_deref(), preload));
+                if spec.effective_on_uncaught() == OnUncaught::Drain {
+                    env.insert("MUSHER_ON_UNCAUGHT", UNCAUGHT.as_millis().to_string());
+                }
             }
         }
         env.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
@@ -154,6 +160,15 @@ fn node_options(own: Option<&str>, preload: &Path) -> String {
         Some(own) if !own.trim().is_empty() => format!("{require} {own}"),
         _ => require,
     }
+}
+
+/// Whether the program is started under Node's permission model, by which it may not read our script: Node would not
+/// start it at all.
+pub(super) fn is_permission_bound(spec: &AppSpec) -> bool {
+    let of = |env: &BTreeMap<String, String>| env.get("NODE_OPTIONS").cloned();
+    let options = of(&spec.env).or_else(|| of(&spec.base_env)).unwrap_or_default();
+    let words = spec.exec.args.iter().map(String::as_str).chain(options.split([' ', '"']));
+    words.into_iter().any(|word| matches!(word, "--permission" | "--experimental-permission"))
 }
 
 /// Where the preload of this version is, once written, and whether workers of every user can read it there.

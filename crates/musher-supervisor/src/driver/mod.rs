@@ -15,7 +15,8 @@
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
 //! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
-//! [`boot`]: how it begins. [`birth`]: whether a process became its program. [`wakes`]: what happens. [`registry`]: logs for the control server.
+//! [`boot`]: how it begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what
+//! happens. [`registry`]: logs for the control server.
 
 mod adopt;
 mod app;
@@ -40,6 +41,7 @@ mod spawning;
 #[cfg(test)]
 mod tests;
 mod views;
+mod vitals;
 mod wakes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -154,11 +156,11 @@ impl Preload {
     /// Whether the workers of this spec get it. It is looked at before each use: Node refuses to start without it, and
     /// somebody may have tidied up.
     fn suits(&self, spec: &AppSpec) -> bool {
-        let switched_off = spec.env.get("MUSHER_PRELOAD").is_some_and(|value| value == "off");
         let readable = self.for_all_users || spec.user.is_none();
         spec.exec.runtime == Runtime::NodeCluster
             && readable
-            && !switched_off
+            && spec.preload
+            && !launch::is_permission_bound(spec)
             && launch::write_preload(&self.path, PRELOAD).is_ok()
     }
 }

@@ -105,6 +105,12 @@ pub(super) struct RunRecord {
     /// How it broke the rules of its channel, for which it was killed.
     #[serde(default)]
     pub(super) violation: Option<String>,
+    /// The beginning of what it threw that nobody caught.
+    #[serde(default)]
+    pub(super) uncaught: Option<String>,
+    /// How many connections it closed because the limit of its drain was reached.
+    #[serde(default)]
+    pub(super) cut: u32,
     /// How many processes beside ours the kernel had killed for want of memory when this one was spawned.
     #[serde(default)]
     pub(super) kills_before: Option<u64>,

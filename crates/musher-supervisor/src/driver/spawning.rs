@@ -117,13 +117,15 @@ impl World {
             was_ready: false,
             asked: false,
             violation: None,
+            uncaught: None,
+            cut: 0,
             kills_before: self.memory_group.as_ref().and_then(MemoryGroup::kills),
         };
         let has_channel = spec.exec.runtime != Runtime::Plain;
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);
         let proof = proof.map(|proof| proof.watch(run, self.wakes.clone()));
         self.roots.insert(child.pid);
-        app.runs.insert(run, ManagedRun { record, pidfd: child.pidfd, has_channel, proof, exit: None });
+        app.runs.insert(run, ManagedRun { record, pidfd: child.pidfd, has_channel, proof, pulse: None, exit: None });
         let news = News::new(EventKind::Spawned, format!("spawned as process {}", child.pid));
         self.events.publish(
             news.of_app(&app.name, app.id.0).of_slot(slot.0).of_run(run.0, u32::try_from(child.pid.as_raw()).ok()),

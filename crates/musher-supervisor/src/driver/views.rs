@@ -160,6 +160,7 @@ impl World {
                 memory_bytes: usage.memory_bytes,
                 cpu_percent: usage.cpu_percent,
                 generation: managed.record.generation.0.into(),
+                pulse: managed.pulse.clone(),
             });
         }
         SlotDetail { row, runs, last_death: app.deaths.get(&slot).cloned() }

@@ -11,7 +11,6 @@ use musher_process::stat::ProcessStat;
 
 use crate::control::News;
 
-use super::app::ManagedRun;
 use super::{Driver, Wake};
 
 /// How far up a notifying process may be below the worker.
@@ -139,6 +138,10 @@ impl Driver {
                     self.world.with_tree(app, run, |tree| tree.kill_all(std::time::Duration::ZERO).map(|_| ()));
                 }
             }
+            ClusterEvent::Uncaught { run, stack, drains } => self.uncaught(run, &stack, drains),
+            ClusterEvent::Cut { run, count } => self.cut(run, count),
+            ClusterEvent::Pulse { run, pulse } => self.pulse(run, *pulse),
+            ClusterEvent::Stuck { run, after } => self.stuck(run, after),
             ClusterEvent::BindFailed { run, address, errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
                 self.publish_of_run(run, EventKind::BindFailed, format!("cannot listen on {address}: {error}"));
@@ -157,10 +160,12 @@ impl Driver {
         }
     }
 
-    fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) {
-        let Some(app) = self.find_run(run).and_then(|app| self.apps.get(&app)) else { return };
-        let slot = app.machine.run(run).map_or(0, |run| run.slot.0);
-        let pid = app.runs.get(&run).and_then(ManagedRun::pid).and_then(|pid| u32::try_from(pid.as_raw()).ok());
+    pub(super) fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) {
+        // What a worker said may be heard when it has ended.
+        let Some(app) = self.apps.get(&run.app()) else { return };
+        let death = app.deaths.values().find(|death| death.run == run.0);
+        let Some(slot) = app.machine.run(run).map(|run| run.slot.0).or(death.map(|death| death.slot)) else { return };
+        let pid = app.pid_of(run);
         let news = News::new(kind, detail).of_app(&app.name, app.id.0).of_slot(slot).of_run(run.0, pid);
         self.world.events.publish(news);
     }

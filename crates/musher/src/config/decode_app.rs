@@ -1,12 +1,12 @@
 //! Each key of an app, by name: the one place that says which shape each of them takes.
 
-use musher_core::spec::{Balance, LogFormat, RestartPolicy};
+use musher_core::spec::{Balance, LogFormat, OnUncaught, RestartPolicy};
 use musher_process::exit::parse_signal;
 
 use super::decode::{Decoder, Table};
 use super::decode_health::{health, hooks, limits};
 use super::fault::Origin;
-use super::keys::{BALANCE, FORMAT, READY, RESTART};
+use super::keys::{BALANCE, FORMAT, ON_UNCAUGHT, READY, RESTART};
 use super::raw::{Account, Instances, Proof, RawApp, RawListen, RawLogs, RawReady, RawRestart, RawStop};
 use super::tree::{Node, Value};
 use super::values;
@@ -30,6 +30,8 @@ impl Table<'_> {
             ready: self.of("ready").map(|(node, _)| ready(d, node)).unwrap_or_default(),
             restart: self.of("restart").map(|(node, _)| restart(d, node)).unwrap_or_default(),
             stop: self.of("stop").map(|(node, _)| stop(d, node)).unwrap_or_default(),
+            on_uncaught: self.read(d, "on_uncaught", on_uncaught),
+            preload: self.read(d, "preload", |d, node, path| d.boolean(node, path)),
             max_surge: self.of("reload").and_then(|(node, _)| max_surge(d, node)),
             limits: self.of("limits").map(|(node, _)| limits(d, node)).unwrap_or_default(),
             health: self.of("health").map(|(node, _)| health(d, node)).unwrap_or_default(),
@@ -80,6 +82,11 @@ fn instances(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<Ins
 fn balance(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<Balance> {
     const MEANING: [Balance; 4] = [Balance::Auto, Balance::Kernel, Balance::Shared, Balance::RoundRobin];
     d.choice(node, path, BALANCE).and_then(|n| MEANING.get(n).copied())
+}
+
+fn on_uncaught(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<OnUncaught> {
+    const MEANING: [OnUncaught; 2] = [OnUncaught::Drain, OnUncaught::Exit];
+    d.choice(node, path, ON_UNCAUGHT).and_then(|n| MEANING.get(n).copied())
 }
 
 fn account(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<Account> {

@@ -23,6 +23,10 @@ pub(crate) struct Flags {
     pub(crate) env_file: Vec<String>,
     /// `--no-cluster`
     pub(crate) no_cluster: bool,
+    /// `--no-preload`
+    pub(crate) no_preload: bool,
+    /// `--on-uncaught`
+    pub(crate) on_uncaught: Option<String>,
     /// `--balance`
     pub(crate) balance: Option<String>,
     /// `--listen`
@@ -125,6 +129,7 @@ impl Flags {
         text("stop.signal", "--stop-signal", &self.stop_signal);
         text("stop.grace", "--grace", &self.grace);
         text("stop.drain", "--drain", &self.drain);
+        text("on_uncaught", "--on-uncaught", &self.on_uncaught);
         text("reload.max_surge", "--max-surge", &self.max_surge);
         text("limits.memory", "--max-memory", &self.max_memory);
         text("health.liveness", "--liveness", &self.liveness);
@@ -137,6 +142,9 @@ impl Flags {
         text("ready.timeout", "--ready-timeout", &self.ready_timeout);
         if self.no_cluster {
             entries.push(nested("cluster", "--no-cluster", Value::Bool(false)));
+        }
+        if self.no_preload {
+            entries.push(nested("preload", "--no-preload", Value::Bool(false)));
         }
         for (key, flag, values) in [("listen", "--listen", &self.listen), ("env_file", "--env-file", &self.env_file)] {
             if !values.is_empty() {

@@ -71,6 +71,7 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, text: &'stat
 pub(super) const BALANCE: &[&str] = &["auto", "kernel", "shared", "round-robin"];
 pub(super) const READY: &[&str] = &["auto", "listening", "message", "notify"];
 pub(super) const RESTART: &[&str] = &["always", "on-failure", "never"];
+pub(super) const ON_UNCAUGHT: &[&str] = &["drain", "exit"];
 pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json"];
 
 /// Every key of an app, in the order of the reference.
@@ -200,6 +201,19 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Duration,
         "\"30s\"",
         "How long a Node cluster worker may finish what it has before it gets the stop signal.",
+    ),
+    key(
+        "on_uncaught",
+        Kind::Choice(ON_UNCAUGHT),
+        "`drain` for Node cluster workers",
+        "What a Node worker does after an exception that nobody catches. `drain`: it takes nothing new, finishes what it has \
+         and ends, while its replacement starts. `exit`: it ends at once.",
+    ),
+    key(
+        "preload",
+        Kind::Bool,
+        "true",
+        "Whether Node cluster workers load musher's script, for a drain without loss and `on_uncaught`.",
     ),
     key("reload", Kind::Table(&[]), "", "How workers are replaced."),
     key("reload.max_surge", Kind::Integer(1, 1000), "1", "How many slots are replaced at a time."),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use musher_core::spec::{Balance, ListenAddress, LogFormat, RestartPolicy};
+use musher_core::spec::{Balance, ListenAddress, LogFormat, OnUncaught, RestartPolicy};
 
 use super::fault::Origin;
 
@@ -27,6 +27,8 @@ pub(super) struct RawApp {
     pub(super) ready: RawReady,
     pub(super) restart: RawRestart,
     pub(super) stop: RawStop,
+    pub(super) on_uncaught: Option<OnUncaught>,
+    pub(super) preload: Option<bool>,
     pub(super) max_surge: Option<u32>,
     pub(super) limits: RawLimits,
     pub(super) health: RawHealth,

@@ -88,12 +88,15 @@ fn colour(kind: EventKind) -> Option<Colour> {
         EventKind::Online | EventKind::Adopted => Some(Colour::Green),
         EventKind::Giveup
         | EventKind::Died
+        | EventKind::Uncaught
         | EventKind::SpawnFailed
         | EventKind::BindFailed
         | EventKind::Violation
         | EventKind::NotReady
         | EventKind::Killed => Some(Colour::Red),
-        EventKind::Exited | EventKind::Backoff | EventKind::Lagged | EventKind::Logs => Some(Colour::Yellow),
+        EventKind::Exited | EventKind::Backoff | EventKind::Cut | EventKind::Lagged | EventKind::Logs => {
+            Some(Colour::Yellow)
+        }
         EventKind::Added
         | EventKind::Changed
         | EventKind::Deleted

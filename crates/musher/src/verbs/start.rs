@@ -121,6 +121,8 @@ fn flags(args: &StartArgs) -> Flags {
         max_surge: more.max_surge.clone(),
         max_memory: more.max_memory.clone(),
         liveness: more.liveness.clone(),
+        on_uncaught: more.on_uncaught.clone(),
+        no_preload: more.no_preload,
         out: more.out.clone(),
         err: more.err.clone(),
         log_format: more.log_format.clone(),

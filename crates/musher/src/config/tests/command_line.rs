@@ -1,6 +1,6 @@
 //! Flags: alone, and over a process file.
 
-use musher_core::spec::{ReadyWhen, RestartPolicy, Runtime};
+use musher_core::spec::{OnUncaught, ReadyWhen, RestartPolicy, Runtime};
 
 use super::{Ground, Overrides, StartArgs};
 use crate::config::Flags;
@@ -29,6 +29,8 @@ fn a_script_with_flags_is_an_app() {
         stop_signal: text("INT"),
         grace: text("9s"),
         out: text("o.log"),
+        on_uncaught: text("exit"),
+        no_preload: true,
         ..Flags::default()
     };
     let app = ground.start(StartArgs { args: vec!["a b".into()], flags, ..script("server.js") }).unwrap();
@@ -40,6 +42,7 @@ fn a_script_with_flags_is_an_app() {
     assert_eq!((app.restart.policy, app.restart.max_restarts), (RestartPolicy::OnFailure, 3));
     assert_eq!(app.restart.stop_exit_codes, [0, 4]);
     assert_eq!((app.stop.signal, app.stop.grace.as_secs()), (2, 9));
+    assert_eq!((app.on_uncaught, app.preload), (Some(OnUncaught::Exit), false));
     assert_eq!(app.logs.out, Some(ground.path("o.log")));
     assert_eq!(app.cwd, ground.path(""));
 }

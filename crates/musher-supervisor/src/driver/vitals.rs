@@ -1,0 +1,63 @@
+//! How workers are: what their programs threw, connections that were cut, event loops that do not turn.
+
+use std::time::Duration;
+
+use musher_api::EventKind;
+use musher_core::RunId;
+use musher_core::vitals::Pulse;
+
+use super::Driver;
+
+/// What is kept of a stack, in bytes: the whole of it is on standard error.
+const KEPT: usize = 4096;
+/// Lines of a stack that an event has.
+const TOLD: usize = 4;
+
+impl Driver {
+    /// A worker's program threw something that nobody caught. What a worker says is its own word, and may come when it
+    /// has ended.
+    pub(super) fn uncaught(&mut self, run: RunId, stack: &str, drains: bool) {
+        let told: Vec<&str> = stack.lines().map(str::trim).take(TOLD).collect();
+        let what = if drains { "finishes what it has, and ends" } else { "ends" };
+        let detail = format!("{}; it {what}", told.join(", "));
+        let kept = stack[..stack.floor_char_boundary(KEPT)].to_owned();
+        if let Some(app) = self.apps.get_mut(&run.app()) {
+            if let Some(managed) = app.runs.get_mut(&run) {
+                managed.record.uncaught = Some(kept);
+            } else if let Some(death) = app.deaths.values_mut().find(|death| death.run == run.0) {
+                death.uncaught = Some(kept);
+            }
+            self.world.write_app(app);
+        }
+        self.publish_of_run(run, EventKind::Uncaught, detail);
+    }
+
+    /// A draining worker has closed connections that were not done in time.
+    pub(super) fn cut(&mut self, run: RunId, count: u32) {
+        if let Some(app) = self.apps.get_mut(&run.app()) {
+            if let Some(managed) = app.runs.get_mut(&run) {
+                managed.record.cut = managed.record.cut.saturating_add(count);
+            } else if let Some(death) = app.deaths.values_mut().find(|death| death.run == run.0) {
+                death.cut = death.cut.saturating_add(count);
+            }
+        }
+        let connections = if count == 1 { "connection was" } else { "connections were" };
+        self.publish_of_run(
+            run,
+            EventKind::Cut,
+            format!("{count} {connections} closed: the drain's limit was reached"),
+        );
+    }
+
+    /// A worker tells how it is.
+    pub(super) fn pulse(&mut self, run: RunId, pulse: Pulse) {
+        if let Some(managed) = self.apps.get_mut(&run.app()).and_then(|app| app.runs.get_mut(&run)) {
+            managed.pulse = Some(pulse);
+        }
+    }
+
+    /// A worker's event loop does not turn.
+    pub(super) fn stuck(&mut self, run: RunId, after: Duration) {
+        tracing::warn!(%run, ?after, "a worker's event loop does not turn");
+    }
+}
