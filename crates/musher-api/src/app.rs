@@ -12,7 +12,7 @@ pub const REDACTED: &str = "[redacted]";
 
 /// One slot of an app: a row of `musher list`.
 ///
-/// While a slot has two runs (in a reload), the row tells of the one that serves.
+/// While a slot has several runs (in a reload), the row tells of the one that serves; `draining` of those before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SlotRow {
     /// Name of the app.
@@ -37,6 +37,9 @@ pub struct SlotRow {
     pub mode: Mode,
     /// Which reload the worker comes from: grows by one at each.
     pub generation: u64,
+    /// Workers of this slot that were replaced, and finish what they have before they end.
+    #[serde(default)]
+    pub draining: Vec<RunDetail>,
     /// Process id of the worker that is to replace this one, during a reload or a replacement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor_pid: Option<u32>,
@@ -243,6 +246,19 @@ impl SlotStatus {
             SlotStatus::Backoff => "backoff",
             SlotStatus::GaveUp => "gave_up",
             SlotStatus::Unknown => "unknown",
+        }
+    }
+}
+
+impl RunState {
+    /// The word for it in tables, events and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            RunState::Starting => "starting",
+            RunState::Online => "online",
+            RunState::Draining => "draining",
+            RunState::Exited => "exited",
+            RunState::Unknown => "unknown",
         }
     }
 }

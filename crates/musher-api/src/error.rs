@@ -31,8 +31,10 @@ pub enum ErrorCode {
     UnknownRoute,
     /// The path is known, but not with this method.
     MethodNotAllowed,
-    /// The state of the app does not allow it, for example because another operation runs.
+    /// The state of the app does not allow it.
     Conflict,
+    /// Another operation of the app has to end first: the same may succeed later.
+    Busy,
     /// The body is larger than allowed.
     TooLarge,
     /// The request took too long to arrive.
@@ -71,7 +73,7 @@ impl ErrorCode {
             ErrorCode::NotFound | ErrorCode::UnknownRoute => 404,
             ErrorCode::MethodNotAllowed => 405,
             ErrorCode::RequestTimeout => 408,
-            ErrorCode::Conflict | ErrorCode::Superseded => 409,
+            ErrorCode::Conflict | ErrorCode::Busy | ErrorCode::Superseded => 409,
             ErrorCode::TooLarge => 413,
             ErrorCode::InvalidSpec => 422,
             ErrorCode::TooMany => 429,

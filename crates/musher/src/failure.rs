@@ -100,6 +100,7 @@ impl From<ApiError> for Failure {
             | ErrorCode::Unavailable
             | ErrorCode::Internal => exit_codes::UNREACHABLE,
             ErrorCode::Conflict
+            | ErrorCode::Busy
             | ErrorCode::Superseded
             | ErrorCode::WorkerDied
             | ErrorCode::NotReady

@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use musher_api::EventKind;
-use musher_core::lifecycle::{Effect, Input, OpError};
-use musher_core::spec::{Runtime, Stop};
+use musher_api::{ApiError, Death, EventKind};
+use musher_core::lifecycle::{self, Effect, Input, OpError};
+use musher_core::spec::{ReadyWhen, Runtime, Stop};
 use musher_core::{OpId, RunId, SlotId};
 use musher_process::{Pid, Tree};
 
@@ -53,6 +53,7 @@ impl World {
             Effect::CloseListeners => {
                 app.sockets.close(app.id, &self.link);
                 app.cluster_listens.clear();
+                app.listens = false;
                 app.addresses.clear();
                 if app.clustered {
                     app.closing = true;
@@ -96,18 +97,7 @@ impl World {
             Err(OpError::Superseded { .. } | OpError::Busy { .. } | OpError::Deleted | OpError::OutOfRange { .. })
             | Ok(()) => None,
         };
-        let result = result.map_err(|error| {
-            let explained = explain(&error, &app.name);
-            let own_port = app.target_spec().is_some_and(|spec| spec.exec.runtime != Runtime::NodeCluster);
-            let port_taken = death.as_ref().is_some_and(|death| death.stderr.iter().any(|line| says_port_taken(line)));
-            match error {
-                OpError::ReloadAborted { .. } if own_port && port_taken => (explained.with_hint(OWN_PORT), death),
-                OpError::ReloadAborted { .. } if app.machine.ready_slots() == 0 => {
-                    (explained.with_hint("no worker was running before either; mend the program and start it"), death)
-                }
-                _ => (explained, death),
-            }
-        });
+        let result = result.map_err(|error| (self.advise(app, &error, death.as_ref()), death));
         let Some(operation) = self.operations.finish(op, result) else { return };
         self.write_home();
         let outcome = match &operation.error {
@@ -116,6 +106,27 @@ impl World {
         };
         let detail = format!("{} (operation {op}) {outcome}", operation.kind.word());
         self.events.publish(News::new(EventKind::OperationDone, detail).of_app(&app.name, app.id.0));
+    }
+
+    /// How a failure is told, with the hint that fits what is known of the app.
+    fn advise(&self, app: &ManagedApp, error: &OpError, death: Option<&Death>) -> ApiError {
+        let explained = explain(error, &app.name);
+        let spec = app.target_spec();
+        let own_port = spec.is_some_and(|spec| spec.exec.runtime != Runtime::NodeCluster);
+        let port_taken = death.is_some_and(|death| death.stderr.iter().any(|line| says_port_taken(line)));
+        match error {
+            OpError::Busy { with } => self.operations.busy(*with, &app.name),
+            OpError::ReloadAborted { .. } if own_port && port_taken => explained.with_hint(OWN_PORT),
+            OpError::ReloadAborted { death: lifecycle::Death::NotReady { .. }, .. }
+                if app.listens && spec.is_some_and(|spec| spec.ready.when == ReadyWhen::Auto) =>
+            {
+                explained.with_hint(has_to_listen(&app.name))
+            }
+            OpError::ReloadAborted { .. } if app.machine.ready_slots() == 0 => {
+                explained.with_hint("no worker was running before either; mend the program and start it")
+            }
+            _ => explained,
+        }
     }
 
     /// Tells the ends whose time has come.
@@ -181,6 +192,14 @@ fn drain_limit(app: &ManagedApp, run: RunId) -> Duration {
 /// What to do about a program that cannot run twice at a time.
 const OWN_PORT: &str = "the program opens its port by itself, so two of them cannot run at a time, as a reload needs: \
     let musher open the port (`listen` in the process file), or use `musher restart`, which has a gap";
+
+/// What to do about a new version that does not listen, where the one before did.
+fn has_to_listen(app: &str) -> String {
+    format!(
+        "the old workers were kept: they listened, so a new one counts as ready only when it listens, too; if it is not \
+         meant to any more, `musher restart {app}`, or start it with `--ready 3s`: ready when it has lived that long"
+    )
+}
 
 /// Whether a program complains that its port is taken, as libuv or strerror(3) put it.
 fn says_port_taken(line: &str) -> bool {

@@ -107,6 +107,23 @@ impl Operations {
         self.all.get(&id).map(|followed| followed.state.subscribe())
     }
 
+    /// Why an app cannot do something: another operation runs.
+    pub(super) fn busy(&self, with: OpId, app: &str) -> ApiError {
+        let running = self.all.get(&with.0).map(|followed| followed.state.borrow().clone());
+        let what = running.map_or_else(
+            || format!("operation {with}"),
+            |running| {
+                let Progress { ready, total, .. } = running.progress;
+                let far = if total > 0 { format!(", {ready} of {total} workers done") } else { String::new() };
+                format!("a {} (operation {with}{far})", running.kind.word())
+            },
+        );
+        ApiError::new(ErrorCode::Busy, format!("{app}: busy with {what}; nothing was changed")).with_hint(format!(
+            "wait for its end and give the command again (`musher events {app}` shows how far it is), or give one that \
+             takes its place: `musher restart {app}`, `musher stop {app}`"
+        ))
+    }
+
     /// The newest operation of an app.
     pub(super) fn newest_of(&self, app: AppId) -> Option<Operation> {
         let newest = self.all.values().rev().find(|operation| operation.state.borrow().app_id == app.0)?;
@@ -146,9 +163,7 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
     };
     match error {
         OpError::Superseded { .. } => ApiError::new(ErrorCode::Superseded, message),
-        OpError::Busy { .. } => {
-            ApiError::conflict(message).with_hint("wait for it to end, or stop the app: a stop takes the place of it")
-        }
+        OpError::Busy { .. } => ApiError::new(ErrorCode::Busy, message),
         OpError::Deleted => ApiError::conflict(message),
         OpError::OutOfRange { .. } => ApiError::bad_request(message),
         OpError::Died { death, .. } | OpError::Ended { death, .. } => {
@@ -164,10 +179,21 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use musher_api::OperationKind;
+    use musher_api::{ErrorCode, OperationKind, Progress};
     use musher_core::{AppId, OpId};
 
     use super::{MOST_OPERATIONS, Operations};
+
+    #[test]
+    fn who_is_told_to_wait_is_told_for_what_and_what_else_can_be_done() {
+        let mut operations = Operations::default();
+        operations.begin(OpId(7), AppId(1), "web", OperationKind::Reload);
+        operations.progress(OpId(7), Progress { ready: 1, total: 4, text: String::new() });
+        let busy = operations.busy(OpId(7), "web");
+        assert_eq!(busy.code, ErrorCode::Busy);
+        assert_eq!(busy.message, "web: busy with a reload (operation 7, 1 of 4 workers done); nothing was changed");
+        assert!(busy.hint.unwrap().contains("`musher events web`"));
+    }
 
     #[test]
     fn the_ends_of_many_operations_can_be_asked_for_and_are_bounded() {

@@ -131,6 +131,12 @@ impl Driver {
         }
         self.remember(&request.request_id, Vec::new(), operations.clone());
         for (app, op) in begun {
+            // Nothing serves in between, so nothing is asked of the new version but what a first start asks.
+            if request.action == Action::Restart
+                && let Some(app) = self.apps.get_mut(&app)
+            {
+                app.listens = false;
+            }
             let command = match request.action {
                 Action::Start => Command::Start { target: None },
                 Action::Stop => Command::Stop,

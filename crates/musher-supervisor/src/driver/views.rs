@@ -117,6 +117,9 @@ impl World {
             (Some((run, _)), Some(pid)) => self.samples.measure(run, pid, now()),
             _ => super::sample::Usage::default(),
         };
+        let leaving: Vec<_> =
+            runs.iter().filter(|(run, of)| of.slot == id && of.is_draining() && Some(**run) != shown).collect();
+        let draining = leaving.into_iter().filter_map(|(run, of)| self.run_detail(app, *run, of)).collect();
         let generation = managed.map_or(slot.generation, |(_, run)| run.record.generation);
         let retry_in_ms = match &slot.state {
             SlotState::Vacant(Vacancy::Backoff { until, .. }) => {
@@ -136,6 +139,7 @@ impl World {
             cpu_percent: usage.cpu_percent,
             mode: app.spec(generation).or(app.target_spec()).map_or(Mode::Fork, |spec| spec.exec.runtime.into()),
             generation: generation.0.into(),
+            draining,
             successor_pid: successor.and_then(|run| app.runs.get(&run)?.pid()).and_then(number),
             retry_in_ms,
         }
@@ -143,27 +147,29 @@ impl World {
 
     fn slot_detail(&mut self, app: &ManagedApp, row: SlotRow) -> SlotDetail {
         let slot = SlotId(row.slot);
-        let mut runs = Vec::new();
-        for (id, run) in app.machine.runs().filter(|(_, run)| run.slot == slot) {
-            let Some(managed) = app.runs.get(&id) else { continue };
-            let usage = managed.pid().map(|pid| self.samples.measure(id, pid, now())).unwrap_or_default();
-            runs.push(RunDetail {
-                run: id.0,
-                pid: managed.pid().and_then(number).unwrap_or(0),
-                state: match run.state {
-                    lifecycle::RunState::Starting { .. } => RunState::Starting,
-                    lifecycle::RunState::Online { .. } => RunState::Online,
-                    lifecycle::RunState::Draining { .. } => RunState::Draining,
-                },
-                started_ms: managed.record.started_ms,
-                uptime_ms: millis(now().since(run.since)),
-                memory_bytes: usage.memory_bytes,
-                cpu_percent: usage.cpu_percent,
-                generation: managed.record.generation.0.into(),
-                pulse: managed.pulse.clone(),
-            });
-        }
+        let runs = app.machine.runs().filter(|(_, run)| run.slot == slot);
+        let runs = runs.filter_map(|(id, run)| self.run_detail(app, id, run)).collect();
         SlotDetail { row, runs, last_death: app.deaths.get(&slot).cloned() }
+    }
+
+    fn run_detail(&mut self, app: &ManagedApp, id: musher_core::RunId, run: &lifecycle::Run) -> Option<RunDetail> {
+        let managed = app.runs.get(&id)?;
+        let usage = managed.pid().map(|pid| self.samples.measure(id, pid, now())).unwrap_or_default();
+        Some(RunDetail {
+            run: id.0,
+            pid: managed.pid().and_then(number).unwrap_or(0),
+            state: match run.state {
+                lifecycle::RunState::Starting { .. } => RunState::Starting,
+                lifecycle::RunState::Online { .. } => RunState::Online,
+                lifecycle::RunState::Draining { .. } => RunState::Draining,
+            },
+            started_ms: managed.record.started_ms,
+            uptime_ms: millis(now().since(run.since)),
+            memory_bytes: usage.memory_bytes,
+            cpu_percent: usage.cpu_percent,
+            generation: managed.record.generation.0.into(),
+            pulse: managed.pulse.clone(),
+        })
     }
 
     /// Tells the followers of an app's operations how far they are.

@@ -225,7 +225,8 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
     page.line(&format!("slot {}: {status}, {}", row.slot, units::count(row.restarts, "restart")));
     for run in &slot.runs {
         page.line(&format!(
-            "  pid {}, up {}, cpu {}, {} of memory, generation {}, run {}",
+            "  {}: pid {}, up {}, cpu {}, {} of memory, generation {}, run {}",
+            run.state.word(),
             run.pid,
             units::uptime(run.uptime_ms),
             units::percent(run.cpu_percent),

@@ -62,6 +62,20 @@ pub(super) fn table(rows: &[SlotRow]) -> Table {
             (if up { units::percent(row.cpu_percent) } else { none() }, None),
             (if up { units::bytes(row.memory_bytes) } else { none() }, None),
         ]);
+        for run in &row.draining {
+            table.row([
+                (row.id.to_string(), None),
+                (sanitize(&row.app), None),
+                (row.slot.to_string(), None),
+                (row.mode.word().to_owned(), None),
+                (run.state.word().to_owned(), status_colour(SlotStatus::Draining)),
+                (run.pid.to_string(), None),
+                (units::uptime(run.uptime_ms), None),
+                (none(), None),
+                (units::percent(run.cpu_percent), None),
+                (units::bytes(run.memory_bytes), None),
+            ]);
+        }
     }
     table
 }
@@ -87,7 +101,7 @@ pub(super) fn status_colour(status: SlotStatus) -> Option<Colour> {
 
 #[cfg(test)]
 mod tests {
-    use musher_api::{Mode, SlotRow, SlotStatus};
+    use musher_api::{Mode, RunDetail, RunState, SlotRow, SlotStatus};
 
     use super::table;
     use crate::output::Terminal;
@@ -106,6 +120,7 @@ mod tests {
             cpu_percent: 12.34,
             mode: Mode::Cluster,
             generation: 1,
+            draining: Vec::new(),
             successor_pid: None,
             retry_in_ms: (status == SlotStatus::Backoff).then_some(1500),
         }
@@ -127,6 +142,28 @@ mod tests {
                 .replace("\n\x20 3", "\n 3")
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_worker_that_drains_is_a_line_of_its_own() {
+        let mut rows = vec![row("web", 0, SlotStatus::Online), row("web", 1, SlotStatus::Online)];
+        rows[0].draining.push(RunDetail {
+            run: 1,
+            pid: 4711,
+            state: RunState::Draining,
+            started_ms: 0,
+            uptime_ms: 61_000,
+            memory_bytes: 1 << 20,
+            cpu_percent: 0.0,
+            generation: 1,
+            pulse: None,
+        });
+        let text = table(&rows).render(Terminal::plain(80));
+        let line = text.lines().nth(2).unwrap();
+        for word in ["web", "draining", "4711"] {
+            assert!(line.contains(word), "{text}");
+        }
+        assert_eq!(text.lines().count(), 4);
     }
 
     #[test]

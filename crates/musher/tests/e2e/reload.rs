@@ -160,6 +160,60 @@ fn a_request_that_outlives_the_reload_is_finished() {
 }
 
 #[test]
+fn a_worker_that_drains_is_shown() {
+    let home = Home::new();
+    let port = serving(&home, &app("web.cjs"), "2");
+    let old = home.pids("web");
+    let shape = Shape::Streaming { connections: 4, chunks: 50, every: Duration::from_millis(200) };
+    let _streams = Load::start(Plan::new(port, shape));
+    wait_until("the streams have begun", || {
+        home.pids("web").iter().all(|pid| !proc_fs::accepted(*pid, port).is_empty())
+    });
+    home.ok(["reload", "web"]);
+    let json = home.ok(["list", "--json"]).json();
+    let draining: Vec<u64> =
+        json.as_array().unwrap().iter().filter_map(|row| row["draining"][0]["pid"].as_u64()).collect();
+    assert_eq!(draining.len(), 2, "{json}");
+    assert!(draining.iter().all(|pid| old.contains(&u32::try_from(*pid).unwrap())), "{json}");
+    for shown in [home.ok(["list"]).out, home.ok(["describe", "web"]).out] {
+        assert!(shown.contains("draining") && shown.contains(&draining[0].to_string()), "{shown}");
+    }
+}
+
+#[test]
+fn a_reload_during_a_reload_is_told_what_runs_and_what_to_do() {
+    let home = Home::new();
+    let port = serving(&home, &app("web.cjs"), "2");
+    home.version("silent");
+    let first = home.spawn(["reload", "web"]);
+    wait_until("a new worker starts", || home.ok(["list", "--json"]).out.contains("successor_pid"));
+    home.run(["reload", "web"]).failed(1, &["busy with a reload", "0 of 2 workers", "musher restart web"]);
+    home.version("two");
+    home.ok(["restart", "web"]);
+    first.wait().failed(1, &["a later command"]);
+    assert!(ask(port, "/?id=1").contains("version=two"));
+}
+
+#[test]
+fn a_version_that_does_not_listen_any_more_is_refused_by_a_reload_and_taken_by_a_restart() {
+    let home = Home::new();
+    let port = free_port();
+    home.version("one");
+    let script = app("web.cjs");
+    home.ok(["start", &script, "--name", "web", "--ready-timeout", "4s", "--", &port.to_string()]);
+    home.version("silent");
+    home.run(["reload", "web"]).failed(1, &["was not ready within", "musher restart web", "--ready 3s"]);
+    assert!(ask(port, "/?id=1").contains("version=one"));
+    home.ok(["start", &script, "--name", "web", "--ready", "1s", "--", &port.to_string()]);
+    home.version("one");
+    home.ok(["start", &script, "--name", "web", "--ready-timeout", "4s", "--", &port.to_string()]);
+    assert!(ask(port, "/?id=1").contains("version=one"));
+    home.version("silent");
+    home.ok(["restart", "web"]);
+    assert_eq!(home.slots("web")[0].status, "online");
+}
+
+#[test]
 fn two_reloads_at_once_both_end() {
     let home = Home::new();
     let port = serving(&home, &app("web.cjs"), "2");

@@ -211,6 +211,7 @@ fn row() -> SlotRow {
         cpu_percent: 0.5,
         mode: Mode::Fork,
         generation: 1,
+        draining: Vec::new(),
         successor_pid: None,
         retry_in_ms: None,
     }
