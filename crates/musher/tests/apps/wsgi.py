@@ -1,11 +1,23 @@
 """What gunicorn serves."""
 
 import os
+import time
 import urllib.parse
 
 
 def app(environ, start_response):
-    ident = urllib.parse.parse_qs(environ["QUERY_STRING"]).get("id", ["none"])[0]
-    body = f"id={ident} pid={os.getpid()}\n".encode()
+    query = urllib.parse.parse_qs(environ["QUERY_STRING"])
+    body = f"id={query.get('id', ['none'])[0]} pid={os.getpid()}\n".encode()
+    if environ["PATH_INFO"] == "/stream":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return stream(body, int(query["chunks"][0]), int(query["every"][0]) / 1000)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def stream(first, chunks, pause):
+    yield first
+    for left in range(chunks):
+        time.sleep(pause)
+        yield f"part {left}\n".encode()
+    yield b"end\n"

@@ -25,4 +25,5 @@ mod logs;
 mod node;
 mod programs;
 mod reload;
+mod replace;
 mod support;

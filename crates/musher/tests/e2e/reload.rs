@@ -79,31 +79,6 @@ fn reload_of_a_fastify_app_loses_nothing() {
     reload_under_all_clients(&home, port);
 }
 
-#[test]
-fn every_policy_reloads_without_loss() {
-    for balance in ["kernel", "round-robin", "shared"] {
-        let home = Home::new();
-        let port = free_port();
-        home.version("one");
-        home.write(
-            "team.toml",
-            &format!(
-                "[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\ninstances = 2\nbalance = \"{balance}\"\n",
-                app("web.cjs")
-            ),
-        );
-        home.ok(["start", "team.toml"]);
-        let fresh = fresh(port);
-        let streams = streaming(port, 4);
-        some_answers(&fresh, 50);
-        home.version("two");
-        home.ok(["reload", "web"]);
-        some_answers(&fresh, 50);
-        nothing_lost(balance, fresh);
-        nothing_lost(balance, streams);
-    }
-}
-
 /// Reload to a build that cannot start: the command fails, the old workers go on.
 fn broken(version: &str, words: &[&str]) {
     let home = Home::new();

@@ -23,6 +23,14 @@ pub(crate) fn tool(path: &str) -> String {
     tool.display().to_string()
 }
 
+/// The server of `examples/hyper`, built beside the executable under test.
+#[track_caller]
+pub(crate) fn hyper() -> String {
+    let server = Path::new(env!("CARGO_BIN_EXE_musher")).with_file_name("team-hyper");
+    assert!(server.exists(), "{} is missing: `cargo build -p team-hyper` makes it", server.display());
+    server.display().to_string()
+}
+
 /// The Node versions to test on: MUSHER_TEST_NODES (a list as in PATH), or those of the installed tools.
 pub(crate) fn nodes() -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("MUSHER_TEST_NODES") {
