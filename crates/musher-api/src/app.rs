@@ -163,6 +163,9 @@ pub struct SlotDetail {
     pub row: SlotRow,
     /// Its runs that have not ended, oldest first: at most the one that drains, the one online and the one starting.
     pub runs: Vec<RunDetail>,
+    /// Why the worker that serves is to be replaced, when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
     /// How the last run that ended did so.
     #[serde(default)]
     pub last_death: Option<Death>,

@@ -69,6 +69,12 @@ pub enum EventKind {
     Exited,
     /// The story of a worker that ended without having been asked to is complete: `death` tells all that is known.
     Died,
+    /// A worker serves and is to be replaced without a gap: it does not answer, or uses too much.
+    Unfit,
+    /// A worker that is to be replaced goes on, because its successor failed.
+    Kept,
+    /// A worker reported an exception that nothing caught, and finishes what it has.
+    Failing,
     /// A slot waits before it starts its worker again.
     Backoff,
     /// A slot restarted too often.

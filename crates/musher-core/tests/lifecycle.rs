@@ -12,6 +12,8 @@ mod reloads;
 mod restarts;
 #[path = "lifecycle/team.rs"]
 mod team;
+#[path = "lifecycle/unfit.rs"]
+mod unfit;
 
 use musher_core::lifecycle::{Command, ExitOutcome};
 

@@ -47,6 +47,8 @@ fn input() -> impl Strategy<Value = Input> {
         4 => run().prop_map(|run| Input::Ready { run }),
         2 => run().prop_map(|run| Input::Drained { run }),
         4 => (run(), outcome()).prop_map(|(run, outcome)| Input::Exited { run, outcome }),
+        2 => run().prop_map(|run| Input::Unfit { run, reason: String::new() }),
+        2 => run().prop_map(|run| Input::Failing { run }),
         1 => Just(Input::Tick),
     ]
 }

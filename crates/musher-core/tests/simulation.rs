@@ -18,7 +18,9 @@ mod world;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use musher_core::lifecycle::{App, Command, Effect, Event, Input, Run, RunState, SlotState, Stage, Target, Vacancy};
+use musher_core::lifecycle::{
+    App, Command, Effect, Event, Input, Run, RunState, SlotState, Stage, Target, Vacancy, Why,
+};
 use musher_core::{AppId, Generation, OpId, RunId};
 
 use oracle::{Oracle, Step, Tally};
@@ -191,6 +193,7 @@ impl Simulation {
             Some(Input::Ready { .. } | Input::Command { command: Command::Scale { .. }, .. }) => true,
             Some(_) | None => false,
         };
+        let fails = |id: RunId| matches!(input, Some(Input::Failing { run }) if *run == id);
         let stops_all = match input {
             Some(Input::Command { command: Command::Stop | Command::Delete | Command::Restart { .. }, .. }) => true,
             Some(_) | None => false,
@@ -198,7 +201,7 @@ impl Simulation {
         for (id, run) in self.app.runs().filter(|(_, run)| run.is_draining()) {
             let Some(process) = self.world.processes.get_mut(&id) else { continue };
             if before.run(id).is_some_and(|before| !before.is_draining()) {
-                process.lingers = leaves_gently;
+                process.lingers = leaves_gently || fails(id);
             } else if stops_all && matches!(run.state, RunState::Draining { blocks: true, .. }) {
                 process.lingers = false;
             }
@@ -234,6 +237,7 @@ impl Simulation {
         if self.app.is_wanted() {
             for (slot, id) in self.app.slots().iter().zip(0..) {
                 let settled = match &slot.state {
+                    SlotState::Replacing { why: Why::Unfit, .. } => true,
                     SlotState::Filled { run } => self.app.run(*run).is_some_and(|run| run.is_online()),
                     SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
                     SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
@@ -242,6 +246,9 @@ impl Simulation {
                     return Err(format!("slot {id} never settles: {:?}", slot.state));
                 }
             }
+        }
+        if let Some((id, _)) = self.app.runs().find(|(_, run)| run.failing) {
+            return Err(format!("run {id} reported an uncaught exception and never ends"));
         }
         let op = OpId(u64::MAX);
         let deleted = self.app.is_deleted();

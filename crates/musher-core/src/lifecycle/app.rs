@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::operation::{Operation, Progress, Scaling};
 use super::policy::Policy;
 use super::run::{Run, RunState};
-use super::slot::{Slot, SlotState, Vacancy};
+use super::slot::{Slot, SlotState, Vacancy, Why};
 use super::{Chance, Effect, Input, Target};
 use crate::ids::{AppId, Generation, OpId, RunId, SlotId};
 use crate::time::Time;
@@ -90,6 +90,8 @@ impl App {
             Input::Ready { run } => self.ready(&mut turn, run),
             Input::Drained { run } => self.drained(&mut turn, run),
             Input::Exited { run, outcome } => self.exited(&mut turn, run, outcome),
+            Input::Unfit { run, reason } => self.unfit(&mut turn, run, reason),
+            Input::Failing { run } => self.failing(&mut turn, run),
             Input::Tick => {}
         }
         self.settle(&mut turn);
@@ -112,7 +114,8 @@ impl App {
             | SlotState::Filled { .. }
             | SlotState::Replacing { .. } => None,
         });
-        runs.chain(backoffs).min()
+        let unfit = self.slots.iter().filter_map(|slot| slot.unfit.as_ref()?.deadline());
+        runs.chain(backoffs).chain(unfit).min()
     }
 
     /// The app's id.
@@ -149,7 +152,7 @@ impl App {
     pub fn occupant(&self, slot: SlotId) -> Option<(RunId, &Run)> {
         let run = match &self.slots.get(index(slot))?.state {
             SlotState::Filled { run } => *run,
-            SlotState::Replacing { before, new } => before.online().unwrap_or(*new),
+            SlotState::Replacing { before, new, .. } => before.online().unwrap_or(*new),
             SlotState::Vacant(_) => return None,
         };
         self.runs.get(&run).map(|state| (run, state))
@@ -220,11 +223,13 @@ impl App {
         let Some(slot) = self.slots.get(index(slot)) else { return true };
         match &slot.state {
             SlotState::Filled { run } => self.runs.get(run).is_some_and(Run::is_online),
+            // It is served meanwhile, and a restart goes its own way.
+            SlotState::Replacing { why: Why::Unfit, .. } => true,
             SlotState::Vacant(Vacancy::Ended { death }) => self.policy(slot.generation).ended_well(death),
             SlotState::Vacant(
                 Vacancy::Stopped | Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::GaveUp { .. },
             )
-            | SlotState::Replacing { .. } => false,
+            | SlotState::Replacing { why: Why::Reload, .. } => false,
         }
     }
 

@@ -118,6 +118,7 @@ impl App {
         self.stop_slots(turn, |_| true);
         for slot in &mut self.slots {
             slot.state = SlotState::Vacant(Vacancy::Stopped);
+            slot.unfit = None;
         }
         Ok(())
     }
@@ -180,7 +181,7 @@ impl App {
         match slot.state {
             SlotState::Vacant(_) => {}
             SlotState::Filled { run } => self.let_go(turn, run),
-            SlotState::Replacing { before, new } => {
+            SlotState::Replacing { before, new, .. } => {
                 self.let_go(turn, new);
                 if let Some(old) = before.online() {
                     self.let_go(turn, old);
@@ -241,6 +242,7 @@ impl Slot {
     fn refill(&mut self, generation: Generation) {
         self.generation = generation;
         self.history = History::default();
+        self.unfit = None;
         self.state = SlotState::Vacant(Vacancy::Clearing { restart: false });
     }
 }

@@ -48,6 +48,29 @@ pub enum Event {
         /// Whether it had been told to end.
         expected: bool,
     },
+    /// A run serves, but is to be replaced.
+    Unfit {
+        slot: SlotId,
+        run: RunId,
+        generation: Generation,
+        /// Why.
+        reason: String,
+        /// How long until its replacement begins, in milliseconds; none: no restart is allowed.
+        wait_ms: Option<u64>,
+    },
+    /// The successor of an unfit run failed; the unfit one goes on serving.
+    Kept {
+        slot: SlotId,
+        run: RunId,
+        generation: Generation,
+        /// The successor.
+        new: RunId,
+        death: Death,
+        /// How long until the next try, in milliseconds; none: no restart is allowed.
+        wait_ms: Option<u64>,
+    },
+    /// A run reported an exception that nothing caught. It finishes what it has and ends.
+    Failing { slot: SlotId, run: RunId, generation: Generation },
     /// A slot is left empty, as its restart policy says.
     Ended { slot: SlotId, death: Death },
     /// A slot waits before it is restarted.

@@ -19,7 +19,7 @@
 //! # Where things are
 //!
 //! [`run`](Run): states of one process. [`slot`](Slot): what fills a slot. `step`: inputs that the world causes.
-//! `command`: inputs that people cause. `reload`: replacing runs. `restart`: what follows a death. `recover`: after a
+//! `command`: inputs that people cause. `unfit`: runs that serve and have to go. `reload`: replacing runs. `restart`: what follows a death. `recover`: after a
 //! crash of the supervisor. [`Policy`]: the rules, taken from a spec.
 
 mod app;
@@ -34,6 +34,7 @@ mod restart;
 mod run;
 mod slot;
 mod step;
+mod unfit;
 mod vacate;
 
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,8 @@ pub use operation::{OpError, Progress};
 pub use policy::Policy;
 pub use recover::Observation;
 pub use run::{Death, ExitOutcome, Run, RunState, Stage};
-pub use slot::{Before, LastExit, Slot, SlotState, Vacancy};
+pub use slot::{Before, LastExit, Slot, SlotState, Vacancy, Why};
+pub use unfit::{Due, Unfit};
 
 /// Chance as a parameter: each call gives a number that is uniform over all of `u32`.
 pub type Chance<'a> = &'a mut dyn FnMut() -> u32;
@@ -89,6 +91,19 @@ pub enum Input {
         run: RunId,
         /// How it ended.
         outcome: ExitOutcome,
+    },
+    /// The run serves, but is not fit to: it is to be replaced without a gap. It serves until its successor is ready,
+    /// however long that takes. Ignored of a run that does not serve, or is to be replaced already.
+    Unfit {
+        /// The run.
+        run: RunId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The run told that an exception was not caught, and that it takes nothing new and finishes what it has.
+    Failing {
+        /// The run.
+        run: RunId,
     },
     /// Nothing but time passed.
     Tick,

@@ -129,7 +129,7 @@ pub enum OpError {
 /// The rest of the sentence, where the death does not say it itself.
 fn before_ready(death: &Death) -> &'static str {
     match death {
-        Death::Exited(_) => " before it was ready",
+        Death::Exited(_) | Death::Uncaught => " before it was ready",
         Death::SpawnFailed { .. } | Death::NotReady { .. } => "",
     }
 }

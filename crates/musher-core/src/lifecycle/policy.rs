@@ -36,6 +36,8 @@ pub struct Policy {
     pub grace: Duration,
     /// How long a run may drain before it gets the stop signal.
     pub drain: Duration,
+    /// How long a run that reported an uncaught exception may drain before it gets the stop signal.
+    pub uncaught: Duration,
     /// Whether a run can be told to drain apart from the stop signal.
     pub drains: bool,
     /// How many slots a reload replaces at a time.
@@ -59,6 +61,7 @@ impl From<&AppSpec> for Policy {
             stop_signal: spec.stop.signal,
             grace: spec.stop.grace,
             drain: spec.stop.drain,
+            uncaught: spec.stop.uncaught,
             drains: match spec.exec.runtime {
                 Runtime::NodeCluster => true,
                 Runtime::Plain | Runtime::NodeFork => false,

@@ -5,7 +5,7 @@ use super::app::{App, Turn, count, index};
 use super::event::Event;
 use super::operation::{OpError, Operation, Reloading};
 use super::run::{Death, Run};
-use super::slot::{Before, History, SlotState, Vacancy};
+use super::slot::{Before, History, SlotState, Why};
 use crate::ids::{Generation, RunId, SlotId};
 
 impl App {
@@ -18,8 +18,7 @@ impl App {
             return;
         }
         let generation = reload.generation;
-        let surge = count(self.slots.iter().filter(|slot| slot.state.has_two_runs()));
-        let mut free = self.policy(generation).max_surge.max(1).saturating_sub(surge);
+        let mut free = self.policy(generation).max_surge.max(1).saturating_sub(self.surge());
         let blocked = self.blocked_slots();
         for slot in reload.queue.clone() {
             let Some(state) = self.slots.get(index(slot)).filter(|_| !blocked.contains(&slot)) else { continue };
@@ -34,7 +33,7 @@ impl App {
             self.dequeue(slot);
             let new = self.spawn(turn, slot, generation);
             if let Some(state) = self.slot_mut(slot) {
-                state.state = SlotState::Replacing { before, new };
+                state.state = SlotState::Replacing { before, new, why: Why::Reload };
             }
         }
     }
@@ -42,14 +41,21 @@ impl App {
     /// A run that is online now takes its slot; the one that it replaces drains.
     pub(super) fn take_over(&mut self, turn: &mut Turn<'_>, slot: SlotId, run: RunId, generation: Generation) {
         let Some(state) = self.slot_mut(slot) else { return };
-        let old = match &state.state {
-            SlotState::Replacing { before, new } if *new == run => before.online(),
+        let (old, why) = match &state.state {
+            SlotState::Replacing { before, new, why } if *new == run => (before.online(), *why),
             SlotState::Replacing { .. } | SlotState::Filled { .. } | SlotState::Vacant(_) => return,
         };
         state.state = SlotState::Filled { run };
-        state.generation = generation;
-        state.history = History::default();
-        self.note_replaced(slot);
+        state.unfit = None;
+        match why {
+            Why::Reload => {
+                state.generation = generation;
+                state.history = History::default();
+                self.note_replaced(slot);
+            }
+            // What the slot has gone through counts on: it is a restart.
+            Why::Unfit => {}
+        }
         if let Some(old) = old {
             self.drain(turn, old);
         }
@@ -102,7 +108,7 @@ impl App {
 
     pub(super) fn finish_reload(&mut self, turn: &mut Turn<'_>) {
         let Some(Operation::Reloading(reload)) = &self.operation else { return };
-        let busy = self.slots.iter().any(|slot| slot.state.is_replacing());
+        let busy = self.slots.iter().any(|slot| slot.state.is_reloading());
         if !busy && reload.queue.is_empty() {
             let (op, generation) = (reload.op, reload.generation);
             self.operation = None;
@@ -115,7 +121,7 @@ impl App {
     fn put_back(&mut self, turn: &mut Turn<'_>, slot: SlotId) {
         let Some(state) = self.slot_mut(slot) else { return };
         let generation = state.generation;
-        let SlotState::Replacing { before, new } = &state.state else { return };
+        let SlotState::Replacing { before, new, why: Why::Reload } = &state.state else { return };
         let (before, new) = (before.clone(), *new);
         self.stop(turn, new, true);
         let state = match before {
@@ -141,36 +147,12 @@ impl App {
     }
 }
 
-impl Before {
-    /// The old run, while it is online.
-    pub(super) fn online(&self) -> Option<RunId> {
-        match self {
-            Before::Online { run } => Some(*run),
-            Before::Died { .. } | Before::Vacant(_) => None,
-        }
-    }
-}
-
 impl SlotState {
-    fn is_replacing(&self) -> bool {
+    /// Whether a reload has begun with the slot.
+    fn is_reloading(&self) -> bool {
         match self {
-            SlotState::Replacing { .. } => true,
+            SlotState::Replacing { why, .. } => *why == Why::Reload,
             SlotState::Filled { .. } | SlotState::Vacant(_) => false,
-        }
-    }
-
-    /// Whether the slot counts for the limit of slots that are replaced at a time.
-    fn has_two_runs(&self) -> bool {
-        match self {
-            SlotState::Replacing { before: Before::Online { .. } | Before::Died { .. }, .. } => true,
-            SlotState::Replacing { before: Before::Vacant(_), .. } | SlotState::Filled { .. } => false,
-            SlotState::Vacant(
-                Vacancy::Stopped
-                | Vacancy::Ended { .. }
-                | Vacancy::Backoff { .. }
-                | Vacancy::Clearing { .. }
-                | Vacancy::GaveUp { .. },
-            ) => false,
         }
     }
 }

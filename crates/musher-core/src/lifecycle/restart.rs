@@ -31,7 +31,8 @@ impl Policy {
             Death::Exited(ExitOutcome::Code(code)) => self.stop_exit_codes.contains(code),
             Death::Exited(ExitOutcome::Signal { .. } | ExitOutcome::Unknown)
             | Death::SpawnFailed { .. }
-            | Death::NotReady { .. } => false,
+            | Death::NotReady { .. }
+            | Death::Uncaught => false,
         }
     }
 }
@@ -40,6 +41,18 @@ impl History {
     /// How many restarts a window that ends at `at` already has.
     fn restarts_before(&self, at: Time, policy: &Policy) -> u32 {
         count(self.restarts.iter().filter(|restart| **restart + policy.window > at))
+    }
+
+    /// The first time, not before `at`, when a window that ends then has room for a restart; none when none ever has.
+    pub(super) fn room_from(&self, at: Time, policy: &Policy) -> Option<Time> {
+        let most = usize::try_from(policy.max_restarts).unwrap_or(usize::MAX);
+        let within: Vec<Time> =
+            self.restarts.iter().map(|restart| *restart + policy.window).filter(|end| *end > at).collect();
+        match within.len().checked_sub(most) {
+            None => Some(at),
+            // The oldest ones have to leave the window first.
+            Some(too_many) => within.get(too_many).copied(),
+        }
     }
 
     /// Notes a restart, and forgets those that no window reaches any more.

@@ -19,6 +19,9 @@ pub struct Run {
     pub since: Time,
     /// Where in its life it is.
     pub state: RunState,
+    /// Whether it drains because it reported an uncaught exception.
+    #[serde(default)]
+    pub failing: bool,
 }
 
 /// Where in its life a run is.
@@ -97,6 +100,8 @@ pub enum Death {
         /// The time it had, in milliseconds.
         timeout_ms: u64,
     },
+    /// The process reported an exception that nothing caught. It finishes what it has, and ends.
+    Uncaught,
 }
 
 impl Run {
@@ -130,7 +135,7 @@ impl Death {
     pub fn is_success(&self) -> bool {
         match self {
             Death::Exited(outcome) => *outcome == ExitOutcome::Code(0),
-            Death::SpawnFailed { .. } | Death::NotReady { .. } => false,
+            Death::SpawnFailed { .. } | Death::NotReady { .. } | Death::Uncaught => false,
         }
     }
 }
@@ -155,6 +160,7 @@ impl fmt::Display for Death {
                 write!(f, "was not ready within {} s", timeout_ms / 1000)
             }
             Death::NotReady { timeout_ms } => write!(f, "was not ready within {timeout_ms} ms"),
+            Death::Uncaught => f.write_str("threw an exception that nothing caught"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::run::Death;
+use super::unfit::Unfit;
 use crate::ids::{Generation, RunId};
 use crate::time::Time;
 
@@ -21,6 +22,9 @@ pub struct Slot {
     /// How its last run ended that was not asked to.
     #[serde(default)]
     pub last_exit: Option<LastExit>,
+    /// That the run which serves is to be replaced.
+    #[serde(default)]
+    pub unfit: Option<Unfit>,
     /// What backoff and giving up remember.
     #[serde(default)]
     pub(super) history: History,
@@ -37,13 +41,27 @@ pub enum SlotState {
         /// The run.
         run: RunId,
     },
-    /// A reload: a new run is starting and takes the slot when it is ready.
+    /// A new run is starting and takes the slot when it is ready.
     Replacing {
-        /// What the slot goes back to when the reload aborts.
+        /// What the slot goes back to when the new run fails.
         before: Before,
         /// The new run, starting.
         new: RunId,
+        /// On whose behalf.
+        #[serde(default)]
+        why: Why,
     },
+}
+
+/// Why a slot gets a new run while the old one serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// A reload.
+    #[default]
+    Reload,
+    /// The old run is unfit.
+    Unfit,
 }
 
 /// Why a slot has no run.
@@ -129,7 +147,52 @@ impl Slot {
             state: SlotState::Vacant(vacancy),
             restarts: 0,
             last_exit: None,
+            unfit: None,
             history: History::default(),
+        }
+    }
+}
+
+impl SlotState {
+    /// The run that serves as the slot, if one is meant to.
+    pub(super) fn serving(&self) -> Option<RunId> {
+        match self {
+            SlotState::Filled { run } => Some(*run),
+            SlotState::Replacing { before, .. } => before.online(),
+            SlotState::Vacant(_) => None,
+        }
+    }
+
+    /// Whether this run is to take the place of an unfit one.
+    pub(super) fn is_for_unfit(&self, run: RunId) -> bool {
+        match self {
+            SlotState::Replacing { new, why: Why::Unfit, .. } => *new == run,
+            SlotState::Replacing { why: Why::Reload, .. } | SlotState::Filled { .. } | SlotState::Vacant(_) => false,
+        }
+    }
+
+    /// Whether the slot counts for the limit of slots that are replaced at a time.
+    pub(super) fn has_two_runs(&self) -> bool {
+        match self {
+            SlotState::Replacing { before: Before::Online { .. } | Before::Died { .. }, .. } => true,
+            SlotState::Replacing { before: Before::Vacant(_), .. } | SlotState::Filled { .. } => false,
+            SlotState::Vacant(
+                Vacancy::Stopped
+                | Vacancy::Ended { .. }
+                | Vacancy::Backoff { .. }
+                | Vacancy::Clearing { .. }
+                | Vacancy::GaveUp { .. },
+            ) => false,
+        }
+    }
+}
+
+impl Before {
+    /// The old run, while it is online.
+    pub(super) fn online(&self) -> Option<RunId> {
+        match self {
+            Before::Online { run } => Some(*run),
+            Before::Died { .. } | Before::Vacant(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::event::Event;
 use super::operation::{OpError, Operation};
 use super::restart::millis;
 use super::run::{Death, ExitOutcome, Run, RunState, Stage};
-use super::slot::{Before, LastExit, SlotState, Vacancy};
+use super::slot::{Before, LastExit, SlotState, Vacancy, Why};
 use crate::ids::{Generation, RunId, SlotId};
 use crate::time::Time;
 
@@ -70,6 +70,7 @@ impl App {
         self.expire(turn);
         // A reload takes vacant slots before they are filled with the old spec once more.
         self.advance_reload(turn);
+        self.replace_unfit(turn);
         self.fill(turn);
         self.finish(turn);
         self.rest(turn);
@@ -91,14 +92,14 @@ impl App {
         let id = RunId::of(self.id, self.last_run);
         let deadline = turn.now + self.policy(generation).ready_timeout;
         let state = RunState::Starting { deadline, spawned: false };
-        self.runs.insert(id, Run { slot, generation, since: turn.now, state });
+        self.runs.insert(id, Run { slot, generation, since: turn.now, state, failing: false });
         turn.effects.push(Effect::Spawn { slot, run: id, generation });
         turn.event(Event::Starting { slot, run: id, generation });
         id
     }
 
     /// A run ended that nobody had asked to end. It is no longer among the runs, or draining.
-    fn died(&mut self, turn: &mut Turn<'_>, id: RunId, run: &Run, death: &Death) {
+    pub(super) fn died(&mut self, turn: &mut Turn<'_>, id: RunId, run: &Run, death: &Death) {
         let slot = run.slot;
         let (was_ready, stable) = match run.state {
             RunState::Online { since } => (true, turn.now.since(since) >= self.policy(run.generation).min_uptime),
@@ -113,20 +114,30 @@ impl App {
             uptime_ms: millis(turn.now.since(run.since)),
             death: death.clone(),
         });
-        if !was_ready && !ended_well {
+        if !was_ready && !ended_well && !state.state.is_for_unfit(id) {
             self.fail_start(turn, slot, id, death);
         }
         let Some(state) = self.slot_mut(slot) else { return };
         match &mut state.state {
             SlotState::Filled { run: filled } if *filled == id => {
+                state.unfit = None;
                 let vacancy = self.verdict(turn, slot, run.generation, death, stable);
                 self.vacate(slot, vacancy);
                 self.new_run_died(turn, slot, id, death, stable);
             }
-            SlotState::Replacing { before: before @ Before::Online { .. }, new } if *new != id => {
-                *before = Before::Died { death: death.clone(), stable };
+            SlotState::Replacing { before: Before::Online { run: old }, new, why: Why::Unfit } => {
+                let (old, new) = (*old, *new);
+                if new == id {
+                    self.successor_failed(turn, old, new, death);
+                } else if old == id {
+                    self.unfit_died(turn, run, new, death);
+                }
             }
-            SlotState::Replacing { before: Before::Died { .. } | Before::Vacant(_), new }
+            SlotState::Replacing { before: before @ Before::Online { .. }, new, .. } if *new != id => {
+                *before = Before::Died { death: death.clone(), stable };
+                state.unfit = None;
+            }
+            SlotState::Replacing { before: Before::Died { .. } | Before::Vacant(_), new, .. }
                 if *new == id && ended_well =>
             {
                 self.replaced_by_an_end(turn, slot, run.generation, death);

@@ -89,6 +89,7 @@ impl App {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let RunState::Draining { stage, deadline, .. } = &mut run.state else { return };
         let (effect, time) = match stage {
+            Stage::Drain if run.failing => (Effect::Drain { run: id }, policy.uncaught),
             Stage::Drain => (Effect::Drain { run: id }, policy.drain),
             Stage::Signal => (Effect::Signal { run: id, signal: policy.stop_signal }, policy.grace),
             Stage::Kill => (Effect::Kill { run: id }, KILL_AGAIN),

@@ -157,6 +157,7 @@ impl AppSpec {
             ("restart.max_delay", self.restart.backoff.max),
             ("stop.grace", self.stop.grace),
             ("stop.drain", self.stop.drain),
+            ("stop.uncaught", self.stop.uncaught),
         ];
         for (field, time) in times {
             if time > MAX_DURATION {

@@ -23,6 +23,11 @@ pub struct Stop {
     #[serde(with = "millis", default = "default_drain", rename = "drain_ms")]
     #[schemars(with = "u64")]
     pub drain: Duration,
+    /// How long a worker that reported an uncaught exception may take to finish what it has, before it gets the stop
+    /// signal.
+    #[serde(with = "millis", default = "default_uncaught", rename = "uncaught_ms")]
+    #[schemars(with = "u64")]
+    pub uncaught: Duration,
 }
 
 /// What becomes of a Node worker when an exception is thrown that nobody catches.
@@ -60,7 +65,12 @@ pub struct Reload {
 
 impl Default for Stop {
     fn default() -> Self {
-        Stop { signal: default_stop_signal(), grace: default_grace(), drain: default_drain() }
+        Stop {
+            signal: default_stop_signal(),
+            grace: default_grace(),
+            drain: default_drain(),
+            uncaught: default_uncaught(),
+        }
     }
 }
 
@@ -81,4 +91,8 @@ fn default_grace() -> Duration {
 
 fn default_drain() -> Duration {
     Duration::from_secs(30)
+}
+
+fn default_uncaught() -> Duration {
+    Duration::from_secs(5)
 }

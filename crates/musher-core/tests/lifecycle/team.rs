@@ -70,6 +70,12 @@ impl Team {
         self.input(Input::Exited { run, outcome });
     }
 
+    /// The run that serves as the slot is found to be unfit.
+    pub(crate) fn unfit(&mut self, slot: u32, reason: &str) {
+        let run = self.app.occupant(SlotId(slot)).map(|(id, _)| id).expect("the slot has a run");
+        self.input(Input::Unfit { run, reason: reason.into() });
+    }
+
     pub(crate) fn drained(&mut self, run: RunId) {
         self.input(Input::Drained { run });
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use musher_core::lifecycle::{
-    App, Before, Command, Effect, Event, Input, Policy, Run, RunState, Slot, SlotState, Stage, Vacancy,
+    App, Before, Command, Due, Effect, Event, Input, Policy, Run, RunState, Slot, SlotState, Stage, Unfit, Vacancy, Why,
 };
 use musher_core::{Generation, RunId, SlotId};
 
@@ -36,13 +36,16 @@ pub(crate) fn slots_hold_together(app: &App) -> Check {
         };
         match &slot.state {
             SlotState::Filled { run } => claim(*run)?,
-            SlotState::Replacing { before, new } => {
+            SlotState::Replacing { before, new, why } => {
                 claim(*new)?;
                 ensure!(!app.run(*new).unwrap().is_online(), "slot {id}: the new run is online, but not in its place");
                 if let Before::Online { run } = before {
                     claim(*run)?;
                     ensure!(app.run(*run).unwrap().is_online(), "slot {id}: the old run is not online");
                 }
+                let unfit = slot.unfit.as_ref().map(|unfit| unfit.run);
+                let serves = *why == Why::Reload || matches!(before, Before::Online { run } if Some(*run) == unfit);
+                ensure!(serves, "slot {id} gets a successor for an unfit run that does not serve it");
             }
             SlotState::Vacant(Vacancy::Stopped) => ensure!(!app.is_wanted(), "slot {id} is stopped in a running app"),
             SlotState::Vacant(Vacancy::Backoff { until, .. }) => {
@@ -77,7 +80,9 @@ pub(crate) fn readiness_is_kept(step: &Step<'_>) -> Check {
         Some(_) | None => {}
     }
     let died = |effect: &&Effect| match effect {
-        Effect::Event(Event::Exited { run, expected: false, .. }) => step.before.run(*run).is_some_and(Run::is_online),
+        Effect::Event(Event::Exited { run, expected: false, .. } | Event::Failing { run, .. }) => {
+            step.before.run(*run).is_some_and(Run::is_online)
+        }
         _ => false,
     };
     let deaths = step.effects.iter().filter(died).count();
@@ -97,6 +102,7 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
                     let good = match &slot.state {
                         SlotState::Filled { run } => step.after.run(*run).unwrap().is_online(),
                         SlotState::Vacant(Vacancy::Ended { death }) => ended_well(&policy, death),
+                        SlotState::Replacing { why: Why::Unfit, .. } => true,
                         SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
                     };
                     ensure!(good, "the app is started, but slot {id} is not");
@@ -118,11 +124,45 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
     Ok(())
 }
 
-pub(crate) fn surge_is_bounded(app: &App) -> Check {
+/// Not more slots are replaced at a time than the target says; those that an earlier target let begin may go on.
+pub(crate) fn surge_is_bounded(step: &Step<'_>) -> Check {
+    let (before, surge) = (surge(step.before), surge(step.after));
+    let limit = step.after.policy(step.after.target()).max_surge as usize;
+    ensure!(surge <= limit || surge <= before, "{surge} slots are replaced at a time, of {limit}");
+    Ok(())
+}
+
+fn surge(app: &App) -> usize {
     let replaced = |state: &SlotState| matches!(state, SlotState::Replacing { before: Before::Online { .. }, .. });
-    let surge = app.slots().iter().filter(|slot| replaced(&slot.state)).count();
-    let limit = app.policy(app.target()).max_surge;
-    ensure!(surge <= limit as usize, "{surge} slots are replaced at a time, of {limit}");
+    app.slots().iter().filter(|slot| replaced(&slot.state)).count()
+}
+
+/// An unfit run serves until its successor does, and is not forgotten: it has a successor, a time for the next try, or
+/// something to wait for.
+pub(crate) fn unfit_runs_serve_and_are_replaced(step: &Step<'_>, reloading: bool) -> Check {
+    let app = step.after;
+    for (slot, id) in app.slots().iter().zip((0..).map(SlotId)) {
+        let Some(Unfit { run, due, .. }) = &slot.unfit else { continue };
+        let serves = app.run(*run).is_some_and(|run| run.is_online() && run.slot == id);
+        ensure!(serves, "run {run} of slot {id} is unfit, and does not serve");
+        let is_being_replaced = matches!(slot.state, SlotState::Replacing { .. });
+        let blocks = |run: &Run| run.slot == id && matches!(run.state, RunState::Draining { blocks: true, .. });
+        let waits = match due {
+            Due::At(at) => app.next_deadline().is_some_and(|deadline| deadline <= *at),
+            Due::Now => is_being_replaced || reloading || surge(app) > 0 || app.runs().any(|(_, run)| blocks(run)),
+            Due::Never => app.policy(slot.generation).max_restarts == 0,
+        };
+        ensure!(waits, "the unfit run {run} of slot {id} waits for nothing: {due:?}");
+    }
+    let Some(Input::Ready { .. }) = step.input else {
+        // Only a successor that got ready lets anything drain, but for what users ask and what fails by itself.
+        for (id, run) in step.before.runs().filter(|(_, run)| run.is_online()) {
+            let drains = step.after.run(id).is_some_and(|run| run.is_draining() && !run.failing);
+            let asked = matches!(step.input, Some(Input::Command { .. }));
+            ensure!(!drains || asked, "run {id} of slot {} drains, and nobody took its place", run.slot);
+        }
+        return Ok(());
+    };
     Ok(())
 }
 

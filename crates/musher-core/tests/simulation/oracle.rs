@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use musher_core::lifecycle::{
-    App, Command, Death, Effect, Event, ExitOutcome, Input, OpError, Policy, Run, RunState, SlotState,
+    App, Command, Death, Effect, Event, ExitOutcome, Input, OpError, Policy, Run, RunState, SlotState, Why,
 };
 use musher_core::spec::RestartPolicy;
 use musher_core::{Generation, OpId, RunId, SlotId, Time};
@@ -49,12 +49,18 @@ pub(crate) struct Tally {
     pub(crate) superseded: u64,
     pub(crate) failed_starts: u64,
     pub(crate) scalings: u64,
+    pub(crate) unfit: u64,
+    pub(crate) relieved: u64,
+    pub(crate) kept: u64,
+    pub(crate) failing: u64,
 }
 
 #[derive(Clone, Default)]
 struct Shadow {
     own: Option<RunId>,
     new: Option<RunId>,
+    /// The new run is for an unfit one.
+    relief: bool,
     cause: Cause,
     /// What it is filled with next time.
     generation: Generation,
@@ -110,7 +116,8 @@ impl Oracle {
         invariants::slots_hold_together(step.after)?;
         invariants::readiness_is_kept(step)?;
         invariants::results_are_true(step)?;
-        invariants::surge_is_bounded(step.after)?;
+        invariants::surge_is_bounded(step)?;
+        invariants::unfit_runs_serve_and_are_replaced(step, self.previous.is_some())?;
         invariants::policies_are_kept(step.after, &self.given)?;
         invariants::commands_reach_everything(step)?;
         invariants::recovery_is_kind(step)
@@ -204,6 +211,11 @@ impl Oracle {
             Event::Online { slot, run, generation, .. } => {
                 self.online_since.insert(*run, step.now);
                 if let Some(shadow) = self.slots.get_mut(slot.0 as usize).filter(|slot| slot.new == Some(*run)) {
+                    if std::mem::take(&mut shadow.relief) {
+                        self.tally.relieved += 1;
+                        shadow.own = shadow.new.take();
+                        return Ok(());
+                    }
                     *shadow = Shadow { own: Some(*run), generation: *generation, reloaded: true, ..Shadow::default() };
                 }
                 Ok(())
@@ -220,6 +232,24 @@ impl Oracle {
             }
             Event::NotReady { slot, run, timeout_ms, .. } => {
                 self.death(step, position, *slot, *run, &Death::NotReady { timeout_ms: *timeout_ms })
+            }
+            Event::Failing { slot, run, .. } => {
+                self.tally.failing += 1;
+                self.death(step, position, *slot, *run, &Death::Uncaught)
+            }
+            Event::Unfit { slot, run, generation, .. } => {
+                self.tally.unfit += 1;
+                let min_uptime = step.before.policy(*generation).min_uptime;
+                let stable = self.online_since.get(run).is_some_and(|since| step.now.since(*since) >= min_uptime);
+                let shadow = &mut self.slots[slot.0 as usize];
+                ensure!(shadow.own == Some(*run), "run {run} of slot {slot} is unfit, and does not serve");
+                shadow.failures = if stable { 0 } else { shadow.failures + 1 };
+                Ok(())
+            }
+            Event::Kept { slot, run, .. } => {
+                self.tally.kept += 1;
+                ensure!(self.slots[slot.0 as usize].own == Some(*run), "run {run} is kept, and does not serve");
+                Ok(())
             }
             Event::ReloadAborted { .. } => self.aborted(step, position),
             Event::ReloadFinished { .. } => {
@@ -265,6 +295,14 @@ impl Oracle {
             }
         }
         match &step.after.slots()[slot.0 as usize].state {
+            SlotState::Replacing { new, why: Why::Unfit, .. } if *new == run => {
+                ensure!(shadow.own.is_some() && shadow.new.is_none(), "slot {slot} has no single unfit run");
+                let right = shadow.generation;
+                ensure!(generation == right, "slot {slot} is relieved with generation {generation}, not {right}");
+                shadow.new = Some(run);
+                shadow.relief = true;
+                return self.counts_as_restart(step, slot, generation);
+            }
             SlotState::Replacing { new, .. } if *new == run => {
                 ensure!(shadow.new.is_none(), "slot {slot} has two new runs");
                 ensure!(generation == self.target, "slot {slot} is reloaded with generation {generation}");
@@ -276,21 +314,26 @@ impl Oracle {
         ensure!(shadow.own.is_none(), "run {run} starts in slot {slot}, which has one");
         let right = shadow.generation;
         ensure!(generation == right, "slot {slot} is filled with generation {generation}, not {right}");
-        let policy = step.after.policy(generation);
         match shadow.cause {
             Cause::None => return Err(format!("run {run} starts in slot {slot} for no reason")),
             Cause::User => {}
-            Cause::Restart => {
-                self.tally.restarts += 1;
-                shadow.restarts.push(step.now);
-                let within = shadow.restarts.iter().filter(|at| **at + policy.window > step.now).count();
-                // The restart itself counts even when the window has no length.
-                let within = within.max(1);
-                ensure!(within <= policy.max_restarts as usize, "slot {slot}: restart number {within} in a window");
-            }
+            Cause::Restart => self.counts_as_restart(step, slot, generation)?,
         }
+        let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         shadow.cause = Cause::None;
         shadow.own = Some(run);
+        Ok(())
+    }
+
+    fn counts_as_restart(&mut self, step: &Step<'_>, slot: SlotId, generation: Generation) -> Check {
+        self.tally.restarts += 1;
+        let policy = step.after.policy(generation);
+        let shadow = &mut self.slots[slot.0 as usize];
+        shadow.restarts.push(step.now);
+        let within = shadow.restarts.iter().filter(|at| **at + policy.window > step.now).count();
+        // The restart itself counts even when the window has no length.
+        let within = within.max(1);
+        ensure!(within <= policy.max_restarts as usize, "slot {slot}: restart number {within} in a window");
         Ok(())
     }
 
@@ -307,11 +350,15 @@ impl Oracle {
             .iter()
             .any(|effect| matches!(effect, Effect::Event(Event::ReloadAborted { run: other, .. }) if *other == run));
         let harmless = shadow.own.is_none() && ended_well(&policy, death);
-        let fatal =
-            if shadow.own == Some(run) { shadow.new.is_none() && shadow.reloaded && !stable } else { !harmless };
+        let relieves = shadow.relief && shadow.new == Some(run);
+        let fatal = if shadow.own == Some(run) {
+            shadow.new.is_none() && shadow.reloaded && !stable
+        } else {
+            !harmless && !relieves
+        };
         let fatal = fatal && self.previous.is_some();
         ensure!(aborts == fatal, "the death of run {run} should{} abort the reload", if fatal { "" } else { " not" });
-        if !was_ready && !ended_well(&policy, death) {
+        if !was_ready && !ended_well(&policy, death) && !relieves {
             for (op, from) in &self.fragile {
                 let failed = step.effects[position..].iter().any(|effect| match effect {
                     Effect::Finished { op: other, result: Err(OpError::Died { run: dead, .. }) } => {
@@ -328,6 +375,14 @@ impl Oracle {
         let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         if shadow.own == Some(run) {
             shadow.own = None;
+            if std::mem::take(&mut shadow.relief) {
+                let successor = shadow.new.take();
+                if ended_well(&policy, death) {
+                    return self.verdict(step, position, slot, &policy, death, true);
+                }
+                shadow.own = successor;
+                return Ok(());
+            }
             if shadow.new.is_some() {
                 shadow.died = Some((death.clone(), stable));
                 return Ok(());
@@ -336,6 +391,10 @@ impl Oracle {
         }
         if shadow.new == Some(run) {
             shadow.new = None;
+            if std::mem::take(&mut shadow.relief) {
+                shadow.failures += 1;
+                return Ok(());
+            }
             if shadow.own.is_none() && ended_well(&policy, death) {
                 *shadow = Shadow { generation: old.generation, reloaded: true, ..Shadow::default() };
                 ensure!(ended(step, position, slot), "slot {slot}: a new run that did its work is not left at that");
@@ -350,6 +409,9 @@ impl Oracle {
         self.target = previous;
         for slot in 0..self.slots.len() {
             let shadow = &mut self.slots[slot];
+            if shadow.relief {
+                continue;
+            }
             shadow.new = None;
             if let Some((death, stable)) = shadow.died.take() {
                 let policy = step.before.policy(step.before.slots()[slot].generation);
@@ -461,5 +523,9 @@ impl Tally {
         self.superseded += other.superseded;
         self.failed_starts += other.failed_starts;
         self.scalings += other.scalings;
+        self.unfit += other.unfit;
+        self.relieved += other.relieved;
+        self.kept += other.kept;
+        self.failing += other.failing;
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Faults {
     pub(crate) drains_for_ever: u64,
     pub(crate) mortal: u64,
     pub(crate) kill_misses: u64,
+    pub(crate) unfit: u64,
+    pub(crate) failing: u64,
     pub(crate) crash: u64,
     pub(crate) lost_in_crash: u64,
     /// Generations of this remainder by 3 are broken: their processes die at once.
@@ -38,6 +40,8 @@ impl Faults {
             drains_for_ever: some(500),
             mortal: some(900),
             kill_misses: some(300),
+            unfit: some(900),
+            failing: some(500),
             crash: some(120),
             lost_in_crash: some(1000),
             broken: Some(u32::try_from(some(3)).unwrap()).filter(|broken| *broken > 0),
@@ -54,6 +58,8 @@ impl Faults {
             drains_for_ever: 0,
             mortal: 0,
             kill_misses: 0,
+            unfit: 0,
+            failing: 0,
             crash: 0,
             lost_in_crash: 0,
             broken: None,
@@ -84,6 +90,7 @@ pub(crate) fn any_policy(rng: &mut Rng) -> Policy {
         stop_signal: 15,
         grace: ms(rng, &[0, 100, 1000]),
         drain: ms(rng, &[0, 100, 2000]),
+        uncaught: ms(rng, &[0, 100, 2000]),
         drains: rng.permille(500),
         max_surge: u32::try_from(1 + rng.below(3)).unwrap(),
     }
@@ -112,6 +119,10 @@ pub(crate) enum Happening {
     Ready(RunId),
     /// A process has drained.
     Drained(RunId),
+    /// A process is found to be unfit.
+    Unfit(RunId),
+    /// A process reports an exception that nothing caught.
+    Failing(RunId),
     /// A process ends; the driver sees it a little later.
     Exit(RunId, ExitOutcome),
     SeeExit(RunId),
@@ -176,6 +187,21 @@ impl World {
             }
             Happening::Ready(run) => self.is_alive(run).then_some(Input::Ready { run }),
             Happening::Drained(run) => self.is_alive(run).then_some(Input::Drained { run }),
+            Happening::Unfit(run) => {
+                if self.is_alive(run) && self.rng.permille(700) {
+                    // Whoever found it looks again.
+                    let after = self.rng.below(500);
+                    self.plan(after, Happening::Unfit(run));
+                }
+                self.is_alive(run).then(|| Input::Unfit { run, reason: "does not answer".into() })
+            }
+            Happening::Failing(run) => {
+                if !self.rng.permille(self.faults.drains_for_ever) {
+                    let after = self.rng.below(800);
+                    self.plan(after, Happening::Exit(run, ExitOutcome::Code(1)));
+                }
+                self.is_alive(run).then_some(Input::Failing { run })
+            }
             Happening::Exit(run, outcome) => {
                 self.die(run, outcome);
                 let delay = self.rng.below(5);
@@ -231,6 +257,14 @@ impl World {
             let (after, outcome) = (ready_after + self.rng.below(2500), self.any_outcome());
             self.plan(after, Happening::Exit(run, outcome));
         }
+        if self.rng.permille(self.faults.unfit) {
+            let after = 3 + self.rng.below(ready_after + 2500);
+            self.plan(after, Happening::Unfit(run));
+        }
+        if self.rng.permille(self.faults.failing) {
+            let after = 3 + self.rng.below(ready_after + 2500);
+            self.plan(after, Happening::Failing(run));
+        }
         if !self.rng.permille(self.faults.never_ready) {
             self.plan(ready_after, Happening::Ready(run));
         }
@@ -279,13 +313,21 @@ impl World {
         let until = self.now + Duration::from_millis(downtime_ms);
         self.calendar.retain(|_, happening| match happening {
             Happening::Answer(_) | Happening::SeeExit(_) => false,
-            Happening::Ready(_) | Happening::Drained(_) | Happening::Exit(..) | Happening::Command(_) => true,
+            Happening::Ready(_)
+            | Happening::Drained(_)
+            | Happening::Unfit(_)
+            | Happening::Failing(_)
+            | Happening::Exit(..)
+            | Happening::Command(_) => true,
         });
         let mut kept = Vec::new();
         while let Some(entry) = self.calendar.first_entry().filter(|entry| entry.key().0 <= until) {
             match entry.remove() {
                 Happening::Exit(run, outcome) => self.die(run, outcome),
-                message @ (Happening::Ready(_) | Happening::Drained(_)) => {
+                message @ (Happening::Ready(_)
+                | Happening::Drained(_)
+                | Happening::Unfit(_)
+                | Happening::Failing(_)) => {
                     if !self.rng.permille(self.faults.lost_in_crash) {
                         kept.push(message);
                     }

@@ -28,7 +28,10 @@ impl World {
         match effect {
             Effect::Spawn { slot, run, generation } => Some(self.spawn(app, slot, run, generation)),
             Effect::Drain { run } => {
-                self.ask_to_end(app, run);
+                // One that fails has said so by itself.
+                if !app.machine.run(run).is_some_and(|run| run.failing) {
+                    self.ask_to_end(app, run);
+                }
                 self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run));
                 None
             }
@@ -184,9 +187,10 @@ impl World {
 
 /// How long a run may drain.
 fn drain_limit(app: &ManagedApp, run: RunId) -> Duration {
-    let generation = app.machine.run(run).map(|run| run.generation);
-    let spec = generation.and_then(|generation| app.spec(generation)).or(app.target_spec());
-    spec.map_or(Stop::default().drain, |spec| spec.stop.drain)
+    let state = app.machine.run(run);
+    let spec = state.and_then(|run| app.spec(run.generation)).or(app.target_spec());
+    let stop = spec.map(|spec| spec.stop.clone()).unwrap_or_default();
+    if state.is_some_and(|run| run.failing) { stop.uncaught } else { stop.drain }
 }
 
 /// What to do about a program that cannot run twice at a time.

@@ -13,7 +13,9 @@
 //! # Where things are
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
-//! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start changes. [`operations`]: how far commands are.
+//! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`unfit`]: runs
+//! that have to go. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]:
+//! what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`boot`]: how it begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what
 //! happens. [`registry`]: logs for the control server.
@@ -40,6 +42,7 @@ mod sockets;
 mod spawning;
 #[cfg(test)]
 mod tests;
+mod unfit;
 mod views;
 mod vitals;
 mod wakes;

@@ -40,6 +40,16 @@ impl World {
                 about(slot, run, EventKind::Exited, format!("ended with {how} after {uptime_ms} ms"))
                     .map(|news| news.with_death(death))
             }
+            Event::Unfit { slot, run, reason, wait_ms, .. } => {
+                about(slot, run, EventKind::Unfit, format!("{reason}; its replacement begins {}", when(wait_ms)))
+            }
+            Event::Kept { slot, run, death, wait_ms, .. } => {
+                let detail = format!("its successor {death}; it goes on, and another is tried {}", when(wait_ms));
+                about(slot, run, EventKind::Kept, detail)
+            }
+            Event::Failing { slot, run, .. } => {
+                about(slot, run, EventKind::Failing, "an exception was not caught; it finishes what it has".into())
+            }
             Event::Ended { slot, death } => {
                 Some(News::new(EventKind::Stopped, format!("{death} and stays down")).of_slot(slot.0))
             }
@@ -65,5 +75,14 @@ impl World {
             Event::Stopped => Some(News::new(EventKind::Stopped, "stopped")),
         };
         Some(self.events.publish(news?.of_app(&app.name, app.id.0)))
+    }
+}
+
+/// When something begins that may have to wait.
+fn when(wait_ms: Option<u64>) -> String {
+    match wait_ms {
+        Some(0) => "now".to_owned(),
+        Some(ms) => format!("in {ms} ms"),
+        None => "never, as no restart is allowed".to_owned(),
     }
 }

@@ -159,7 +159,7 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
     let spawn_failed = |death: &musher_core::lifecycle::Death| match death {
         musher_core::lifecycle::Death::SpawnFailed { .. } => ErrorCode::SpawnFailed,
         musher_core::lifecycle::Death::NotReady { .. } => ErrorCode::NotReady,
-        musher_core::lifecycle::Death::Exited(_) => ErrorCode::WorkerDied,
+        musher_core::lifecycle::Death::Exited(_) | musher_core::lifecycle::Death::Uncaught => ErrorCode::WorkerDied,
     };
     match error {
         OpError::Superseded { .. } => ApiError::new(ErrorCode::Superseded, message),

@@ -149,7 +149,9 @@ impl World {
         let slot = SlotId(row.slot);
         let runs = app.machine.runs().filter(|(_, run)| run.slot == slot);
         let runs = runs.filter_map(|(id, run)| self.run_detail(app, id, run)).collect();
-        SlotDetail { row, runs, last_death: app.deaths.get(&slot).cloned() }
+        let state = usize::try_from(slot.0).ok().and_then(|slot| app.machine.slots().get(slot));
+        let unfit = state.and_then(|slot| Some(slot.unfit.as_ref()?.reason.clone()));
+        SlotDetail { row, runs, unfit, last_death: app.deaths.get(&slot).cloned() }
     }
 
     fn run_detail(&mut self, app: &ManagedApp, id: musher_core::RunId, run: &lifecycle::Run) -> Option<RunDetail> {

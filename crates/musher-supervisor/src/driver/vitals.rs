@@ -30,6 +30,9 @@ impl Driver {
             self.world.write_app(app);
         }
         self.publish_of_run(run, EventKind::Uncaught, detail);
+        if drains {
+            self.failing(run);
+        }
     }
 
     /// A draining worker has closed connections that were not done in time.

@@ -231,6 +231,7 @@ fn stop(d: &mut Decoder<'_>, node: &Node) -> RawStop {
         signal: table.read(d, "signal", signal),
         grace: table.duration(d, "grace"),
         drain: table.duration(d, "drain"),
+        uncaught: table.duration(d, "uncaught"),
     }
 }
 

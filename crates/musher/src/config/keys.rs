@@ -203,6 +203,12 @@ pub(super) const KEYS: &[Key] = &[
         "How long a Node cluster worker may finish what it has before it gets the stop signal.",
     ),
     key(
+        "stop.uncaught",
+        Kind::Duration,
+        "\"5s\"",
+        "The same, for a worker that reported an exception that nothing caught.",
+    ),
+    key(
         "on_uncaught",
         Kind::Choice(ON_UNCAUGHT),
         "`drain` for Node cluster workers",

@@ -112,6 +112,7 @@ pub(super) struct RawStop {
     pub(super) signal: Option<i32>,
     pub(super) grace: Option<Duration>,
     pub(super) drain: Option<Duration>,
+    pub(super) uncaught: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

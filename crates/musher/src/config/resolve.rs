@@ -111,6 +111,7 @@ impl Resolver<'_> {
         spec.stop.signal = app.stop.signal.unwrap_or(spec.stop.signal);
         spec.stop.grace = app.stop.grace.unwrap_or(spec.stop.grace);
         spec.stop.drain = app.stop.drain.unwrap_or(spec.stop.drain);
+        spec.stop.uncaught = app.stop.uncaught.unwrap_or(spec.stop.uncaught);
         spec.on_uncaught = app.on_uncaught;
         spec.preload = app.preload.unwrap_or(spec.preload);
         spec.reload.max_surge = app.max_surge.unwrap_or(spec.reload.max_surge);

@@ -235,6 +235,9 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
             run.run,
         ));
     }
+    if let Some(reason) = &slot.unfit {
+        page.line(&format!("  to be replaced: {}", sanitize(reason)));
+    }
     if let Some(death) = slot.last_death.as_ref() {
         let asked = if death.asked { " (asked to)" } else { "" };
         let at = musher_api::rfc3339(death.time_ms);

@@ -93,6 +93,9 @@ fn colour(kind: EventKind) -> Option<Colour> {
         | EventKind::BindFailed
         | EventKind::Violation
         | EventKind::NotReady
+        | EventKind::Unfit
+        | EventKind::Kept
+        | EventKind::Failing
         | EventKind::Killed => Some(Colour::Red),
         EventKind::Exited | EventKind::Backoff | EventKind::Cut | EventKind::Lagged | EventKind::Logs => {
             Some(Colour::Yellow)

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use musher_api::{Action, ErrorCode};
 use musher_core::RunId;
-use musher_core::spec::{Balance, Listen, ListenAddress};
+use musher_core::spec::{Balance, Listen, ListenAddress, ReadyWhen};
 
+use super::Driver;
 use rig::{Rig, missing, names};
 
 use super::Wake;
@@ -204,6 +205,35 @@ async fn sockets_of_an_aborted_reload_go_and_those_before_it_stay_over_a_kill() 
     let addresses: Vec<_> = two.driver.apps[&id].sockets.addresses().into_values().collect();
     assert_eq!(addresses, [listen(old).address], "the new one is not wanted by anything");
     assert_eq!(two.names("socket/").len(), 1);
+}
+
+#[tokio::test]
+async fn an_unfit_worker_is_relieved_and_a_failing_one_followed() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    let mut spec = missing("web");
+    spec.exec.program = "/bin/sleep".into();
+    spec.exec.args = vec!["1000".into()];
+    spec.ready.when = ReadyWhen::Alive { after_ms: 1 };
+    spec.restart.min_uptime = std::time::Duration::ZERO;
+    one.start(&spec);
+    let id = one.app("web");
+    let serving = |driver: &Driver| {
+        let (run, state) = driver.apps[&id].machine.occupant(musher_core::SlotId(0))?;
+        state.is_online().then_some(run)
+    };
+    one.until("the worker is ready", |driver| serving(driver).is_some()).await;
+    let first = serving(&one.driver).unwrap();
+    one.driver.unfit(first, &"does not answer ".repeat(100));
+    let shown = one.driver.detail(id).unwrap().slots[0].unfit.clone().unwrap();
+    assert_eq!(shown.len(), 256, "{shown}");
+    one.until("its successor is", |driver| serving(driver).is_some_and(|run| run != first)).await;
+    let second = serving(&one.driver).unwrap();
+    one.driver.failing(second);
+    one.until("and that one's", |driver| serving(driver).is_some_and(|run| run != second)).await;
+    assert!(one.driver.apps[&id].machine.run(second).unwrap().failing);
+    assert_eq!(one.driver.rows(None)[0].restarts, 2);
+    one.act("stop", Action::Stop, "web");
 }
 
 #[tokio::test]

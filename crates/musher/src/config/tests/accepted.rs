@@ -264,8 +264,8 @@ fn stop_reload_limits_and_logs() {
     for signal in ["\"SIGINT\"", "\"INT\"", "\"int\"", "2"] {
         assert_eq!(ground.app(&format!("stop = {{ signal = {signal} }}")).stop.signal, 2, "{signal}");
     }
-    let stop = ground.app("stop = { grace = \"1s\", drain = \"0s\" }").stop;
-    assert_eq!((stop.grace, stop.drain), (SECOND, Duration::ZERO));
+    let stop = ground.app("stop = { grace = \"1s\", drain = \"0s\", uncaught = \"2s\" }").stop;
+    assert_eq!((stop.grace, stop.drain, stop.uncaught), (SECOND, Duration::ZERO, 2 * SECOND));
     assert_eq!(ground.app("reload = { max_surge = 2 }").reload.max_surge, 2);
     let limits = ground
         .whole(
