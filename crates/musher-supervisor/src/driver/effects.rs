@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use musher_api::{ApiError, Death, EventKind};
 use musher_core::lifecycle::{self, Effect, Input, OpError};
-use musher_core::spec::{ReadyWhen, Runtime, Stop};
+use musher_core::spec::{ReadyWhen, Runtime};
 use musher_core::{OpId, RunId, SlotId};
 use musher_process::{Pid, Tree};
 
