@@ -58,7 +58,7 @@ pub struct WorkerConfig {
 pub struct Stats {
     /// Connections that wait in the kernel's queues.
     pub queued: u64,
-    /// Connections handed to a worker here: all with round-robin; few and rescued ones with kernel.
+    /// Connections handed to a worker here: all with round-robin; with kernel those that no slot could take.
     pub handed_over: u64,
     /// Of these, connections that waited at a slot that could not serve.
     pub rescued: u64,
@@ -68,7 +68,7 @@ pub struct Stats {
     pub given_up: u64,
     /// Connections offered to workers and not answered yet.
     pub unanswered: u64,
-    /// Listeners of slots whose connections are handed over in turns at the moment, as they are few.
+    /// Listeners of slots whose connections the kernel deals out in turns, not by chance.
     pub in_turns: u64,
     /// How often a worker was found to be blocked.
     pub blocked: u64,
@@ -90,6 +90,7 @@ pub(crate) enum Command {
     AddApp(AppId),
     RestoreApp(AppId, Vec<u8>, Vec<(String, OwnedFd)>),
     AddWorker(WorkerConfig),
+    Adopted(AppId),
     Drain(RunId, Duration, Duration),
     Watch(RunId, Watching),
     Send(RunId, Value),
@@ -150,9 +151,15 @@ impl Cluster {
     }
 
     /// An app that another supervisor had: `saved` was kept under `cluster/<app>`, `listeners` under
-    /// `listen/<app>/...`, each given with its name.
+    /// `listen/<app>/...`, each given with its name. Its workers follow, then [`adopted`](Cluster::adopted).
     pub fn restore_app(&self, app: AppId, saved: Vec<u8>, listeners: Vec<(String, OwnedFd)>) {
         self.command(Command::RestoreApp(app, saved, listeners));
+    }
+
+    /// All workers of a restored app that still live have been added. Until this is said connections are dealt out as
+    /// the supervisor before had it.
+    pub fn adopted(&self, app: AppId) {
+        self.command(Command::Adopted(app));
     }
 
     /// A worker that was started, or adopted.

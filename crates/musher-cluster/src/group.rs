@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use musher_core::ids::{RunId, SlotId};
 use musher_core::spec::Balance;
 use musher_process::net;
-use musher_process::net::reuseport::Members;
+use musher_process::net::reuseport::{Dealing, Members};
 use musher_process::net::unix::SocketFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bind::Bind;
-use crate::pace::Pace;
 use crate::reactor::Token;
 use crate::ring::Ring;
 use crate::saved::{SavedGroup, SavedSharing};
@@ -75,18 +74,16 @@ pub(crate) type Member = Option<SlotId>;
 #[derive(Debug)]
 pub(crate) struct Slots {
     pub(crate) sockets: BTreeMap<SlotId, SlotSocket>,
-    /// The socket of none of them: what comes here is handed over in turns, or waits for a worker.
+    /// The socket of none of them: what comes while no slot can serve waits here for a worker.
     pub(crate) front: Option<Single>,
     /// Workers of a spec with `shared` have the front and accept from it themselves; nobody wants turns.
     pub(crate) front_is_shared: bool,
-    /// Workers of a spec with `round-robin` want all connections to be dealt out in turns.
+    /// Workers of a spec with `round-robin` want all connections to be dealt out in turns, by us.
     pub(crate) always_in_turns: bool,
-    /// Whether the front gets what comes.
-    pub(crate) pace: Pace,
     /// The listening ones in the kernel's order.
     pub(crate) members: Members<Member>,
-    /// What the program in the kernel chooses among; none when it has to be attached anew.
-    pub(crate) steered: Option<Vec<u32>>,
+    /// What the program in the kernel chooses among, and how; none when it has to be attached anew.
+    pub(crate) steered: Option<(Vec<u32>, Dealing)>,
     /// The kernel refuses programs (a sandbox); stealing alone has to do.
     pub(crate) cannot_steer: bool,
     /// Slots whose connections go to siblings, and had none to go to when they were looked at.
@@ -145,20 +142,17 @@ impl Slots {
             Deal::Turns
         } else if self.front_is_shared {
             Deal::KernelAndFront
-        } else if self.pace.in_turns() {
-            Deal::Turns
         } else {
             Deal::Kernel
         }
     }
 
-    pub(crate) fn new(now: Instant, front: Option<Single>, members: Members<Member>) -> Slots {
+    pub(crate) fn new(front: Option<Single>, members: Members<Member>) -> Slots {
         Slots {
             sockets: BTreeMap::new(),
             front,
             front_is_shared: false,
             always_in_turns: false,
-            pace: Pace::new(now),
             members,
             steered: None,
             cannot_steer: false,

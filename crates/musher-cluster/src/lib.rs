@@ -3,10 +3,10 @@
 //! It owns the channel of every Node worker and every listener that they ask for, answers their `listen` calls as Node's
 //! own primary would, and decides who gets a connection:
 //!
-//! - **kernel** (TCP): each slot has a SO_REUSEPORT socket of its own that outlives its workers. The kernel deals
-//!   connections out; a program in the kernel leaves out slots that cannot serve, and what waits at such a slot is
-//!   accepted here and given to its siblings. The thread is not in the path of a connection, but for few: a burst after
-//!   quiet, or what comes slowly, is handed over in turns, which spreads long connections evenly.
+//! - **kernel** (TCP): each slot has a SO_REUSEPORT socket of its own that outlives its workers. A program in the
+//!   kernel deals connections out, in turns where that is permitted and else by chance, and leaves out slots that cannot
+//!   serve. What waits at such a slot is accepted here and given to its siblings. Apart from that the thread is not in
+//!   the path of a connection: nothing changes for clients while it is stopped or dead.
 //! - **round-robin**: connections are accepted here and handed to the workers in strict turns.
 //! - **shared** (also UDP and unix sockets under `kernel`): one socket that all workers accept from.
 //!
@@ -23,7 +23,6 @@ mod bind;
 mod cluster;
 mod event;
 mod group;
-mod pace;
 mod primary;
 mod reactor;
 mod ring;

@@ -33,8 +33,6 @@ pub(crate) enum Timer {
     Tick,
     /// Offer what waits again.
     Settle { app: AppId, group: u32 },
-    /// Connections may come slowly enough to be dealt out in turns.
-    Pace { app: AppId, group: u32 },
     /// A retired slot has lingered long enough.
     Linger { app: AppId, group: u32, slot: SlotId },
     /// Nobody has used a group for a while.

@@ -16,7 +16,7 @@ pub(crate) enum Fitness {
 /// Who deals connections out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deal {
-    /// We do, in turns: all come to the front.
+    /// We do, in turns: all come to the front (some workers are to be served by `round-robin`).
     Turns,
     /// The kernel does, to the slots.
     Kernel,

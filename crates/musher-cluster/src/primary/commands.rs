@@ -25,6 +25,7 @@ impl Primary {
         match command {
             Command::AddApp(id) => self.add_app(id),
             Command::RestoreApp(id, saved, listeners) => self.restore_app(id, &saved, listeners),
+            Command::Adopted(app) => self.adopted(app),
             Command::AddWorker(worker) => self.add_worker(worker),
             Command::Drain(run, grace, limit) => self.drain(run, grace, limit),
             Command::Watch(run, watching) => self.watch(run, watching),
@@ -44,6 +45,7 @@ impl Primary {
             epoch: 0,
             workers: BTreeSet::new(),
             memory: HashMap::new(),
+            restoring: false,
             stats: Stats::default(),
             dirty: true,
         };

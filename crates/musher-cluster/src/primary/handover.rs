@@ -10,7 +10,7 @@ use musher_core::ids::{AppId, RunId};
 use musher_process::net;
 
 use super::Primary;
-use crate::group::{Connection, MAX_DEATHS, Sharing};
+use crate::group::{Connection, MAX_DEATHS};
 use crate::reactor::Timer;
 use crate::worker::Offer;
 
@@ -19,9 +19,8 @@ const WINDOW: usize = 16;
 const UNANSWERED: Duration = Duration::from_millis(20);
 /// Connections accepted in one go.
 const BURST: u32 = 256;
-/// How long a turn waits for a sign of life of its worker: with round-robin, and when few connections are spread.
+/// How long a turn waits for a sign of life of its worker.
 const PATIENCE: Duration = Duration::from_millis(3);
-const EVEN_PATIENCE: Duration = Duration::from_millis(10);
 /// How soon what waits is offered again.
 const SETTLE: Duration = Duration::from_millis(4);
 
@@ -179,9 +178,6 @@ impl Primary {
         if starved && soon {
             self.settle_soon(app, number);
         }
-        if came > 0 {
-            self.arrived(app, number, came);
-        }
     }
 
     /// Whose turn it is. A worker that may be blocked is first asked for a sign of life, and its turn waits for that a
@@ -190,11 +186,6 @@ impl Primary {
         let (workers, now) = (&self.workers, self.now);
         let group = self.apps.get_mut(&app).and_then(|app| app.groups.get_mut(&number));
         let Some(group) = group else { return Turn::Open };
-        // Few connections are spread evenly, whatever it takes; of many, none waits for one that has enough to do.
-        let (patience, waits_for_room) = match &group.sharing {
-            Sharing::Slots(_) => (EVEN_PATIENCE, true),
-            Sharing::RoundRobin(_) | Sharing::Shared(_) => (PATIENCE, false),
-        };
         let mut to_ask = None;
         let mut pauses = false;
         let found = group.ring.next(|run| {
@@ -208,8 +199,7 @@ impl Primary {
             if has_room && worker.was_alive(now) {
                 return true;
             }
-            let waits = has_room || waits_for_room;
-            if waits && worker.wanted_since.is_none_or(|since| now < since + patience) {
+            if has_room && worker.wanted_since.is_none_or(|since| now < since + PATIENCE) {
                 to_ask = Some(run);
             }
             false

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
-use musher_process::net::reuseport::{self, Members};
+use musher_process::net::reuseport::{self, Dealing, Members};
 use musher_process::net::tcp::{self, Membership};
 use musher_process::net::{self, unix::SocketFile};
 use rustix::io::Errno;
@@ -98,7 +98,7 @@ impl Primary {
                 let front =
                     bind.open_tcp(Membership::Founds, backlog, before).inspect_err(|_| self.store.remove(&name))?;
                 let front = self.single(id, number, front, None, reactor::EDGE)?;
-                Sharing::Slots(Slots::new(self.now, Some(front), Members::from_order(vec![None])))
+                Sharing::Slots(Slots::new(Some(front), Members::from_order(vec![None])))
             }
             Balance::RoundRobin if !is_udp => {
                 let (socket, file) = single(&mut bind)?;
@@ -159,7 +159,6 @@ impl Primary {
     /// Workers come for a group whose spec gives each slot a socket, while those before shared the one that is there: it
     /// becomes the front, and lets others join.
     fn let_slots_in(&mut self, id: AppId, number: u32, policy: Balance) {
-        let now = self.now;
         let Some(group) = self.apps.get_mut(&id).and_then(|app| app.groups.get_mut(&number)) else { return };
         let (Sharing::Shared(single) | Sharing::RoundRobin(single)) = &group.sharing else { return };
         if !matches!(policy, Balance::Auto | Balance::Kernel) || !group.bind.is_tcp() {
@@ -171,7 +170,7 @@ impl Primary {
         }
         let front = Single { socket: Arc::clone(&single.socket), file: None, token: single.token };
         self.reactor.set(&front.socket, front.token, reactor::EDGE);
-        group.sharing = Sharing::Slots(Slots::new(now, Some(front), Members::from_order(vec![None])));
+        group.sharing = Sharing::Slots(Slots::new(Some(front), Members::from_order(vec![None])));
         self.mark_dirty(id);
     }
 
@@ -358,7 +357,9 @@ impl Primary {
             stats.queued += group.waiting.len() as u64;
             let sockets: Vec<&Arc<OwnedFd>> = match &group.sharing {
                 Sharing::Slots(slots) => {
-                    stats.in_turns += u64::from(slots.pace.in_turns());
+                    let deals =
+                        |(chosen, dealing): &(Vec<u32>, Dealing)| chosen.len() > 1 && *dealing == Dealing::Turns;
+                    stats.in_turns += u64::from(slots.steered.as_ref().is_some_and(deals));
                     let front = slots.front.iter().map(|front| &front.socket);
                     slots.sockets.values().map(|slot| &slot.socket).chain(front).collect()
                 }

@@ -46,6 +46,8 @@ pub(crate) struct App {
     workers: BTreeSet<RunId>,
     /// What was known of workers that are still to be adopted.
     memory: HashMap<RunId, SavedRun>,
+    /// Its workers are being adopted.
+    restoring: bool,
     stats: Stats,
     /// Something changed that has to be kept.
     dirty: bool,
@@ -146,7 +148,6 @@ impl Primary {
         match timer {
             Timer::Tick => self.tick(),
             Timer::Settle { app, group } => self.settle_now(app, group),
-            Timer::Pace { app, group } => self.look_at_pace(app, group),
             Timer::Linger { app, group, slot } => self.lingered(app, group, slot),
             Timer::Unused { app, group } => self.unused(app, group),
             Timer::Vitals { run } => self.look_at_vitals(run),

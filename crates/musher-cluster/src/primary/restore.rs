@@ -70,8 +70,18 @@ impl Primary {
             app.next_group = app.next_group.max(saved.next_group);
             app.epoch = saved.epoch + 1;
             app.memory = saved.runs.into_iter().map(|run| (run.run, run)).collect();
+            app.restoring = true;
         }
-        let groups: Vec<u32> = self.apps.get(&id).into_iter().flat_map(|app| app.groups.keys().copied()).collect();
+    }
+
+    /// The workers that live are here: from now on the listeners follow what becomes of them. Not before, or all
+    /// connections would come here while nobody is known to serve, and stay if this process were killed then.
+    pub(super) fn adopted(&mut self, id: AppId) {
+        let Some(app) = self.apps.get_mut(&id) else { return };
+        app.restoring = false;
+        app.memory.clear();
+        app.dirty = true;
+        let groups: Vec<u32> = app.groups.keys().copied().collect();
         for group in groups {
             self.note_use(id, group);
             self.refresh(id, group);
@@ -136,7 +146,7 @@ impl Primary {
             }
         }
         let front = self.restore_single(id, number, sockets.shared, None, reactor::EDGE)?;
-        let mut slots = Slots::new(self.now, front, members);
+        let mut slots = Slots::new(front, members);
         for (slot, socket) in sockets.slots {
             if !listens(&socket) {
                 self.store.remove(&crate::saved::slot_name(id, number, slot));

@@ -10,7 +10,6 @@ use musher_process::net::{self, reuseport, tcp};
 
 use super::Primary;
 use crate::group::{Connection, Group, Part, Sharing, SlotSocket, Slots};
-use crate::pace::LOOK;
 use crate::reactor::{self, Timer};
 use crate::steering::{Fitness, chosen};
 use crate::watch::{Step, TICK};
@@ -25,6 +24,9 @@ const PROBES: usize = 8;
 impl Primary {
     /// Who serves has changed: everything that follows from it.
     pub(super) fn refresh(&mut self, app: AppId, number: u32) {
+        if self.apps.get(&app).is_some_and(|app| app.restoring) {
+            return;
+        }
         self.follow_parts(app, number);
         self.steer(app, number);
         let slots = self.group(app, number).and_then(Group::slots);
@@ -65,13 +67,14 @@ impl Primary {
         let Some(slots) = app.groups.get_mut(&number).and_then(Group::slots) else { return };
         // One alone gets everything; and the kernel knows of no group before a second has joined.
         let is_alone = slots.members.order().len() < 2;
-        if slots.cannot_steer || is_alone || slots.steered.as_ref() == Some(&chosen) {
+        let is_done = slots.steered.as_ref().is_some_and(|(steered, _)| *steered == chosen);
+        if slots.cannot_steer || is_alone || is_done {
             return;
         }
         let any = slots.front.as_ref().map(|front| &front.socket);
         let Some(any) = any.or(slots.sockets.values().next().map(|slot| &slot.socket)) else { return };
         match reuseport::steer(any.as_fd(), &chosen) {
-            Ok(()) => slots.steered = Some(chosen),
+            Ok(dealing) => slots.steered = Some((chosen, dealing)),
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not let connections be steered; they are only handed over");
                 slots.cannot_steer = true;
@@ -121,28 +124,6 @@ impl Primary {
             Step::Relieve => self.relieve(app, number, slot),
             Step::Wait | Step::Arm | Step::Ask | Step::Alive => self.tick_for(app, number, slot),
         }
-        self.arrived(app, number, 1);
-    }
-
-    /// Connections have come: many make the kernel deal them out, few are handed over in turns.
-    pub(super) fn arrived(&mut self, app: AppId, number: u32, count: u32) {
-        let now = self.now;
-        let Some(slots) = self.group(app, number).and_then(Group::slots) else { return };
-        if slots.pace.arrived(now, count) {
-            let in_turns = slots.pace.in_turns();
-            self.steer(app, number);
-            if !in_turns {
-                self.reactor.at(now + LOOK, Timer::Pace { app, group: number });
-            }
-        }
-    }
-
-    pub(super) fn look_at_pace(&mut self, app: AppId, number: u32) {
-        self.arrived(app, number, 0);
-        let slots = self.group(app, number).and_then(Group::slots);
-        if slots.is_some_and(|slots| !slots.pace.in_turns()) {
-            self.reactor.at(self.now + LOOK, Timer::Pace { app, group: number });
-        }
     }
 
     /// Looks at the queues of all watched slots.
@@ -177,7 +158,6 @@ impl Primary {
             }
         }
 
-        self.arrived(id, number, queued);
         let slots = self.group(id, number).and_then(Group::slots);
         let Some(socket) = slots.and_then(|slots| slots.sockets.get_mut(&slot)) else { return };
         let step = socket.watch.tick(now, queued, all_read);

@@ -42,7 +42,6 @@ fn asks(address: &str, count: usize) -> Vec<TcpStream> {
 fn connections_that_wait_at_a_blocked_worker_are_given_to_its_sibling() {
     let mut team = Team::new(Balance::Kernel);
     let (runs, address) = start(&mut team, BLOCKABLE, 2);
-    team.make_kernel_deal(&address);
     let blocked = block(&mut team, &runs, &address);
     let answers: BTreeSet<String> = asks(&address, 40).into_iter().map(finish).collect();
     assert_eq!(answers.len(), 1);
@@ -57,7 +56,6 @@ fn connections_that_wait_at_a_blocked_worker_are_given_to_its_sibling() {
     let script = team.directory.path().join("server.js");
     let next = team.start(slot, &script);
     team.listening(next);
-    team.make_kernel_deal(&address);
     let answers: BTreeSet<String> = asks(&address, 60).into_iter().map(finish).collect();
     assert_eq!(answers.len(), 2);
 }
@@ -96,26 +94,24 @@ fn connections_that_wait_at_the_only_worker_are_served_by_its_successor() {
 
 #[test]
 fn a_connection_offered_to_a_dead_worker_goes_to_another() {
-    for policy in [Balance::Kernel, Balance::RoundRobin] {
-        let mut team = Team::new(policy);
-        // Blocks when it is offered a connection, before it answers.
-        let text = "process.prependListener('internalMessage', (m) => { if (m.act === 'newconn') for (;;); });";
-        let (runs, address) = start(&mut team, &format!("{HTTP} {text}"), 1);
-        let waiting = asks(&address, 12);
-        team.wait_for_stats(|stats| stats.unanswered > 0);
-        let script = team.script("good.js", &HTTP.replace("listen(0", &format!("listen({}", port(&address))));
-        let good = team.start(1, &script);
-        // Another question than for port 0, so another listener would be needed: the port is taken.
-        team.wait("a failed bind", |event| {
-            matches!(event, musher_cluster::ClusterEvent::BindFailed { run, .. } if *run == good).then_some(())
-        });
-        let script = team.script("server.js", HTTP);
-        let next = team.start(2, &script);
-        team.listening(next);
-        team.kill(runs[0]);
-        waiting.into_iter().for_each(|stream| drop(finish(stream)));
-        assert!(team.stats().redistributed > 0, "{policy:?}");
-    }
+    let mut team = Team::new(Balance::RoundRobin);
+    // Blocks when it is offered a connection, before it answers.
+    let text = "process.prependListener('internalMessage', (m) => { if (m.act === 'newconn') for (;;); });";
+    let (runs, address) = start(&mut team, &format!("{HTTP} {text}"), 1);
+    let waiting = asks(&address, 12);
+    team.wait_for_stats(|stats| stats.unanswered > 0);
+    let script = team.script("good.js", &HTTP.replace("listen(0", &format!("listen({}", port(&address))));
+    let good = team.start(1, &script);
+    // Another question than for port 0, so another listener would be needed: the port is taken.
+    team.wait("a failed bind", |event| {
+        matches!(event, musher_cluster::ClusterEvent::BindFailed { run, .. } if *run == good).then_some(())
+    });
+    let script = team.script("server.js", HTTP);
+    let next = team.start(2, &script);
+    team.listening(next);
+    team.kill(runs[0]);
+    waiting.into_iter().for_each(|stream| drop(finish(stream)));
+    assert!(team.stats().redistributed > 0);
 }
 
 fn port(address: &str) -> &str {
@@ -145,7 +141,6 @@ fn a_connection_that_kills_workers_is_given_up() {
 fn a_dead_slots_connections_do_not_wait_for_its_successor() {
     let mut team = Team::new(Balance::Kernel);
     let (runs, address) = start(&mut team, HTTP, 2);
-    team.make_kernel_deal(&address);
     let dead = runs[0];
     // Stopped, not blocked in a way that it could notice: what is queued stays queued until it is dead.
     team.signal(dead, 19);
@@ -167,7 +162,6 @@ fn a_dead_slots_connections_do_not_wait_for_its_successor() {
 fn a_worker_that_wakes_up_gets_connections_again() {
     let mut team = Team::new(Balance::Kernel);
     let (runs, address) = start(&mut team, HTTP, 2);
-    team.make_kernel_deal(&address);
     team.signal(runs[0], 19);
     let first: BTreeSet<String> = asks(&address, 30).into_iter().map(finish).collect();
     assert_eq!(first.len(), 1);
@@ -199,7 +193,6 @@ fn two_runs_of_a_slot_share_its_socket_while_one_replaces_the_other() {
 fn a_retired_slot_gets_nothing_and_hands_over_what_it_had() {
     let mut team = Team::new(Balance::Kernel);
     let (runs, address) = start(&mut team, HTTP, 2);
-    team.make_kernel_deal(&address);
     team.signal(runs[1], 19);
     let waiting = asks(&address, 20);
     team.cluster.retire_slot(APP, SlotId(1));

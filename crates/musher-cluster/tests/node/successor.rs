@@ -43,6 +43,24 @@ fn workers_serve_and_speak_on() {
 }
 
 #[test]
+fn a_successor_that_is_killed_while_it_takes_over_changes_nothing_for_clients() {
+    for policy in [Balance::Kernel, Balance::Shared] {
+        let mut team = Team::new(policy);
+        let script = team.script("server.js", HTTP);
+        let runs: Vec<_> = (0..2).map(|slot| team.start(slot, &script)).collect();
+        let address = runs.iter().map(|run| team.listening(*run)).last().unwrap();
+        team.begin_to_replace_supervisor();
+        // It has done what it was told so far.
+        team.stats();
+        team.cluster.abandon();
+        let answers: BTreeSet<String> = (0..64).map(|_| get(&address)).collect();
+        assert!(answers.len() == 2 || policy == Balance::Shared, "{policy:?} {answers:?}");
+        team.replace_supervisor();
+        assert!(get(&address).contains(|c: char| c.is_ascii_digit()));
+    }
+}
+
+#[test]
 fn what_workers_say_meanwhile_is_heard() {
     let mut team = Team::new(Balance::Kernel);
     let script = team.script(

@@ -186,6 +186,15 @@ impl Team {
 
     /// The supervisor is killed and another takes over.
     pub(crate) fn replace_supervisor(&mut self) {
+        self.begin_to_replace_supervisor();
+        for (run, worker) in std::mem::take(&mut self.workers) {
+            self.adopt(run, worker, true);
+        }
+        self.cluster.adopted(APP);
+    }
+
+    /// The supervisor is killed, and the next has not found the workers yet.
+    pub(crate) fn begin_to_replace_supervisor(&mut self) {
         self.cluster.abandon();
         // The thread lets go of its end of the events when it has ended.
         let until = Instant::now() + DEADLINE;
@@ -204,9 +213,6 @@ impl Team {
         let listeners: Vec<_> =
             self.store.fds.lock().unwrap().iter().map(|(name, fd)| (name.clone(), fd.try_clone().unwrap())).collect();
         self.cluster.restore_app(APP, saved, listeners);
-        for (run, worker) in std::mem::take(&mut self.workers) {
-            self.adopt(run, worker, true);
-        }
     }
 
     /// Waits for an event; others are kept for later.
@@ -320,16 +326,6 @@ impl Team {
             }
             assert!(Instant::now() < until, "it stays at {state}");
             wait_a_little();
-        }
-    }
-
-    /// Makes so many connections that the kernel deals them out to the slots.
-    pub(crate) fn make_kernel_deal(&mut self, address: &str) {
-        let until = Instant::now() + DEADLINE;
-        while self.stats().in_turns > 0 {
-            let clients: Vec<TcpStream> = (0..60).map(|_| ask(address, "/")).collect();
-            clients.into_iter().for_each(|client| drop(finish(client)));
-            assert!(Instant::now() < until, "connections are still handed over: {:?}", self.stats());
         }
     }
 

@@ -2,13 +2,14 @@
 //!
 //! The kernel keeps the listening members of a group in an array: a new member is appended when it starts to listen, and
 //! when one stops the last moves into its place. [`Members`] is the same array on our side. [`steer`] attaches a program
-//! that gives new connections to chosen members only, evenly by chance. The program belongs to the group, outlives the
+//! that gives new connections to chosen members only, in turns or evenly by chance. The program belongs to the group, outlives the
 //! socket it was attached through, and does not touch what is already queued. It knows members by index: attach it anew
 //! after every change of the array.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use crate::sys::bpf::Instruction as Bpf;
 use crate::sys::{self, net::Instruction};
 
 /// The most members that a program can choose among: BPF_MAXINSNS is 4096, and a member takes two instructions.
@@ -54,20 +55,110 @@ pub fn let_join(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_socket_reuseport(socket, true)?)
 }
 
-/// Gives new connections of `socket`'s group only to the members with these indices. None, or more than
-/// [`MAX_STEERED`]: the kernel's hash over all members decides.
-pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<()> {
-    if indices.is_empty() || indices.len() > MAX_STEERED {
-        return match sys::net::detach_reuseport_program(socket.as_fd()) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Ok(()),
-            result => result,
-        };
-    }
-    sys::net::attach_reuseport_program(socket.as_fd(), &program(indices))
+/// How new connections are dealt out to chosen members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dealing {
+    /// In strict turns.
+    Turns,
+    /// Evenly by chance. Of 64 connections, one of two members has more than 35 in every third case.
+    Chance,
+    /// By a hash of the addresses and ports, over all members, chosen or not.
+    Hash,
 }
 
-/// `ret indices[random() % indices.len()]`.
-fn program(indices: &[u32]) -> Vec<Instruction> {
+/// Gives new connections of `socket`'s group only to the members with these indices: in turns if this process may load a
+/// program that counts (CAP_BPF, or `kernel.unprivileged_bpf_disabled` is 0; most sandboxes refuse), else by chance.
+/// With no indices, or more than [`MAX_STEERED`], the kernel's hash over all members decides.
+pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<Dealing> {
+    let socket = socket.as_fd();
+    if indices.is_empty() || indices.len() > MAX_STEERED {
+        return match sys::net::detach_reuseport_program(socket) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Ok(Dealing::Hash),
+            result => result.map(|()| Dealing::Hash),
+        };
+    }
+    if indices.len() > 1 && steer_in_turns(socket, indices).is_ok() {
+        return Ok(Dealing::Turns);
+    }
+    sys::net::attach_reuseport_program(socket, &by_chance(indices))?;
+    Ok(if indices.len() > 1 { Dealing::Chance } else { Dealing::Turns })
+}
+
+/// Deals new connections out in turns, by a counter in the kernel.
+fn steer_in_turns(socket: BorrowedFd<'_>, indices: &[u32]) -> io::Result<()> {
+    // Whoever steers often does not always begin with the first.
+    let mut start = [0; 4];
+    let _ = rustix::rand::getrandom(&mut start, rustix::rand::GetRandomFlags::NONBLOCK);
+    let mut values = vec![u32::from_ne_bytes(start)];
+    values.extend_from_slice(indices);
+    let array = sys::bpf::array(&values)?;
+    let program = sys::bpf::socket_filter(&in_turns(&array, indices.len())?)?;
+    sys::bpf::attach_to_reuseport(socket, &program)
+}
+
+/// `return array[1 + array[0]++ % count]`. An index that is out of range leaves the choice to the kernel's hash.
+fn in_turns(array: &OwnedFd, count: usize) -> io::Result<Vec<Bpf>> {
+    /// Codes of linux/bpf.h and linux/bpf_common.h: class, size or operation, mode or source.
+    const MOVE: u8 = 0xbf;
+    const MOVE_VALUE: u8 = 0xb7;
+    const ADD_VALUE: u8 = 0x07;
+    const ADD_VALUE_32: u8 = 0x04;
+    const MODULO_VALUE_32: u8 = 0x94;
+    const STORE_VALUE_32: u8 = 0x62;
+    const STORE_32: u8 = 0x63;
+    const LOAD_32: u8 = 0x61;
+    const LOAD_VALUE_64: u8 = 0x18;
+    const ATOMIC_32: u8 = 0xc3;
+    const JUMP_EQUAL: u8 = 0x15;
+    const CALL: u8 = 0x85;
+    const EXIT: u8 = 0x95;
+    /// BPF_PSEUDO_MAP_FD: the value is a descriptor of a map.
+    const MAP: u8 = 1;
+    /// BPF_FUNC_map_lookup_elem.
+    const LOOK_UP: i32 = 1;
+    /// BPF_ADD | BPF_FETCH.
+    const FETCH_ADD: i32 = 0x01;
+    /// Registers: the result, arguments, the frame.
+    const R0: u8 = 0;
+    const R1: u8 = 1;
+    const R2: u8 = 2;
+    const FRAME: u8 = 10;
+    /// Where in the frame the key is.
+    const KEY: i16 = -4;
+
+    let count = i32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let code = |code, to: u8, from: u8, offset, value| Bpf { code, registers: from << 4 | to, offset, value };
+    let look_up = [
+        code(MOVE, R2, FRAME, 0, 0),
+        code(ADD_VALUE, R2, 0, 0, KEY.into()),
+        code(LOAD_VALUE_64, R1, MAP, 0, array.as_raw_fd()),
+        code(0, 0, 0, 0, 0),
+        code(CALL, 0, 0, 0, LOOK_UP),
+    ];
+    let mut program = vec![code(STORE_VALUE_32, FRAME, 0, KEY, 0)];
+    program.extend(look_up);
+    // To the last two instructions, which are never reached: the verifier wants to know what would happen.
+    program.push(code(JUMP_EQUAL, R0, 0, 13, 0));
+    program.extend([
+        code(MOVE_VALUE, R1, 0, 0, 1),
+        code(ATOMIC_32, R0, R1, 0, FETCH_ADD),
+        code(MODULO_VALUE_32, R1, 0, 0, count),
+        code(ADD_VALUE_32, R1, 0, 0, 1),
+        code(STORE_32, FRAME, R1, KEY, 0),
+    ]);
+    program.extend(look_up);
+    program.extend([
+        code(JUMP_EQUAL, R0, 0, 2, 0),
+        code(LOAD_32, R0, R0, 0, 0),
+        code(EXIT, 0, 0, 0, 0),
+        code(MOVE_VALUE, R0, 0, 0, -1),
+        code(EXIT, 0, 0, 0, 0),
+    ]);
+    Ok(program)
+}
+
+/// `return indices[random() % indices.len()]`, in the classic machine, which needs no permission.
+fn by_chance(indices: &[u32]) -> Vec<Instruction> {
     /// Codes of linux/bpf_common.h: BPF_LD|BPF_W|BPF_ABS, BPF_ALU|BPF_MOD|BPF_K, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
     /// and BPF_RET|BPF_A.
     const LOAD: u16 = 0x20;
@@ -100,10 +191,11 @@ fn program(indices: &[u32]) -> Vec<Instruction> {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, OwnedFd};
 
-    use super::{MAX_STEERED, Members, steer};
+    use super::{Dealing, MAX_STEERED, Members, by_chance, steer};
     use crate::net::{self, tcp};
+    use crate::sys;
 
     fn group(size: usize) -> (Vec<OwnedFd>, SocketAddr) {
         let founder = tcp::bind((Ipv4Addr::LOCALHOST, 0).into(), false, tcp::Membership::Founds).unwrap();
@@ -130,12 +222,15 @@ mod tests {
     fn only_chosen_members_get_connections_and_the_array_is_mirrored() {
         let (mut sockets, address) = group(5);
         let mut members = Members::from_order(vec![0, 1, 2, 3, 4]);
-        steer(&sockets[0], &[1, 3]).unwrap();
+        let dealing = steer(&sockets[0], &[1, 3]).unwrap();
         let _clients = connect(address, 60);
         let depths = queued(&sockets);
         assert_eq!(depths[0] + depths[2] + depths[4], 0, "{depths:?}");
         assert_eq!(depths[1] + depths[3], 60);
-        assert!(depths[1] > 5 && depths[3] > 5, "{depths:?}");
+        match dealing {
+            Dealing::Turns => assert_eq!(depths[1], 30),
+            Dealing::Chance | Dealing::Hash => assert!(depths[1] > 5 && depths[3] > 5, "{depths:?}"),
+        }
 
         // The last member moves into the hole that the first leaves.
         members.leave(0);
@@ -153,6 +248,32 @@ mod tests {
         steer(&sockets[2], &[u32::try_from(members.index(9).unwrap()).unwrap()]).unwrap();
         let _last = connect(address, 10);
         assert_eq!(queued(&sockets)[5], 10);
+    }
+
+    #[test]
+    fn whoever_may_count_in_the_kernel_deals_in_turns() {
+        const CAP_BPF: u32 = 39;
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+        let may = u64::from_str_radix(effective, 16).unwrap() >> CAP_BPF & 1 == 1;
+        let (sockets, address) = group(3);
+        let dealing = steer(&sockets[0], &[2, 0]).unwrap();
+        assert!(dealing == Dealing::Turns || !may, "{dealing:?}");
+        for round in 1..=20 {
+            let _clients = connect(address, 2);
+            if dealing == Dealing::Turns {
+                assert_eq!(queued(&sockets), [round, 0, round]);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_may_not_count_deals_by_chance() {
+        let (sockets, address) = group(3);
+        sys::net::attach_reuseport_program(sockets[0].as_fd(), &by_chance(&[2, 0])).unwrap();
+        let _clients = connect(address, 60);
+        let depths = queued(&sockets);
+        assert!(depths[0] > 5 && depths[1] == 0 && depths[2] > 5, "{depths:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Each function here is safe to call. What it needs to be sound is checked or guaranteed by its types.
 
+pub(crate) mod bpf;
 pub(crate) mod child;
 pub(crate) mod clone;
 pub(crate) mod credentials;

@@ -265,6 +265,9 @@ impl World {
                 seen.insert(id, Observation::Alive);
             }
         }
+        if app.clustered {
+            self.cluster.adopted(app.id);
+        }
         let runs = held.keys().filter_map(|name| run_of(name));
         let ended = runs.filter(|run| run.app() == app.id && !app.runs.contains_key(run));
         for run in ended.collect::<BTreeSet<RunId>>() {
