@@ -1,5 +1,6 @@
-// What is served in the bench: node hello.cjs <port> [block]. It answers with its pid and the request's id. With
-// `block`, the worker of slot 0 computes for two seconds in every three.
+// What is served in the bench: node hello.cjs <port> [block|handles-sigint]. It answers with its pid and the request's
+// id. With `block`, the worker of slot 0 computes for two seconds in every three. With `handles-sigint` it does what
+// PM2's documentation advises against losing requests.
 'use strict';
 const http = require('node:http');
 
@@ -14,6 +15,10 @@ if (what === 'block' && process.env.NODE_APP_INSTANCE === '0') {
     const end = Date.now() + 2000;
     while (Date.now() < end);
   }, 3000);
+}
+
+if (what === 'handles-sigint') {
+  process.on('SIGINT', () => server.close(() => process.exit(0)));
 }
 
 server.listen(Number(port), '127.0.0.1');

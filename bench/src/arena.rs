@@ -1,13 +1,15 @@
-//! The two contenders, each in a home of its own: how a team is started, looked at and ended.
+//! The contenders, each in a home of its own: how a team is started, looked at, replaced, scaled and ended.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use musher_bench::{proc_fs, wait};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -23,11 +25,27 @@ const MARK: &str = "BENCH_ARENA";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Musher,
+    /// With an unmodified program, as musher.
     Pm2,
+    /// As its documentation advises: a program that handles SIGINT, and time to do so.
+    Pm2Tuned,
+    /// Node's own primary, written as its documentation advises (`apps/primary.cjs`).
+    Cluster,
+    /// Its own master with two threaded workers.
+    Gunicorn,
 }
 
 impl Contender {
-    pub(crate) const ALL: [Contender; 2] = [Contender::Musher, Contender::Pm2];
+    /// The two that are compared in everything.
+    pub(crate) const BOTH: &[Contender] = &[Contender::Musher, Contender::Pm2];
+    /// All whose workers can be replaced and killed.
+    pub(crate) const ALL: &[Contender] =
+        &[Contender::Musher, Contender::Pm2, Contender::Pm2Tuned, Contender::Cluster, Contender::Gunicorn];
+
+    /// Whether it is a process that is told by signals, without a command.
+    fn is_foreground(self) -> bool {
+        matches!(self, Contender::Cluster | Contender::Gunicorn)
+    }
 }
 
 /// A home of one contender. Dropping it ends everything in it.
@@ -35,6 +53,8 @@ pub(crate) struct Arena<'t> {
     pub(crate) contender: Contender,
     tools: &'t Tools,
     directory: TempDir,
+    /// Of a contender in the foreground.
+    primary: RefCell<Option<Child>>,
 }
 
 /// A team of `hello.cjs`.
@@ -49,18 +69,20 @@ pub(crate) struct Team {
 impl<'t> Arena<'t> {
     pub(crate) fn new(contender: Contender, tools: &'t Tools) -> Result<Arena<'t>> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir_in("/tmp")?;
-        Ok(Arena { contender, tools, directory })
+        Ok(Arena { contender, tools, directory, primary: RefCell::new(None) })
     }
 
     /// A command of the contender.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = match self.contender {
             Contender::Musher => Command::new(&self.tools.musher),
-            Contender::Pm2 => {
+            Contender::Pm2 | Contender::Pm2Tuned => {
                 let mut command = Command::new(&self.tools.node);
                 command.arg(&self.tools.pm2);
                 command
             }
+            Contender::Cluster => Command::new(&self.tools.node),
+            Contender::Gunicorn => Command::new(&self.tools.gunicorn),
         };
         command
             .args(args)
@@ -90,11 +112,33 @@ impl<'t> Arena<'t> {
         Ok(output)
     }
 
-    /// The command line that starts a team; the same for both contenders.
+    /// The command line that starts a team; the same for musher and PM2.
     pub(crate) fn start_words(&self, team: &Team) -> Vec<String> {
+        match self.contender {
+            Contender::Cluster => {
+                let script = self.tools.hello.with_file_name("primary.cjs").display().to_string();
+                return vec![script, team.instances.to_string(), team.port.to_string()];
+            }
+            Contender::Gunicorn => {
+                let (apps, port, workers) = (self.tools.hello.with_file_name(""), team.port, team.instances);
+                let words = format!(
+                    "--chdir {} --bind 127.0.0.1:{port} --workers {workers} --worker-class gthread --threads 32 \
+                     --keep-alive 30 hello:app",
+                    apps.display()
+                );
+                return words.split_whitespace().map(str::to_owned).collect();
+            }
+            Contender::Musher | Contender::Pm2 | Contender::Pm2Tuned => {}
+        }
         let mut words = vec!["start".to_owned(), self.tools.hello.display().to_string()];
         words.extend(["-i".to_owned(), team.instances.to_string(), "--name".to_owned(), team.name.to_owned()]);
+        if self.contender == Contender::Pm2Tuned {
+            words.extend(["--kill-timeout".to_owned(), "10000".to_owned()]);
+        }
         words.extend(["--".to_owned(), team.port.to_string()]);
+        if self.contender == Contender::Pm2Tuned {
+            words.push("handles-sigint".to_owned());
+        }
         if team.blocking {
             words.push("block".to_owned());
         }
@@ -103,8 +147,58 @@ impl<'t> Arena<'t> {
 
     /// Starts a team and waits until all its workers are online.
     pub(crate) fn start(&self, team: &Team) -> Result<()> {
-        self.run(self.start_words(team))?;
+        if self.contender.is_foreground() {
+            let mut command = self.command(self.start_words(team));
+            let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+            *self.primary.borrow_mut() = Some(child.with_context(|| format!("{command:?}"))?);
+            // Its children may not listen yet.
+            let serves = wait::until(PATIENCE, || proc_fs::listens(team.port).then_some(()));
+            ensure!(serves.is_some(), "{:?} does not listen", self.contender);
+        } else {
+            self.run(self.start_words(team))?;
+        }
         self.wait_online(team)
+    }
+
+    /// Replaces all workers; returns when all that are online are new.
+    pub(crate) fn reload(&self, team: &Team) -> Result<()> {
+        let before = self.workers(team.name)?;
+        match self.contender {
+            Contender::Musher | Contender::Pm2 | Contender::Pm2Tuned => drop(self.run(["reload", team.name])?),
+            Contender::Cluster | Contender::Gunicorn => self.tell(Signal::HUP)?,
+        }
+        let replaced = wait::until(PATIENCE, || {
+            let now = self.workers(team.name).ok()?;
+            (now.len() == team.instances && now.iter().all(|pid| !before.contains(pid))).then_some(())
+        });
+        ensure!(replaced.is_some(), "{:?}: the workers were not replaced in {PATIENCE:?}", self.contender);
+        Ok(())
+    }
+
+    /// Brings the team to so many workers.
+    pub(crate) fn scale(&self, team: &mut Team, instances: usize) -> Result<()> {
+        match self.contender {
+            Contender::Musher | Contender::Pm2 | Contender::Pm2Tuned => {
+                self.run(["scale", team.name, &instances.to_string()])?;
+            }
+            Contender::Cluster | Contender::Gunicorn => {
+                for _ in team.instances..instances {
+                    self.tell(Signal::TTIN)?;
+                }
+                for _ in instances..team.instances {
+                    self.tell(Signal::TTOU)?;
+                }
+            }
+        }
+        team.instances = instances;
+        self.wait_online(team)
+    }
+
+    fn tell(&self, signal: Signal) -> Result<()> {
+        let primary = self.primary.borrow().as_ref().map(Child::id).context("no primary runs")?;
+        // Two signals of a kind are one until the first is taken.
+        let _: Option<()> = wait::until(Duration::from_millis(50), || None);
+        Ok(proc_fs::signal(primary, signal)?)
     }
 
     /// Waits until all workers of a team are online.
@@ -122,7 +216,7 @@ impl<'t> Arena<'t> {
     fn list(&self) -> Result<Vec<Value>> {
         let words = match self.contender {
             Contender::Musher => vec!["list", "--json"],
-            Contender::Pm2 => vec!["jlist"],
+            _ => vec!["jlist"],
         };
         let output = self.run(words)?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -134,10 +228,14 @@ impl<'t> Arena<'t> {
 
     /// Pids of the workers that are online.
     pub(crate) fn workers(&self, name: &str) -> Result<Vec<u32>> {
+        if self.contender.is_foreground() {
+            let primary = self.primary.borrow().as_ref().map(Child::id).context("no primary runs")?;
+            return Ok(proc_fs::children(primary).into_iter().filter(|pid| proc_fs::is_alive(*pid)).collect());
+        }
         let pid = |row: &Value| row["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
         let online = |row: &&Value| match self.contender {
             Contender::Musher => row["app"] == name && row["status"] == "online",
-            Contender::Pm2 => row["name"] == name && row["pm2_env"]["status"] == "online",
+            _ => row["name"] == name && row["pm2_env"]["status"] == "online",
         };
         Ok(self.list()?.iter().filter(online).filter_map(pid).collect())
     }
@@ -156,9 +254,12 @@ impl<'t> Arena<'t> {
                     })
                     .collect()
             }
-            Contender::Pm2 => {
+            Contender::Pm2 | Contender::Pm2Tuned => {
                 let text = fs::read_to_string(self.home().join("pm2.pid"))?;
                 Ok(vec![text.trim().parse()?])
+            }
+            Contender::Cluster | Contender::Gunicorn => {
+                Ok(vec![self.primary.borrow().as_ref().map(Child::id).context("no primary runs")?])
             }
         }
     }
@@ -194,7 +295,7 @@ impl<'t> Arena<'t> {
 
 impl Drop for Arena<'_> {
     fn drop(&mut self) {
-        if !self.processes().is_empty() {
+        if !self.contender.is_foreground() && !self.processes().is_empty() {
             // Its failure shows below.
             let _ = self.run(["kill"]);
         }
@@ -205,6 +306,9 @@ impl Drop for Arena<'_> {
             }
             left.is_empty().then_some(())
         });
+        if let Some(mut primary) = self.primary.borrow_mut().take() {
+            let _ = primary.wait();
+        }
     }
 }
 

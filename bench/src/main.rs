@@ -1,6 +1,6 @@
-//! The figures of musher against PM2, measured in the same run.
+//! The figures of musher against PM2, Node's own cluster and gunicorn, measured in the same run.
 //!
-//! `musher-bench all [--quick] [--only musher|pm2] [--json FILE] [--musher PATH]`, or names of groups instead of `all`. Progress goes to
+//! `musher-bench all [--quick] [--only musher|pm2|pm2-tuned|cluster|gunicorn] [--json FILE] [--musher PATH]`, or names of groups instead of `all`. Progress goes to
 //! stderr, the table to stdout.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people")]
@@ -23,7 +23,7 @@ use tools::Tools;
 struct Args {
     groups: Vec<&'static Group>,
     quick: bool,
-    contenders: Vec<Contender>,
+    only: Option<Contender>,
     json: Option<PathBuf>,
     musher: Option<PathBuf>,
 }
@@ -39,19 +39,20 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
-    let mut args =
-        Args { groups: Vec::new(), quick: false, contenders: Contender::ALL.into(), json: None, musher: None };
+    let mut args = Args { groups: Vec::new(), quick: false, only: None, json: None, musher: None };
     while let Some(word) = words.next() {
         match word.as_str() {
             "all" => args.groups = GROUPS.iter().collect(),
             "--quick" => args.quick = true,
             "--only" => {
-                let contender = match words.next().as_deref() {
+                args.only = Some(match words.next().as_deref() {
                     Some("musher") => Contender::Musher,
                     Some("pm2") => Contender::Pm2,
-                    _ => bail!("--only needs musher or pm2"),
-                };
-                args.contenders = vec![contender];
+                    Some("pm2-tuned") => Contender::Pm2Tuned,
+                    Some("cluster") => Contender::Cluster,
+                    Some("gunicorn") => Contender::Gunicorn,
+                    _ => bail!("--only needs musher, pm2, pm2-tuned, cluster or gunicorn"),
+                });
             }
             "--json" => args.json = Some(path_after("--json", words.next())?),
             "--musher" => args.musher = Some(path_after("--musher", words.next())?),
@@ -73,7 +74,7 @@ fn path_after(flag: &str, word: Option<String>) -> Result<PathBuf> {
 
 fn usage() -> String {
     let mut text =
-        "usage: musher-bench all|GROUP... [--quick] [--only musher|pm2] [--json FILE] [--musher PATH]\n\ngroups:"
+        "usage: musher-bench all|GROUP... [--quick] [--only musher|pm2|pm2-tuned|cluster|gunicorn] [--json FILE] [--musher PATH]\n\ngroups:"
             .to_owned();
     for group in GROUPS {
         text.push_str(&format!("\n  {:12}{}", group.name, group.about));
@@ -83,8 +84,7 @@ fn usage() -> String {
 
 fn run(args: &Args) -> Result<()> {
     let tools = Tools::find(args.musher.clone())?;
-    let mut bench =
-        Bench { tools: &tools, figures: Figures::default(), quick: args.quick, contenders: args.contenders.clone() };
+    let mut bench = Bench { tools: &tools, figures: Figures::default(), quick: args.quick, only: args.only };
     let mut failed = Vec::new();
     for group in &args.groups {
         if let Err(error) = group.run(&mut bench) {

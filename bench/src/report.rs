@@ -13,6 +13,7 @@ pub(crate) enum Unit {
     PerSecond,
     Percent,
     Count,
+    Times,
 }
 
 impl Unit {
@@ -26,6 +27,7 @@ impl Unit {
             Unit::Percent if value >= 10.0 => format!("{value:.0} %"),
             Unit::Percent => format!("{value:.3} %"),
             Unit::Count => format!("{value:.0}"),
+            Unit::Times => format!("{value:.2} x"),
         }
     }
 }
@@ -46,6 +48,9 @@ pub(crate) enum Goal {
 /// The names under which values are collected.
 pub(crate) const MUSHER: &str = "musher";
 pub(crate) const PM2: &str = "PM2";
+pub(crate) const PM2_TUNED: &str = "PM2, tuned";
+pub(crate) const CLUSTER: &str = "Node's cluster";
+pub(crate) const GUNICORN: &str = "gunicorn";
 pub(crate) const PLAIN: &str = "plain node";
 
 /// One figure.
@@ -84,10 +89,14 @@ impl Figures {
 
     /// The table for people.
     pub(crate) fn table(&self) -> String {
-        let mut rows =
-            vec![["figure", "musher", "PM2", "musher : PM2", "demanded", "reached"].map(str::to_owned).to_vec()];
+        let measured = |side: &&&str| self.list.iter().any(|figure| figure.median(side).is_some());
+        let others: Vec<&str> = [PM2_TUNED, CLUSTER, GUNICORN].iter().filter(measured).copied().collect();
+        let mut head = vec!["figure", MUSHER, PM2];
+        head.extend(others.iter().copied());
+        head.extend(["musher : PM2", "demanded", "reached"]);
+        let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
         for figure in &self.list {
-            let show = |side| figure.median(side).map_or_else(|| "-".into(), |value| figure.unit.show(value));
+            let show = |side: &str| figure.median(side).map_or_else(|| "-".into(), |value| figure.unit.show(value));
             let ratio = match (figure.median(MUSHER), figure.median(PM2)) {
                 (Some(ours), Some(theirs)) if theirs > 0.0 && ours > 0.0 => {
                     if ours < theirs {
@@ -103,7 +112,10 @@ impl Figures {
                 Some(false) => "NO",
                 None => "",
             };
-            rows.push(vec![figure.name.into(), show(MUSHER), show(PM2), ratio, figure.demand(), reached.into()]);
+            let mut row = vec![figure.name.to_owned(), show(MUSHER), show(PM2)];
+            row.extend(others.iter().map(|side| show(side)));
+            row.extend([ratio, figure.demand(), reached.into()]);
+            rows.push(row);
         }
         aligned(&rows)
     }

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// The version of PM2 that is compared with.
 const PM2: &str = "pm2@7";
 
+/// The version of gunicorn that is compared with.
+const GUNICORN: &str = "gunicorn==23.0.0";
+
 /// Paths of everything that is run.
 pub(crate) struct Tools {
     pub(crate) musher: PathBuf,
@@ -15,6 +18,8 @@ pub(crate) struct Tools {
     /// PM2's script, to be run by Node.
     pub(crate) pm2: PathBuf,
     pub(crate) wrk: PathBuf,
+    /// In a virtual environment.
+    pub(crate) gunicorn: PathBuf,
     /// The app that is served.
     pub(crate) hello: PathBuf,
 }
@@ -36,13 +41,28 @@ impl Tools {
             let npm = ["install", "--no-audit", "--no-fund", "--loglevel=error", PM2];
             run(Command::new("npm").args(npm).current_dir(&directory))?;
         }
+        let gunicorn = bench.join("../target/bench-venv/bin/gunicorn");
+        if !gunicorn.is_file() {
+            let venv = bench.join("../target/bench-venv");
+            eprintln!("installing {GUNICORN} into {}", venv.display());
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+            let pip = ["install", "--quiet", "--disable-pip-version-check", GUNICORN];
+            run(Command::new(venv.join("bin/pip")).args(pip))?;
+        }
         if in_path("wrk").is_none() {
             eprintln!("installing wrk with apt-get");
             run(Command::new("apt-get").args(["install", "-y", "-q", "wrk"]))
                 .context("wrk is missing, and apt-get cannot install it")?;
         }
         let wrk = in_path("wrk").context("wrk is missing")?;
-        Ok(Tools { musher, node, pm2: pm2.canonicalize()?, wrk, hello: bench.join("apps/hello.cjs") })
+        Ok(Tools {
+            musher,
+            node,
+            pm2: pm2.canonicalize()?,
+            gunicorn: gunicorn.canonicalize()?,
+            wrk,
+            hello: bench.join("apps/hello.cjs").canonicalize()?,
+        })
     }
 
     /// Lines about the machine and the versions.
@@ -67,6 +87,7 @@ impl Tools {
             format!("Linux {}", first("/proc/sys/kernel/osrelease", "")),
             format!("Node {}", said(Command::new(&self.node).arg("--version"))),
             format!("PM2 {}", pm2["version"].as_str().unwrap_or("?")),
+            said(Command::new(&self.gunicorn).arg("--version")),
             said(Command::new(&self.musher).arg("--version")),
         ]
     }

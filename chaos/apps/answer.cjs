@@ -1,6 +1,6 @@
 // What every Node program of the team does: it answers, it writes numbered lines, and it obeys orders.
 //
-// Lines: `line <token> <n>`, twenty a second. After each the number is noted in COUNTERS/<token>, so that after its
+// Lines: `line <token> <n> <milliseconds since 1970>`, twenty a second. After each the number is noted in COUNTERS/<token>, so that after its
 // death it is known how many lines there must be. Orders: a file ORDERS/<pid>, read on SIGUSR2.
 'use strict';
 const { randomUUID } = require('node:crypto');
@@ -34,7 +34,7 @@ let lines = 0;
 function write(count) {
   for (let n = 0; n < count; n++) {
     try {
-      fs.writeSync(1, `line ${token} ${lines}\n`);
+      fs.writeSync(1, `line ${token} ${lines} ${Date.now()}\n`);
     } catch (error) {
       // A full pipe that does not block: this line is not written, and the next one has its number.
       if (error.code !== 'EAGAIN') throw error;

@@ -17,7 +17,7 @@ def write_lines():
     counter = os.open(os.path.join(os.environ["COUNTERS"], f"{token}.{os.getpid()}"), os.O_CREAT | os.O_WRONLY)
     number = 0
     while True:
-        os.write(1, f"line {token} {number}\n".encode())
+        os.write(1, f"line {token} {number} {int(time.time() * 1000)}\n".encode())
         number += 1
         os.pwrite(counter, f"{number}\n".encode(), 0)
         time.sleep(0.05)

@@ -1,13 +1,14 @@
 //! What has to be true when the faults are over: the team is whole, once, and nothing is left when it ends.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use musher_bench::wait;
 use serde_json::Value;
 
 use crate::apps::{APPS, App};
-use crate::lines::{self, Lines};
+use crate::lines::{self, Lines, Window};
+use crate::schedule::Kind;
 use crate::team::PATIENCE;
 use crate::world::{AFTERMATH, World};
 
@@ -83,7 +84,7 @@ pub(crate) fn nothing_left(world: &World) {
 
 /// The workers' lines.
 pub(crate) fn lines(world: &World) -> Lines {
-    match lines::read(&world.team) {
+    match lines::read(&world.team, &blind(world)) {
         Ok(lines) => {
             for gap in &lines.gaps {
                 world.found(format!("the log has a gap: {gap}"));
@@ -95,4 +96,25 @@ pub(crate) fn lines(world: &World) -> Lines {
             Lines::default()
         }
     }
+}
+
+/// When the disk was full and a process of the daemon was killed.
+fn blind(world: &World) -> Vec<Window> {
+    let since_1970 = |instant: Instant| {
+        let then = SystemTime::now() - instant.elapsed();
+        u64::try_from(then.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+    };
+    let episodes = world.episodes();
+    let kills = |kind| {
+        use Kind::{KillKeeper, KillSupervisor, PauseKeeper, PauseSupervisor, Upgrade};
+        matches!(kind, KillKeeper | KillSupervisor | PauseKeeper | PauseSupervisor | Upgrade)
+    };
+    let mut windows = Vec::new();
+    for full in episodes.iter().filter(|episode| episode.kind == Kind::FullDisk) {
+        let end = full.end.unwrap_or_else(Instant::now);
+        if episodes.iter().any(|other| kills(other.kind) && other.touches(full.begin, end)) {
+            windows.push((since_1970(full.begin), since_1970(end + AFTERMATH)));
+        }
+    }
+    windows
 }

@@ -1,8 +1,10 @@
 //! The numbered lines of the workers: every one that was written has to be in the log, whatever was killed meanwhile.
 //!
-//! Two kinds of lines count: `line <token> <n>`, whose writer noted in a file how many there are, so that the last ones
-//! of a killed worker are missed, too; and `request <pid>.<n> ...`, which have to be without a gap. What a full disk
-//! swallowed has to be told by musher in the log, with its number.
+//! Two kinds of lines count: `line <token> <n> <time>`, whose writer noted in a file how many there are, so that the last
+//! ones of a killed worker are missed, too; and `request <pid>.<n> ...`, which have to be without a gap. What a full disk
+//! swallowed has to be told by musher in the log, with its number. Only when a process of the daemon was killed while the
+//! disk was full may that number be too small, for it is in the memory of the supervisor; then the times on both sides of
+//! a hole have to say that it is from that time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -21,12 +23,17 @@ pub(crate) struct Lines {
     pub(crate) missing: u64,
     /// Lines that musher says a full disk swallowed.
     pub(crate) told: u64,
+    /// Lines that a full disk swallowed, and a kill of the daemon their number.
+    pub(crate) untold: u64,
     /// Apps with more missing than told, and examples.
     pub(crate) gaps: Vec<String>,
 }
 
-/// Reads all logs.
-pub(crate) fn read(team: &Team) -> Result<Lines> {
+/// A time in milliseconds since 1970, from and to.
+pub(crate) type Window = (u64, u64);
+
+/// Reads all logs. `blind`: when the disk was full and a process of the daemon was killed.
+pub(crate) fn read(team: &Team, blind: &[Window]) -> Result<Lines> {
     let mut written: HashMap<String, u64> = HashMap::new();
     for entry in fs::read_dir(team.counters())? {
         let entry = entry?;
@@ -46,7 +53,7 @@ pub(crate) fn read(team: &Team) -> Result<Lines> {
                 seen.add(&String::from_utf8_lossy(&fs::read(&path)?));
             }
         }
-        seen.judge(app.name, &mut written, &mut lines);
+        seen.judge(app.name, &mut written, blind, &mut lines);
     }
     // Whoever wrote lines of which none arrived.
     for (token, count) in written.into_iter().filter(|(_, count)| *count > 0) {
@@ -65,8 +72,8 @@ fn is_text(path: &Path) -> bool {
 /// What the logs of one app hold.
 #[derive(Debug, Default)]
 struct Seen {
-    /// How often each number of each writer.
-    numbers: BTreeMap<String, BTreeMap<u64, u64>>,
+    /// How often each number of each writer, and when it was written.
+    numbers: BTreeMap<String, BTreeMap<u64, (u64, Option<u64>)>>,
     told: u64,
 }
 
@@ -75,10 +82,10 @@ impl Seen {
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();
             match *words.as_slice() {
-                ["line", token, number] => self.number(token, number),
+                ["line", token, number, time] => self.number(token, number, time.parse().ok()),
                 ["request", which, _] => {
                     let (pid, number) = which.split_once('.').unwrap_or_default();
-                    self.number(pid, number);
+                    self.number(pid, number, None);
                 }
                 ["[musher]", count, ..] if line.contains(" lost") => self.told += count.parse().unwrap_or(0),
                 _ => {}
@@ -86,60 +93,85 @@ impl Seen {
         }
     }
 
-    fn number(&mut self, writer: &str, number: &str) {
+    fn number(&mut self, writer: &str, number: &str, time: Option<u64>) {
         if let Ok(number) = number.parse() {
-            *self.numbers.entry(writer.to_owned()).or_default().entry(number).or_default() += 1;
+            self.numbers.entry(writer.to_owned()).or_default().entry(number).or_insert((0, time)).0 += 1;
         }
     }
 
-    fn judge(self, app: &str, written: &mut HashMap<String, u64>, lines: &mut Lines) {
-        let (mut missing, mut example) = (0, String::new());
+    fn judge(self, app: &str, written: &mut HashMap<String, u64>, blind: &[Window], lines: &mut Lines) {
+        let (mut missing, mut elsewhere, mut example) = (0, 0, String::new());
         for (writer, numbers) in &self.numbers {
             let most = numbers.keys().next_back().map_or(0, |last| last + 1);
             // It may have written one more than it noted.
             let count = written.remove(writer).unwrap_or(0).max(most);
             let present = numbers.len() as u64;
             lines.present += present;
-            lines.twice += numbers.values().sum::<u64>() - present;
-            if present < count {
-                missing += count - present;
-                let first = (0..count).find(|number| !numbers.contains_key(number)).unwrap_or(0);
-                example = format!("{writer} wrote {count}, {present} are there, the first that is not is {first}");
+            lines.twice += numbers.values().map(|(times, _)| times - 1).sum::<u64>();
+            for (hole, from, to) in holes(numbers, count) {
+                missing += hole.1 - hole.0;
+                if !blind.iter().any(|(begin, end)| from <= *end && *begin <= to) {
+                    elsewhere += hole.1 - hole.0;
+                    example = format!("{writer} wrote {count}, not there are {} to {}", hole.0, hole.1 - 1);
+                }
             }
         }
         lines.missing += missing;
         lines.told += self.told;
-        if missing > self.told {
+        if missing > self.told && elsewhere == 0 {
+            lines.untold += missing - self.told;
+        } else if missing > self.told {
             lines.gaps.push(format!("{app}: {missing} lines are missing, {} of them told; {example}", self.told));
         }
     }
+}
+
+/// The numbers below `count` that are missing, in stretches: from, to (not included), and the times on both sides.
+fn holes(numbers: &BTreeMap<u64, (u64, Option<u64>)>, count: u64) -> Vec<((u64, u64), u64, u64)> {
+    let mut holes = Vec::new();
+    let (mut next, mut before) = (0, 0);
+    for (number, (_, time)) in numbers {
+        if *number > next {
+            holes.push(((next, *number), before, time.unwrap_or(u64::MAX)));
+        }
+        (next, before) = (number + 1, time.unwrap_or(0));
+    }
+    if count > next {
+        holes.push(((next, count), before, u64::MAX));
+    }
+    holes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judged(text: &str, noted: &[(&str, u64)]) -> Lines {
+    fn judged(text: &str, noted: &[(&str, u64)], blind: &[Window]) -> Lines {
         let mut seen = Seen::default();
         seen.add(text);
         let mut lines = Lines::default();
-        seen.judge("web", &mut noted.iter().map(|(token, count)| ((*token).to_owned(), *count)).collect(), &mut lines);
+        let mut noted = noted.iter().map(|(token, count)| ((*token).to_owned(), *count)).collect();
+        seen.judge("web", &mut noted, blind, &mut lines);
         lines
     }
 
     #[test]
     fn every_number_has_to_be_there() {
-        let whole = judged("line a 0\nline b 0\nline a 1\nnoise\nline a 1\n", &[("a", 2), ("b", 1)]);
+        let whole = judged("line a 0 9\nline b 0 9\nline a 1 9\nnoise\nline a 1 9\n", &[("a", 2), ("b", 1)], &[]);
         assert_eq!(whole, Lines { present: 3, twice: 1, ..Lines::default() });
-        assert_eq!(judged("line a 0\nline a 2\n", &[("a", 3)]).gaps.len(), 1, "a hole");
-        assert_eq!(judged("line a 0\n", &[("a", 2)]).missing, 1, "the last line of a killed worker");
-        assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[]).missing, 1);
+        assert_eq!(judged("line a 0 9\nline a 2 9\n", &[("a", 3)], &[]).gaps.len(), 1, "a hole");
+        assert_eq!(judged("line a 0 9\n", &[("a", 2)], &[]).missing, 1, "the last line of a killed worker");
+        assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[], &[]).missing, 1);
     }
 
     #[test]
     fn what_a_full_disk_swallowed_has_to_be_told() {
-        let told = judged("line a 0\n[musher] 2 lines (20 bytes) lost: disk\nline a 3\n", &[("a", 4)]);
+        let text = |told| format!("line a 0 10\n[musher] {told} lines (20 bytes) lost: disk\nline a 3 20\n");
+        let told = judged(&text(2), &[("a", 4)], &[]);
         assert!(told.gaps.is_empty() && told.missing == 2 && told.told == 2, "{told:?}");
-        assert_eq!(judged("line a 0\n[musher] 1 lines (20 bytes) lost: disk\nline a 3\n", &[("a", 4)]).gaps.len(), 1);
+        assert_eq!(judged(&text(1), &[("a", 4)], &[]).gaps.len(), 1);
+        let killed = judged(&text(1), &[("a", 4)], &[(12, 14)]);
+        assert!(killed.gaps.is_empty() && killed.untold == 1, "{killed:?}");
+        assert_eq!(judged(&text(1), &[("a", 4)], &[(21, 30)]).gaps.len(), 1, "another time");
     }
 }

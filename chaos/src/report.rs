@@ -79,12 +79,9 @@ pub(crate) fn tables(world: &World, count: &Count, lines: &Lines) {
     println!(
         "\nA request counts for every fault that was active while it was under way, so the rows add up to more than all.\n\
          {} kept connections and WebSockets were closed in good order.\n\
-         Logs: {} numbered lines, {} of them twice, {} not there, {} of these told as lost on the full disk.",
-        count.closed,
-        lines.present,
-        lines.twice,
-        lines.missing,
-        lines.told.min(lines.missing),
+         Logs: {} numbered lines, {} of them twice; the full disk swallowed {}, of which {} were not told since the daemon \
+         was killed meanwhile.",
+        count.closed, lines.present, lines.twice, lines.missing, lines.untold,
     );
 }
 

@@ -29,8 +29,8 @@ const TASKS: &[Entry] = &[
     },
     Entry {
         word: "test",
-        arguments: "[--only lint|unit|sim|integration|e2e]... [-- FILTER...]",
-        about: "Install what tests need; format, lints, unit, simulation, integration and end-to-end tests",
+        arguments: "[--only lint|unit|sim|integration|e2e|chaos]... [-- FILTER...]",
+        about: "Install what tests need; format, lints, unit, simulation, integration and end-to-end tests, a short chaos",
         action: test::test,
     },
     Entry {
@@ -41,8 +41,8 @@ const TASKS: &[Entry] = &[
     },
     Entry {
         word: "bench",
-        arguments: "[--quick] [--json FILE]",
-        about: "Measure musher against PM2 from npm, in the same run",
+        arguments: "[--quick] [--only CONTENDER] [--json FILE]",
+        about: "Measure musher against PM2, Node's own cluster and gunicorn, in the same run",
         action: bench,
     },
     Entry {

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::chaos;
 use crate::needs;
 use crate::run::{Run, Task};
 
@@ -20,6 +21,9 @@ struct Stage {
 const LINT: &str = "lint";
 const INTEGRATION: &str = "integration";
 const E2E: &str = "e2e";
+const CHAOS: &str = "chaos";
+/// Long enough for every kind of fault to come.
+const CHAOS_WORDS: [&str; 4] = ["--seconds", "45", "--seed", "13"];
 
 const STAGES: &[Stage] = &[
     Stage { word: LINT, about: "format and clippy", nextest: "", cargo: &[] },
@@ -47,6 +51,7 @@ const STAGES: &[Stage] = &[
         nextest: "binary(e2e)",
         cargo: &["-p", "musher", "--test", "*"],
     },
+    Stage { word: CHAOS, about: "a team under load and a short schedule of faults", nextest: "", cargo: &[] },
 ];
 
 /// What a stage came to.
@@ -79,6 +84,7 @@ pub(crate) fn test(words: &[String]) -> Task {
         let mut totals = Totals::default();
         let result = match stage.word {
             LINT => lint(),
+            CHAOS => chaos::chaos(&CHAOS_WORDS.map(str::to_owned)),
             INTEGRATION => needs::install().and_then(|()| tests(stage, nextest, &filters, &mut totals)),
             // One of the servers that they put through it.
             E2E => needs::install()
@@ -163,7 +169,7 @@ fn summary(outcomes: &[Outcome], took: Duration) -> Task {
     for Outcome { word, took, totals, result } in outcomes {
         let said = if result.is_ok() { "ok" } else { "FAILED" };
         let counts = match *word {
-            LINT => String::new(),
+            LINT | CHAOS => String::new(),
             _ => format!("{} passed, {} failed", totals.passed, totals.failed),
         };
         eprintln!("{word:>12}  {said:<6}  {:>7.1} s  {counts}", took.as_secs_f64());

@@ -1,16 +1,17 @@
 //! The figures, by what a session of a contender measures. Each session starts a home, measures, and ends it; sessions
-//! of the two contenders alternate, so that what drifts on the machine drifts for both.
+//! of the contenders alternate, so that what drifts on the machine drifts for all.
 
+mod clients;
 mod commands;
+mod events;
 mod idle;
-mod loss;
 mod serving;
 mod wrk;
 
 use anyhow::Result;
 
 use crate::arena::Contender;
-use crate::report::{Figures, MUSHER, PM2};
+use crate::report::{CLUSTER, Figures, GUNICORN, MUSHER, PM2, PM2_TUNED};
 use crate::tools::Tools;
 
 /// What all sessions share.
@@ -18,7 +19,8 @@ pub(crate) struct Bench<'t> {
     pub(crate) tools: &'t Tools,
     pub(crate) figures: Figures,
     pub(crate) quick: bool,
-    pub(crate) contenders: Vec<Contender>,
+    /// None: all.
+    pub(crate) only: Option<Contender>,
 }
 
 /// A group of figures.
@@ -27,30 +29,45 @@ pub(crate) struct Group {
     /// What it measures.
     pub(crate) about: &'static str,
     session: fn(&mut Bench<'_>, Contender) -> Result<()>,
+    /// Whom it applies to.
+    contenders: &'static [Contender],
     /// Rounds, in full and quick.
     rounds: (usize, usize),
 }
 
 /// All groups.
 pub(crate) const GROUPS: &[Group] = &[
-    Group { name: "idle2", about: "memory with 2 workers", session: idle::two_workers, rounds: (3, 1) },
-    Group { name: "list", about: "time of the list command", session: commands::list, rounds: (3, 1) },
-    Group { name: "start", about: "start of an app to its first answer", session: commands::start, rounds: (3, 1) },
-    Group { name: "keep-alive", about: "throughput of kept connections", session: serving::keep_alive, rounds: (5, 1) },
-    Group { name: "new", about: "new connections per second", session: serving::new_connections, rounds: (5, 1) },
-    Group { name: "blocked", about: "one worker of four blocked", session: serving::blocked, rounds: (3, 1) },
-    Group { name: "kill", about: "a killed worker", session: loss::killed_worker, rounds: (3, 1) },
-    Group { name: "reload", about: "reloads under load", session: loss::reload, rounds: (3, 1) },
-    Group { name: "manager", about: "a killed manager", session: loss::killed_manager, rounds: (3, 1) },
-    Group { name: "idle100", about: "memory and CPU with 100 workers", session: idle::hundred_workers, rounds: (1, 1) },
+    group("idle2", "memory with 2 workers", idle::two_workers, Contender::BOTH, (3, 1)),
+    group("list", "time of the list command", commands::list, Contender::BOTH, (3, 1)),
+    group("start", "start of an app to its first answer", commands::start, Contender::BOTH, (3, 1)),
+    group("keep-alive", "throughput of kept connections", serving::keep_alive, Contender::BOTH, (5, 1)),
+    group("new", "new connections per second", serving::new_connections, Contender::BOTH, (5, 1)),
+    group("blocked", "one worker of four blocked", serving::blocked, Contender::BOTH, (3, 1)),
+    group("kill", "a killed worker", events::killed_worker, Contender::ALL, (3, 1)),
+    group("reload", "reloads under load: lost requests", events::reload, Contender::ALL, (3, 1)),
+    group("latency", "reloads under load: p99 and p99.9", events::latency, Contender::ALL, (5, 1)),
+    group("scale", "scaling up and down under load", events::scale, Contender::ALL, (3, 1)),
+    group("manager", "a killed manager", events::killed_manager, Contender::ALL, (3, 1)),
+    group("idle100", "memory and CPU with 100 workers", idle::hundred_workers, Contender::BOTH, (1, 1)),
 ];
+
+const fn group(
+    name: &'static str,
+    about: &'static str,
+    session: fn(&mut Bench<'_>, Contender) -> Result<()>,
+    contenders: &'static [Contender],
+    rounds: (usize, usize),
+) -> Group {
+    Group { name, about, session, contenders, rounds }
+}
 
 impl Group {
     /// Runs all rounds, the contenders in turn.
     pub(crate) fn run(&self, bench: &mut Bench<'_>) -> Result<()> {
         let rounds = if bench.quick { self.rounds.1 } else { self.rounds.0 };
         for round in 0..rounds {
-            let mut order = bench.contenders.clone();
+            let mut order = self.contenders.to_vec();
+            order.retain(|contender| bench.only.is_none_or(|only| only == *contender));
             if round % 2 == 1 {
                 order.reverse();
             }
@@ -68,5 +85,8 @@ fn side(contender: Contender) -> &'static str {
     match contender {
         Contender::Musher => MUSHER,
         Contender::Pm2 => PM2,
+        Contender::Pm2Tuned => PM2_TUNED,
+        Contender::Cluster => CLUSTER,
+        Contender::Gunicorn => GUNICORN,
     }
 }
