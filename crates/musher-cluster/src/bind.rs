@@ -71,6 +71,8 @@ impl Bind {
                 Ok(Bind::Udp { address, v6_only, reuse_address: query.flags & REUSE_ADDRESS != 0 })
             }
             (Family::Unix, Some(path)) if path.starts_with('/') || path.starts_with('\0') => {
+                // Node makes a path of an abstract name as if it were a file's: `/where/it/runs/\0name`.
+                let path = path.find('\0').map_or(path, |nul| &path[nul..]);
                 Ok(Bind::Unix { path: path.into(), readable_all: query.readable_all, writable_all: query.writable_all })
             }
             (Family::Unix | Family::None, _) => Err(Errno::INVAL.into()),
@@ -217,6 +219,7 @@ mod tests {
             (query(Family::Udp6, Some(""), 53), Ok("udp://[::]:53")),
             (query(Family::Unix, Some("/x/y"), -1), Ok("/x/y")),
             (query(Family::Unix, Some("\0x"), -1), Ok("@x")),
+            (query(Family::Unix, Some("/srv/app/\0x/y"), -1), Ok("@x/y")),
             (query(Family::Unix, Some("relative"), -1), Err(22)),
             (query(Family::Tcp4, Some("localhost"), 80), Err(22)),
             (query(Family::Tcp4, None, 65536), Err(22)),

@@ -40,6 +40,13 @@ pub enum ClusterEvent {
         /// The message.
         value: Value,
     },
+    /// The worker sent a message so long that it was dropped.
+    TooLong {
+        /// Which.
+        run: RunId,
+        /// The size of the message.
+        bytes: u64,
+    },
     /// The worker's channel has ended: it disconnected, exits, or is dead.
     Disconnected {
         /// Which.
@@ -118,6 +125,7 @@ impl ClusterEvent {
             | ClusterEvent::Listening { run, .. }
             | ClusterEvent::Ready { run }
             | ClusterEvent::Message { run, .. }
+            | ClusterEvent::TooLong { run, .. }
             | ClusterEvent::Disconnected { run }
             | ClusterEvent::Drained { run }
             | ClusterEvent::Violation { run, .. }

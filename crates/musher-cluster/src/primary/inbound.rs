@@ -30,6 +30,7 @@ impl Primary {
                 Ok(None) => {}
                 Err(error) => self.violation(run, &error),
             },
+            Kind::TooLong { bytes } => self.outbox.push(ClusterEvent::TooLong { run, bytes }),
             Kind::User if message.text == r#""ready""# => {
                 worker.ready = true;
                 let app = worker.app;

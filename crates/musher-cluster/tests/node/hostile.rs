@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use musher_cluster::ClusterEvent;
 use musher_core::ids::RunId;
 use musher_core::spec::Balance;
 use musher_process::ExitStatus;
@@ -50,8 +51,6 @@ fn garbage_is_its_own_fault() {
         ("raw(Buffer.from([0, 10]))", "not JSON"),
         ("raw(Buffer.from([0x22, 0xff, 0xfe, 0x22, 10]))", "not JSON"),
         ("raw('{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\"\\n')", "not JSON"),
-        ("raw('\"' + 'x'.repeat(3 << 20))", "longer than"),
-        ("raw('1234567890'.repeat(200000) + '\\n')", "longer than"),
     ] {
         let (mut team, good, bad) = with_bad_worker(text);
         let told = team.violation(bad);
@@ -60,6 +59,40 @@ fn garbage_is_its_own_fault() {
         team.kill(bad);
         assert_unharmed(&mut team, good);
     }
+}
+
+#[test]
+fn a_message_that_is_too_long_is_dropped_and_the_worker_speaks_on() {
+    let mut team = Team::new(Balance::Kernel);
+    let script = team.script(
+        "talker.js",
+        "process.send('x'.repeat(5 << 20)); process.send('y'.repeat(1 << 19)); process.on('message', (m) => process.send(m));",
+    );
+    let run = team.start(0, &script);
+    let bytes = team.wait("a message that is too long", |event| match event {
+        ClusterEvent::TooLong { run: of, bytes } if *of == run => Some(*bytes),
+        _ => None,
+    });
+    assert_eq!(bytes, (5 << 20) + 2);
+    assert_eq!(team.message(run), "y".repeat(1 << 19));
+    team.cluster.send(run, "still here?".into());
+    assert_eq!(team.message(run), "still here?");
+}
+
+#[test]
+fn a_message_without_end_costs_nobody_anything() {
+    let (mut team, good, bad) = with_bad_worker(
+        "process.send('begun'); const piece = 'x'.repeat(1 << 16); raw('\"'); setImmediate(function on() { raw(piece); setImmediate(on); });",
+    );
+    team.message(bad);
+    let address = team.listening(good);
+    for n in 0..50 {
+        team.cluster.send(good, n.into());
+        assert_eq!(team.message(good), n);
+        get(&address);
+    }
+    team.kill(bad);
+    assert_unharmed(&mut team, good);
 }
 
 #[test]

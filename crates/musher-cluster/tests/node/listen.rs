@@ -282,6 +282,25 @@ fn sockets_of_the_process_file_are_found_by_their_number() {
 }
 
 #[test]
+fn abstract_names_are_listened_on_as_under_node() {
+    use std::os::linux::net::SocketAddrExt;
+    for policy in POLICIES {
+        let mut team = Team::new(policy);
+        let name = format!("musher-test-{policy:?}-{}", std::process::id());
+        let script = team.script("server.js", &tcp(&format!("'\\0{name}'")));
+        let (one, two) = (team.start(0, &script), team.start(1, &script));
+        assert_eq!(team.listening(one), format!("@{name}"), "{policy:?}");
+        team.listening(two);
+        team.replace_supervisor();
+        team.listening(one);
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let mut answer = String::new();
+        UnixStream::connect_addr(&address).unwrap().read_to_string(&mut answer).unwrap();
+        assert!(!answer.is_empty(), "{policy:?}");
+    }
+}
+
+#[test]
 fn a_server_that_is_closed_frees_its_port_and_may_listen_again() {
     for policy in POLICIES {
         let mut team = Team::new(policy);

@@ -10,9 +10,6 @@ use super::Kind;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A message is longer than allowed.
-    #[error("sent a message longer than {} bytes", super::MAX_MESSAGE)]
-    TooLong,
     /// A line is not one JSON text in UTF-8.
     #[error("sent a line that is not JSON: {0}")]
     NotJson(String),
@@ -69,9 +66,6 @@ impl Line {
             None => (false, bytes),
         };
         let text = std::str::from_utf8(bytes).map_err(|error| Fault::NotJson(error.to_string()))?;
-        if text.len() > super::MAX_MESSAGE {
-            return Err(Fault::TooLong);
-        }
         let cmd = internal_cmd(text)?;
         let transport = match cmd.as_deref() {
             None => Transport::Plain { kind: Kind::User },

@@ -8,8 +8,9 @@
 //! stay in the kernel until [`Channel::consume`], so a reader that is killed in between leaves them to its successor: a
 //! message comes at least once. Only a message that the socket cannot hold as a whole is gathered in memory.
 //!
-//! **The peer is not trusted.** Whatever it sends ends in a [`Fault`], which is its own: messages over
-//! [`MAX_MESSAGE`], broken JSON, descriptors that belong to nothing. Memory is bounded in both directions.
+//! **The peer is not trusted.** Whatever it sends ends in a [`Fault`], which is its own: broken JSON, descriptors that
+//! belong to nothing. Of a message over [`MAX_MESSAGE`], which Node itself would take, only its size is told, and it is
+//! not kept while it comes. Memory is bounded in both directions.
 
 mod line;
 mod outgoing;
@@ -28,7 +29,7 @@ pub use self::outgoing::{MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, SendError};
 use crate::fdpass;
 use crate::sys;
 
-/// The longest message that is accepted, in bytes.
+/// The longest message that is handed out, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// The most messages that one [`Channel::read`] hands out.
 pub const MAX_BATCH: usize = 128;
@@ -51,6 +52,8 @@ pub struct Channel {
     gathered: Vec<u8>,
     /// A descriptor that came with it.
     gathered_handle: Option<OwnedFd>,
+    /// How much has come of a message that is too long: none of it is kept.
+    skipped: u64,
     /// Bytes at the head of the socket that were handed out.
     handed_out: usize,
     outgoing: Outgoing,
@@ -83,6 +86,11 @@ pub enum Kind {
     },
     /// The peer took the descriptor of the oldest message sent with one that is not yet answered.
     HandleTaken,
+    /// A message of so many bytes, more than [`MAX_MESSAGE`]: it was dropped. What it said, and whose it is, is not known.
+    TooLong {
+        /// Its size.
+        bytes: u64,
+    },
     /// The peer got that message without its descriptor (its table may be full).
     HandleMissed,
 }
@@ -129,6 +137,7 @@ impl Channel {
             socket,
             gathered: Vec::new(),
             gathered_handle: None,
+            skipped: 0,
             handed_out: 0,
             outgoing: Outgoing::default(),
             after_predecessor: false,
@@ -200,15 +209,20 @@ impl Channel {
 
     /// Takes an unfinished message out of the socket when the socket may be too small for the rest.
     fn gather(&mut self, bytes: usize, buffer: &mut [u8], handle: Option<OwnedFd>) -> Batch {
-        let must = !self.gathered.is_empty() || bytes >= GATHER.min(buffer.len()) || handle.is_some();
+        let must =
+            !self.gathered.is_empty() || self.skipped > 0 || bytes >= GATHER.min(buffer.len()) || handle.is_some();
         if !must {
             return Batch { messages: Vec::new(), state: State::Idle };
         }
         let state = match rustix::net::recv(&self.socket, &mut buffer[..bytes], RecvFlags::DONTWAIT) {
-            Ok((taken, _)) if self.gathered.len() + taken > MAX_MESSAGE => State::Broken(Fault::TooLong),
             Ok(_) if handle.is_some() && self.gathered_handle.is_some() => State::Broken(Fault::TooManyHandles),
             Ok((taken, _)) => {
-                self.gathered.extend_from_slice(&buffer[..taken]);
+                if self.skipped > 0 || self.gathered.len() + taken > MAX_MESSAGE {
+                    let gathered = std::mem::take(&mut self.gathered);
+                    self.skipped += (gathered.len() + taken) as u64;
+                } else {
+                    self.gathered.extend_from_slice(&buffer[..taken]);
+                }
                 self.gathered_handle = handle.or(self.gathered_handle.take());
                 State::More
             }
@@ -226,6 +240,19 @@ impl Channel {
         while let Some(newline) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, behind) = (&rest[..newline], &rest[newline + 1..]);
             rest = behind;
+            let skipped = match std::mem::take(&mut self.skipped) {
+                0 if self.gathered.len() + line.len() > MAX_MESSAGE => std::mem::take(&mut self.gathered).len() as u64,
+                skipped => skipped,
+            };
+            if skipped > 0 {
+                let came = if rest.is_empty() { handle.take() } else { None };
+                let with = self.gathered_handle.take().or(came);
+                match self.deliver_too_long(skipped + line.len() as u64, with) {
+                    Ok(message) => messages.push(message),
+                    Err(fault) => return (messages, Some(fault)),
+                }
+                continue;
+            }
             let gathered = std::mem::take(&mut self.gathered);
             let parsed = if gathered.is_empty() { Line::parse(line) } else { Line::parse(&[&gathered, line].concat()) };
             let first = std::mem::take(&mut self.after_predecessor);
@@ -269,6 +296,15 @@ impl Channel {
             }
             Transport::Plain { kind } => Ok(Some(Message { text: line.text, kind, handle: None })),
         }
+    }
+
+    /// The end of a message that was too long to be kept. If a descriptor came with it, the peer waits to hear that it
+    /// arrived before it sends another.
+    fn deliver_too_long(&mut self, bytes: u64, handle: Option<OwnedFd>) -> Result<Message, Fault> {
+        if handle.is_some() {
+            self.queue_internal(r#"{"cmd":"NODE_HANDLE_ACK"}"#, None).map_err(|_| Fault::NotReading)?;
+        }
+        Ok(Message { text: String::new(), kind: Kind::TooLong { bytes }, handle: None })
     }
 
     /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`. See [`queue`](Channel::queue).

@@ -7,6 +7,7 @@ use musher_core::lifecycle::{Command, Input, RunState};
 use musher_core::spec::ReadyWhen;
 use musher_core::{AppId, OpId, SlotId};
 use musher_process::Pid;
+use musher_process::channel::MAX_MESSAGE;
 use musher_process::stat::ProcessStat;
 
 use crate::control::News;
@@ -119,6 +120,10 @@ impl Driver {
             ClusterEvent::Message { run, value } => {
                 // Its size is bounded by the channel; an event shows only the beginning.
                 let text: String = value.to_string().chars().take(1024).collect();
+                self.publish_of_run(run, EventKind::Message, text);
+            }
+            ClusterEvent::TooLong { run, bytes } => {
+                let text = format!("[a message of {bytes} bytes: dropped, as it is longer than {MAX_MESSAGE}]");
                 self.publish_of_run(run, EventKind::Message, text);
             }
             ClusterEvent::Disconnected { run } | ClusterEvent::Drained { run } => {
