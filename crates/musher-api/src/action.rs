@@ -215,6 +215,31 @@ pub struct SendResponse {
     pub workers: u32,
 }
 
+/// `POST /v1/save`: keep the list of apps as it is now, for a later resurrection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveRequest {
+    /// As in a start request.
+    pub request_id: String,
+}
+
+/// The list is on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SaveResponse {
+    /// Number of apps.
+    pub apps: u32,
+    /// The file.
+    pub path: String,
+}
+
+/// `POST /v1/resurrect`: start the apps that were saved and do not run. It is answered as a start is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResurrectRequest {
+    /// As in a start request.
+    pub request_id: String,
+}
+
 /// `POST /v1/shutdown`: stop all apps, then end supervisor and keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -22,7 +22,8 @@ mod timestamp;
 
 pub use action::{
     Action, ActionRequest, ActionResponse, Operation, OperationKind, OperationQuery, OperationRef, PlanAction,
-    PlanStep, Progress, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
+    PlanStep, Progress, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest,
+    ShutdownResponse, StartRequest, StartResponse,
 };
 pub use app::{
     AppDetail, AppQuery, AppSummary, Listener, LogFiles, Mode, REDACTED, RunDetail, RunState, SlotDetail, SlotRow,

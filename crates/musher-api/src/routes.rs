@@ -3,8 +3,8 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::action::{
-    ActionRequest, ActionResponse, Operation, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse,
-    StartRequest, StartResponse,
+    ActionRequest, ActionResponse, Operation, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse,
+    ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
 };
 use crate::app::{AppDetail, AppSummary, SlotRow};
 use crate::event::Event;
@@ -56,6 +56,10 @@ pub enum Call {
     Logs,
     /// `POST /v1/shutdown`
     Shutdown,
+    /// `POST /v1/save`
+    Save,
+    /// `POST /v1/resurrect`
+    Resurrect,
     /// `GET /v1/openapi.json`
     OpenApi,
 }
@@ -118,6 +122,8 @@ impl Call {
             Call::Send => "send",
             Call::Events => "events",
             Call::Logs => "logs",
+            Call::Save => "save",
+            Call::Resurrect => "resurrect",
             Call::Shutdown => "shutdown",
             Call::OpenApi => "openapi",
         }
@@ -241,6 +247,24 @@ pub const ROUTES: &[Route] = &[
         ],
         request: None,
         response: Body::Lines(schema::<LogLine>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/save",
+        call: Call::Save,
+        summary: "Keep the list of apps as it is now, for a later resurrection.",
+        params: &[],
+        request: Some(schema::<SaveRequest>),
+        response: Body::Json(schema::<SaveResponse>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/resurrect",
+        call: Call::Resurrect,
+        summary: "Start the apps that were saved and do not run.",
+        params: &[],
+        request: Some(schema::<ResurrectRequest>),
+        response: Body::Json(schema::<StartResponse>),
     },
     Route {
         method: Method::Post,

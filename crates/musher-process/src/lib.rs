@@ -7,6 +7,7 @@
 //! - [`stat`]: memory, CPU time and listening sockets of a process.
 //! - [`postmortem`]: core files, and processes that were killed for want of memory.
 //! - [`lookup`]: programs on `PATH`, users and groups.
+//! - [`foreign`]: descriptors had back from another process.
 //! - [`fdpass`], [`memfd`], [`notify`]: file descriptors over sockets, sealed memory files, the sd_notify(3) socket.
 //! - [`channel`]: Node's IPC channel. [`net`]: listening sockets and SO_REUSEPORT groups.
 //! - [`inherit`]: descriptors from the process before us, signals as descriptors, becoming another program.
@@ -19,6 +20,7 @@ pub mod cgroup;
 pub mod channel;
 pub mod exit;
 pub mod fdpass;
+pub mod foreign;
 pub mod inherit;
 pub mod lookup;
 pub mod memfd;

@@ -41,16 +41,27 @@ pub struct Notification {
 impl NotifySocket {
     /// Binds a new name. Non-blocking, close-on-exec.
     pub fn bind() -> io::Result<NotifySocket> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        rustix::net::sockopt::set_socket_passcred(&fd, true)?;
         let mut random = [0_u8; 16];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let mut name = String::from(PREFIX);
         for byte in random {
             let _ = write!(name, "{byte:02x}");
         }
-        rustix::net::bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        NotifySocket::bind_name(name.as_bytes())
+    }
+
+    /// Binds the name of this address again, which a socket had that is gone: processes that were told of it go on to
+    /// notify.
+    pub fn bind_again(address: &str) -> io::Result<NotifySocket> {
+        let name = address.strip_prefix('@').filter(|name| name.starts_with(PREFIX));
+        NotifySocket::bind_name(name.ok_or(io::ErrorKind::InvalidInput)?.as_bytes())
+    }
+
+    fn bind_name(name: &[u8]) -> io::Result<NotifySocket> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        rustix::net::sockopt::set_socket_passcred(&fd, true)?;
+        rustix::net::bind(&fd, &SocketAddrUnix::new_abstract_name(name)?)?;
         Ok(NotifySocket { fd })
     }
 
@@ -170,6 +181,16 @@ mod tests {
             assert!(crate::wait::readable_within(&reading, Duration::from_secs(5)).unwrap());
             assert_eq!(rustix::io::read(&reading, &mut [0_u8; 1]).unwrap(), 0);
         }
+    }
+
+    #[test]
+    fn the_name_of_one_that_is_gone_is_bound_again() {
+        let socket = NotifySocket::bind().unwrap();
+        let address = socket.address().unwrap();
+        assert!(NotifySocket::bind_again(&address).is_err(), "it is not gone");
+        drop(socket);
+        assert_eq!(NotifySocket::bind_again(&address).unwrap().address().unwrap(), address);
+        assert!(NotifySocket::bind_again("@somebody-elses").is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!   lock             flock(2) held by keeper and supervisor together; its text names their pids
 //!   control.sock     0600, the control API
 //!   musher.log       what the daemon itself has to say
+//!   team.list        0600, the apps as they are, for after a crash of everything or a reboot
+//!   saved.list       0600, the apps as they were at the last `musher save`
 //!   logs/<app>/      out.log, err.log, index and their rotated forerunners
 //! ```
 //!
@@ -31,6 +33,7 @@ use rustix::fs::FlockOperation;
 use rustix::process::Resource;
 
 use crate::keeper::Adoption;
+use crate::team::TeamFile;
 
 /// Name of the lock's fd in the keeper.
 pub const LOCK_NAME: &str = "lock";
@@ -71,6 +74,27 @@ pub enum Start {
     Started(Child),
     /// A daemon of this home lives (or is just being started by another command, or is just ending).
     AlreadyRunning,
+}
+
+/// What a daemon left on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftBehind {
+    /// It lives.
+    DaemonLives,
+    /// Nothing: no apps, or everything was ended by `musher kill`.
+    Nothing,
+    /// Apps that were running when supervisor and keeper died or the machine lost its power.
+    Team {
+        /// How many.
+        apps: usize,
+    },
+    /// Apps that were stopped with the daemon, in order, as at the end of the system.
+    Stopped {
+        /// How many.
+        apps: usize,
+    },
+    /// A list that cannot be read.
+    Unreadable,
 }
 
 /// The processes of the daemon, as they wrote themselves into the lock file.
@@ -246,6 +270,34 @@ impl Home {
     /// What keeper and supervisor write to stdout and stderr.
     pub fn daemon_log(&self) -> PathBuf {
         self.root.join("musher.log")
+    }
+
+    /// The apps as they are, written by the daemon.
+    pub fn team_list(&self) -> PathBuf {
+        self.root.join("team.list")
+    }
+
+    /// The apps as they were when a user wanted them saved.
+    pub fn saved_list(&self) -> PathBuf {
+        self.root.join("saved.list")
+    }
+
+    /// What the daemon left on the disk, if none lives. A list that cannot be read counts: the next daemon says so.
+    ///
+    /// # Errors
+    ///
+    /// When the lock file cannot be opened.
+    pub fn left_behind(&self) -> Result<LeftBehind, HomeError> {
+        if self.daemon_lives()? {
+            return Ok(LeftBehind::DaemonLives);
+        }
+        Ok(match TeamFile::read(&self.team_list()) {
+            Ok(None) => LeftBehind::Nothing,
+            Ok(Some(file)) if file.apps() == 0 => LeftBehind::Nothing,
+            Ok(Some(file)) if file.ended => LeftBehind::Stopped { apps: file.apps() },
+            Ok(Some(file)) => LeftBehind::Team { apps: file.apps() },
+            Err(_) => LeftBehind::Unreadable,
+        })
     }
 
     /// The directory of the apps' logs.

@@ -5,6 +5,7 @@
 //! - [`home`]: the directory of one daemon, and how a daemon is started.
 //! - `driver`: apps and their processes: the world as inputs of `musher-core`'s decisions, their effects carried out.
 //! - [`control`]: the control API on the unix socket.
+//! - `team`: the list of apps on the disk.
 //! - [`logs`]: the workers' output, from pipes to files and from files to people.
 //!
 //! It links no proxy, no web server but the control API, no broker client and no load tester.
@@ -15,6 +16,7 @@ pub mod home;
 pub mod keeper;
 pub mod link;
 pub mod logs;
+mod team;
 mod watch;
 
 use std::io;

@@ -15,11 +15,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use musher_cluster::FdStore;
-use musher_process::{Pid, inherit, memfd, pidfd_open};
+use musher_process::{Pid, foreign, inherit, memfd, pidfd_open};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
@@ -27,11 +27,14 @@ use tokio::io::unix::AsyncFd;
 use crate::keeper::holdings::Holdings;
 use crate::keeper::wire::{self, Incoming, Message, Versions};
 use crate::keeper::{Adoption, ExitRecord};
+use crate::team::{self, TeamFile, TeamWriter};
 
 /// How long a keeper may leave a packet unread that there is no room for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the inventory may take.
 const INVENTORY_PATIENCE: Duration = Duration::from_secs(30);
+/// The largest record.
+pub(crate) const MAX_RECORD: usize = 64 << 20;
 /// A pause when too many descriptors are in flight: there is no event for that.
 const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(1);
 
@@ -81,6 +84,8 @@ struct Shared {
     versions: Versions,
     open_files: u64,
     lost: AtomicBool,
+    /// Is told of changes, once it is there.
+    team: OnceLock<TeamWriter>,
 }
 
 impl KeeperLink {
@@ -135,6 +140,7 @@ impl KeeperLink {
             versions: start.versions.unwrap_or(wire::OURS),
             open_files: start.open_files,
             lost: AtomicBool::new(false),
+            team: OnceLock::new(),
         };
         Ok((KeeperLink { shared: Arc::new(shared) }, start))
     }
@@ -156,6 +162,8 @@ impl KeeperLink {
             Err(error) => tracing::error!(name, %error, "no duplicate for the case that the keeper dies"),
         }
         self.send(&Message::Put { name: name.to_owned() }, Some(fd));
+        drop(mirror);
+        self.tell_team(name);
     }
 
     /// Gives the keeper these bytes to hold under `name`, as a sealed memory file.
@@ -171,6 +179,47 @@ impl KeeperLink {
         let mut mirror = self.mirror();
         mirror.remove(name);
         self.send(&Message::Remove { name: name.to_owned() }, None);
+        drop(mirror);
+        self.tell_team(name);
+    }
+
+    /// From now on this thread copies what is held to the disk.
+    pub(crate) fn attach_team(&self, team: TeamWriter) {
+        if self.shared.team.set(team.clone()).is_ok() {
+            team.changed();
+        }
+    }
+
+    /// The thread that copies what is held to the disk.
+    pub(crate) fn team(&self) -> Option<&TeamWriter> {
+        self.shared.team.get()
+    }
+
+    fn tell_team(&self, name: &str) {
+        if let Some(team) = self.team().filter(|_| team::is_record(name) || team::is_shared_with_worker(name)) {
+            team.changed();
+        }
+    }
+
+    /// What is held, in the form in which it is written to the disk.
+    pub(crate) fn team_file(&self, ended: bool) -> TeamFile {
+        let mut file = TeamFile { boot: team::boot_id(), ended, ..TeamFile::default() };
+        let mut records = Vec::new();
+        for (name, fd) in self.mirror().iter() {
+            if team::is_record(name) {
+                records.extend(fd.try_clone_to_owned().map(|fd| (name.to_owned(), fd)));
+            } else if team::is_shared_with_worker(name) {
+                file.fds.extend(foreign::inode(fd).map(|inode| (name.to_owned(), inode)));
+            }
+        }
+        // Not under the lock: the cluster thread may wait for it with a connection in its hands.
+        for (name, fd) in records {
+            match memfd::read_memfd(fd.as_fd(), MAX_RECORD) {
+                Ok(bytes) => drop(file.records.insert(name, bytes)),
+                Err(error) => tracing::error!(name, %error, "a record is missing in the list on the disk"),
+            }
+        }
+        file
     }
 
     /// This exit has been dealt with and need not be told to the next supervisor.

@@ -59,7 +59,13 @@ pub(crate) enum Verb {
     /// Stop workers and forget the app
     #[command(visible_alias = "del", alias = "rm")]
     Delete(TargetArgs),
-    /// Stop everything and end the daemon
+    /// Save the list of apps as it is now, for `resurrect`
+    #[command(after_help = SAVE_HELP)]
+    Save,
+    /// Start the apps that were saved and do not run
+    #[command(after_help = SAVE_HELP)]
+    Resurrect(ResurrectArgs),
+    /// Stop everything, forget the apps and end the daemon
     Kill(KillArgs),
     /// Show the daemon: version, home, processes
     Status(StatusArgs),
@@ -293,6 +299,22 @@ pub(crate) struct SignalArgs {
     /// Names or ids of apps, or `all`.
     #[arg(required = true, value_name = "APP")]
     pub(crate) targets: Vec<String>,
+}
+
+/// What `save` is for, and what not.
+const SAVE_HELP: &str = "\
+The daemon keeps its list of apps by itself: after a reboot, or when it was killed, the next
+daemon goes on with it. A saved list is for what ends that list: `musher kill`, `musher delete`.
+
+  musher save              what there is now
+  musher kill              ...
+  musher resurrect         there again";
+
+/// `musher resurrect`
+#[derive(Debug, Args)]
+pub(crate) struct ResurrectArgs {
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// `musher kill`

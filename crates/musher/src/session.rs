@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use musher_api::client::{Client, ClientError};
-use musher_supervisor::home::Home;
+use musher_supervisor::home::{Home, LeftBehind};
 
 use crate::args::Cli;
 use crate::failure::Failure;
+use crate::output::{note, units};
 
 /// How long a daemon that is just starting or ending is waited for.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(10);
@@ -18,17 +19,56 @@ pub(crate) fn home_path(cli: &Cli) -> Result<PathBuf, Failure> {
     Ok(Home::resolve(asked, std::env::var_os("HOME"))?)
 }
 
-/// A client of the supervisor that may or may not run.
+/// A client of the supervisor that may or may not run. One that died together with its keeper, or with the machine, is
+/// started again: its apps are on the disk.
 pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
-    Ok(Client::new(home_path(cli)?.join("control.sock")))
+    let path = home_path(cli)?;
+    let client = Client::new(path.join("control.sock"));
+    // Nothing is made and nothing is refused where there is no list.
+    if !path.join("team.list").exists() {
+        return Ok(client);
+    }
+    let home = Home::open(&path)?;
+    match home.left_behind()? {
+        LeftBehind::Team { apps } => {
+            home.connect_or_start(&own_executable()?, DAEMON_PATIENCE)?;
+            let apps = units::count(apps as u64, "app");
+            note(&format!("the daemon had died; it was started again with its {apps} (see musher.log in the home)"));
+        }
+        LeftBehind::Stopped { apps } => {
+            let apps = units::count(apps as u64, "app");
+            note(&format!("no daemon runs; {apps} ran when it ended: `musher resurrect` brings them back"));
+        }
+        LeftBehind::Unreadable => tell_unreadable(&home),
+        LeftBehind::DaemonLives | LeftBehind::Nothing => {}
+    }
+    Ok(client)
+}
+
+fn own_executable() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|error| Failure::environment(format!("cannot tell where the executable of musher is: {error}")))
+}
+
+fn tell_unreadable(home: &Home) {
+    note(&format!(
+        "{} cannot be read: the next daemon puts it aside and begins without apps; see musher.log beside it",
+        home.team_list().display()
+    ));
 }
 
 /// A client of a supervisor that runs, because this starts it if need be. True: it did.
 pub(crate) fn started(cli: &Cli) -> Result<(Client, bool), Failure> {
     let home = Home::open(&home_path(cli)?)?;
-    let exe = std::env::current_exe()
-        .map_err(|error| Failure::environment(format!("cannot tell where the executable of musher is: {error}")))?;
-    let (_, started) = home.connect_or_start(&exe, DAEMON_PATIENCE)?;
+    let left = home.left_behind()?;
+    let (_, started) = home.connect_or_start(&own_executable()?, DAEMON_PATIENCE)?;
+    match left {
+        LeftBehind::Team { apps } | LeftBehind::Stopped { apps } => {
+            note(&format!("the daemon begins with the {} that it had", units::count(apps as u64, "app")));
+        }
+        LeftBehind::Unreadable => tell_unreadable(&home),
+        LeftBehind::DaemonLives | LeftBehind::Nothing => {}
+    }
     Ok((Client::new(home.control_socket()), started))
 }
 

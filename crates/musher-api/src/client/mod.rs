@@ -23,8 +23,9 @@ use self::connection::{ask, read};
 use self::error::Attempt;
 use crate::routes::Method;
 use crate::{
-    ActionRequest, ActionResponse, AppDetail, AppSummary, LogQuery, Operation, OperationRef, SendRequest, SendResponse,
-    ShutdownRequest, ShutdownResponse, SlotRow, StartRequest, StartResponse, Status,
+    ActionRequest, ActionResponse, AppDetail, AppSummary, LogQuery, Operation, OperationRef, ResurrectRequest,
+    SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest,
+    StartResponse, Status,
 };
 
 pub use self::error::ClientError;
@@ -140,6 +141,24 @@ impl Client {
     /// See [`ClientError`].
     pub async fn send(&self, request: &SendRequest) -> Result<SendResponse, ClientError> {
         self.change("/v1/messages", request).await
+    }
+
+    /// Keeps the list of apps as it is now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn save(&self, request: &SaveRequest) -> Result<SaveResponse, ClientError> {
+        self.change("/v1/save", request).await
+    }
+
+    /// Starts the apps that were saved and do not run.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn resurrect(&self, request: &ResurrectRequest) -> Result<StartResponse, ClientError> {
+        self.change("/v1/resurrect", request).await
     }
 
     /// Stops everything.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::app::{App, Turn, count};
 use super::event::Event;
 use super::run::{ExitOutcome, RunState};
-use super::slot::SlotState;
+use super::slot::{Slot, SlotState};
 use super::{Chance, Effect};
 use crate::ids::{RunId, SlotId};
+use crate::spec::RestartPolicy;
 use crate::time::Time;
 
 /// What a new supervisor found out about a run.
@@ -17,6 +18,9 @@ pub enum Observation {
     Alive,
     /// Its process existed and has ended.
     Exited(ExitOutcome),
+    /// Its process is gone, as nobody was there: that is no fault of the program. Where it would be restarted anyway it
+    /// is filled at once, and that is not counted as a restart.
+    Lost,
 }
 
 impl App {
@@ -46,8 +50,9 @@ impl App {
         for run in gone {
             match seen.get(&run) {
                 Some(Observation::Exited(outcome)) => self.exited(&mut turn, run, *outcome),
-                Some(Observation::Alive) | None if self.is_unconfirmed(run) => never_spawned.push(run),
-                Some(Observation::Alive) | None => self.exited(&mut turn, run, ExitOutcome::Unknown),
+                Some(Observation::Lost) if self.is_missed(run) => never_spawned.push(run),
+                Some(_) | None if self.is_unconfirmed(run) => never_spawned.push(run),
+                Some(_) | None => self.exited(&mut turn, run, ExitOutcome::Unknown),
             }
         }
         for run in alive {
@@ -111,6 +116,22 @@ impl App {
         }
     }
 
+    /// Numbers of runs up to this one are taken, whatever the state says: processes of such runs were seen, which it does
+    /// not know, because it is older than they are.
+    pub fn skip_runs(&mut self, last: RunId) {
+        if last.app() == self.id {
+            self.last_run = self.last_run.max(last.number());
+        }
+    }
+
+    /// Whether a run that was lost fills a slot of which the rules say that it is always filled.
+    fn is_missed(&self, id: RunId) -> bool {
+        let Some(run) = self.runs.get(&id) else { return false };
+        let fills = |slot: &Slot| matches!(slot.state, SlotState::Filled { run } if run == id);
+        let always = matches!(self.policy(run.generation).restart, RestartPolicy::Always);
+        always && usize::try_from(run.slot.0).ok().and_then(|slot| self.slots.get(slot)).is_some_and(fills)
+    }
+
     fn is_unconfirmed(&self, run: RunId) -> bool {
         self.runs.get(&run).is_some_and(|run| match run.state {
             RunState::Starting { spawned, .. } | RunState::Draining { spawned, .. } => !spawned,
@@ -122,11 +143,11 @@ impl App {
     fn spawn_again(&mut self, turn: &mut Turn<'_>, id: RunId) {
         let Some(run) = self.runs.remove(&id) else { return };
         match run.state {
-            RunState::Starting { .. } => {
+            RunState::Starting { .. } | RunState::Online { .. } => {
                 let again = self.spawn(turn, run.slot, run.generation);
                 self.rename(run.slot, id, again);
             }
-            RunState::Online { .. } | RunState::Draining { .. } => {}
+            RunState::Draining { .. } => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! After a crash of the supervisor, and what is written for it.
 
 use musher_core::lifecycle::{App, Command, Death, Event, ExitOutcome, Input, Observation, Policy};
+use musher_core::spec::RestartPolicy;
 use musher_core::{OpId, RunId, SlotId};
 
 use super::team::{Team, rules};
@@ -71,6 +72,36 @@ fn runs_that_ended_while_nobody_looked_are_replaced() {
     team.crash_and_recover(&[(RunId(1), Observation::Exited(code(1)))]);
     assert_eq!(team.asked(), ["spawn 3 in 0 as 1", "spawn 4 in 1 as 1"]);
     assert_eq!(team.slot(1).last_exit.as_ref().unwrap().death, Death::Exited(ExitOutcome::Unknown));
+}
+
+#[test]
+fn what_was_lost_without_a_fault_of_its_own_is_filled_at_once_and_not_counted() {
+    let mut team = Team::online(2, Policy { max_restarts: 1, ..rules() });
+    for round in 0..5 {
+        team.crash_and_recover(&[1, 2].map(|n| (RunId(2 * round + n), Observation::Lost)));
+        let first = 2 * round + 3;
+        assert_eq!(team.asked(), [format!("spawn {first} in 0 as 1"), format!("spawn {} in 1 as 1", first + 1)]);
+        team.ready(0);
+        team.ready(1);
+    }
+    assert_eq!(team.slot(0).restarts, 0);
+}
+
+#[test]
+fn what_was_lost_and_is_not_always_restarted_has_ended() {
+    let mut team = Team::online(1, Policy { restart: RestartPolicy::Never, ..rules() });
+    team.crash_and_recover(&[(RunId(1), Observation::Lost)]);
+    assert_eq!(team.asked(), ["close"]);
+    assert_eq!(team.slot(0).last_exit.as_ref().unwrap().death, Death::Exited(ExitOutcome::Unknown));
+}
+
+#[test]
+fn numbers_of_runs_that_only_the_world_knows_are_not_given_again() {
+    let mut team = Team::online(1, rules());
+    team.app.skip_runs(RunId(7));
+    team.app.skip_runs(RunId(3));
+    team.crash_and_recover(&[(RunId(1), Observation::Lost)]);
+    assert_eq!(team.asked(), ["spawn 8 in 0 as 1"]);
 }
 
 #[test]

@@ -227,6 +227,25 @@ pub fn find_marked(matches: impl Fn(&str) -> bool) -> io::Result<Vec<(Pid, Strin
     Ok(marked.filter(|(_, marker)| matches(marker)).collect())
 }
 
+/// Every living process whose environment has `MUSHER_RUN=<run>@<home>`, by `<run>`, the oldest first. Reads all of /proc
+/// once: for recovery only.
+pub fn find_by_home(home: &str) -> io::Result<BTreeMap<String, Vec<Pid>>> {
+    let mut runs: BTreeMap<String, Vec<(Duration, Pid)>> = BTreeMap::new();
+    for pid in all_processes()? {
+        let marker = marker_of(pid).and_then(|marker| String::from_utf8(marker).ok());
+        let run = marker.as_deref().and_then(|marker| marker.strip_suffix(home)?.strip_suffix('@'));
+        let living = ProcessStat::read(pid).ok().filter(|stat| !stat.is_dead());
+        if let (Some(run), Some(stat)) = (run, living) {
+            runs.entry(run.to_owned()).or_default().push((stat.started, pid));
+        }
+    }
+    let oldest_first = |mut found: Vec<(Duration, Pid)>| {
+        found.sort_unstable();
+        found.into_iter().map(|(_, pid)| pid).collect()
+    };
+    Ok(runs.into_iter().map(|(run, found)| (run, oldest_first(found))).collect())
+}
+
 /// The marker in the environment that a process was started with. `None` also if we may not look.
 fn marker_of(pid: Pid) -> Option<Vec<u8>> {
     let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;

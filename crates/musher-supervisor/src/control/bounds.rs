@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use musher_api::{
-    Action, ActionRequest, ApiError, ErrorCode, LogQuery, MAX_LOG_LINES, MAX_SPECS, MAX_TARGETS, MAX_WORD, SendRequest,
-    ShutdownRequest, StartRequest,
+    Action, ActionRequest, ApiError, ErrorCode, LogQuery, MAX_LOG_LINES, MAX_SPECS, MAX_TARGETS, MAX_WORD,
+    ResurrectRequest, SaveRequest, SendRequest, ShutdownRequest, StartRequest,
 };
 use musher_core::spec::MAX_INSTANCES;
 
@@ -53,6 +53,18 @@ impl Bounded for ActionRequest {
             | Action::Reload
             | Action::Delete => Ok(()),
         }
+    }
+}
+
+impl Bounded for SaveRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)
+    }
+}
+
+impl Bounded for ResurrectRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)
     }
 }
 

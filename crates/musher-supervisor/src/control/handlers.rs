@@ -91,6 +91,12 @@ fn handler(call: Call) -> MethodRouter<Context> {
         }),
         Call::Events => get(events),
         Call::Logs => get(logs),
+        Call::Save => post(|State(context): State<Context>, request: HttpRequest| async move {
+            Answer::from(relay(&context, request, Request::Save).await)
+        }),
+        Call::Resurrect => post(|State(context): State<Context>, request: HttpRequest| async move {
+            Answer::from(relay(&context, request, Request::Resurrect).await)
+        }),
         Call::Shutdown => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Shutdown).await)
         }),
@@ -167,6 +173,10 @@ async fn operation(
             )
             .await;
             let now = operation.borrow().clone();
+            if now.done {
+                // What a command was told to be done survives everything.
+                context.driver.settle().await;
+            }
             Ok(now)
         }
         .await,

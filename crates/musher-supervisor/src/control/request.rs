@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musher_api::{
-    ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, LogLine, LogQuery, Operation, SendRequest,
-    SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest, StartResponse, Status,
+    ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, LogLine, LogQuery, Operation, ResurrectRequest,
+    SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest,
+    StartResponse, Status,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+
+use crate::team::TeamWriter;
 
 use super::events::Events;
 
@@ -59,6 +62,10 @@ pub enum Request {
     },
     /// Send a message to Node workers.
     Send(SendRequest, Reply<SendResponse>),
+    /// Write the list of apps where only a user changes it.
+    Save(SaveRequest, Reply<SaveResponse>),
+    /// Start what was saved and does not run.
+    Resurrect(ResurrectRequest, Reply<StartResponse>),
     /// Stop all apps, then end.
     Shutdown(ShutdownRequest, Reply<ShutdownResponse>),
 }
@@ -83,13 +90,14 @@ pub struct DriverHandle {
     requests: mpsc::Sender<Request>,
     events: Events,
     logs: Arc<dyn LogSource>,
+    team: Option<TeamWriter>,
 }
 
 /// The channel: the handle for the server, the receiver for the driver. The driver keeps a clone of `events` and
 /// publishes into it.
 pub fn requests(events: Events, logs: Arc<dyn LogSource>) -> (DriverHandle, Requests) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (DriverHandle { requests: sender, events, logs }, receiver)
+    (DriverHandle { requests: sender, events, logs, team: None }, receiver)
 }
 
 impl DriverHandle {
@@ -107,6 +115,18 @@ impl DriverHandle {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(ApiError::internal("the supervisor dropped the request")),
             Err(_) => Err(ApiError::unavailable("the supervisor is busy")),
+        }
+    }
+
+    /// From now on the end of an operation is told when the list on the disk knows what it did.
+    pub(crate) fn write_through(&mut self, team: TeamWriter) {
+        self.team = Some(team);
+    }
+
+    /// Waits until the list on the disk knows of everything so far; for a bounded time.
+    pub(crate) async fn settle(&self) {
+        if let Some(team) = &self.team {
+            team.settle().await;
         }
     }
 

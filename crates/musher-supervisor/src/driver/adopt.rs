@@ -31,6 +31,7 @@ use super::exits::watch_exit;
 use super::readiness::Proof;
 use super::records::{AppRecord, HeldRecord, HomeRecord, RunRecord, VERSION, decode, names};
 use super::sockets::Sockets;
+use super::wakes::AfterEnd;
 use super::{Driver, World, launch, now, wall_clock_ms};
 
 /// The largest record that is read.
@@ -85,7 +86,12 @@ impl Driver {
         driver.world.adopt_unreadable(&held);
         driver.end_lost_operations();
         if driver.world.record.shutting_down {
-            driver.begin_shutdown();
+            driver.begin_shutdown(AfterEnd::IsForgotten);
+        }
+        driver.end_all_strays();
+        let apps: Vec<AppId> = driver.apps.keys().copied().collect();
+        for app in apps {
+            driver.renew(app);
         }
         driver.world.write_home();
         driver
@@ -233,6 +239,9 @@ impl World {
         app.listens = record.listens;
         app.hooks = record.hooks;
         app.specs = read_specs(app.id, held);
+        for stray in self.strays.iter().filter(|stray| stray.run.app() == app.id) {
+            app.machine.skip_runs(stray.run);
+        }
         let spec = app.target_spec().cloned();
         self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());
         if let Some(spec) = spec {
@@ -263,6 +272,8 @@ impl World {
         for (id, record) in runs {
             if self.adopt_run(&mut app, id, record, held) {
                 seen.insert(id, Observation::Alive);
+            } else if self.resumed {
+                seen.insert(id, Observation::Lost);
             }
         }
         if app.clustered {
@@ -336,6 +347,10 @@ impl World {
             pidfd = pidfd.filter(|pidfd| birth::was_executed(pidfd.as_fd(), record.pid, &marker, kept));
         }
         let pidfd = pidfd.or_else(|| {
+            if self.resumed {
+                // They were all looked for.
+                return None;
+            }
             let root = root_of(&tree::find_by_marker(&marker).ok()?)?;
             record.pid = Some(root.as_raw());
             pidfd_open(root).ok()
@@ -419,7 +434,7 @@ fn read_specs(app: AppId, held: &mut Held) -> BTreeMap<Generation, Arc<AppSpec>>
 }
 
 /// The first process among those with a run's marker: the one whose parent is none of them.
-fn root_of(pids: &[Pid]) -> Option<Pid> {
+pub(super) fn root_of(pids: &[Pid]) -> Option<Pid> {
     let parent = |pid: &Pid| ProcessStat::read(*pid).ok().and_then(|stat| stat.parent);
     pids.iter().copied().find(|pid| parent(pid).is_none_or(|parent| !pids.contains(&parent)))
 }

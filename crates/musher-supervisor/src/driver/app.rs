@@ -14,6 +14,7 @@ use musher_process::{Pid, exit};
 use super::hooks::HookRecord;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, RunRecord, VERSION};
+use super::renewal::Renewal;
 use super::sockets::Sockets;
 
 /// One app.
@@ -49,6 +50,8 @@ pub(super) struct ManagedApp {
     pub(super) addresses: BTreeSet<String>,
     /// Hooks that have not ended.
     pub(super) hooks: Vec<HookRecord>,
+    /// How far the replacement of workers without a channel is.
+    pub(super) renewal: Renewal,
 }
 
 /// The process of a run.
@@ -94,6 +97,7 @@ impl ManagedApp {
             stories: BTreeSet::new(),
             addresses: BTreeSet::new(),
             hooks: Vec::new(),
+            renewal: Renewal::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use musher_api::EventKind;
@@ -19,13 +20,16 @@ use crate::control::{self, Events, News};
 use crate::home::{CONTROL_NAME, DaemonPids, Home};
 use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
+use crate::team::TeamWriter;
 
 use super::adopt::{self, Held};
 use super::commands::Commands;
 use super::operations::Operations;
 use super::records::names;
 use super::registry::LogRegistry;
+use super::resume;
 use super::sample::Samples;
+use super::wakes::AfterEnd;
 use super::{Chance, Driver, Preload, Sources, WAKES, Wake, World, launch};
 
 /// How many events of the cluster thread may wait.
@@ -58,19 +62,33 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
         .map_err(system("start the log thread"))?;
     let events = Events::new();
     let registry = LogRegistry::new(home.clone(), logs.clone());
-    let (handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
+    let (mut handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
 
+    let resumed = resume::resume(&home, &link, &mut held);
+    let team_path = home.team_list();
     let mut world = World::new(
         Parts { home, link: link.clone(), logs, cluster, events, wakes: wakes.clone(), registry },
         &mut held,
     )
     .map_err(system("prepare for workers"))?;
+    (world.resumed, world.strays) = (resumed.same_boot, resumed.strays);
     world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, *exit)));
     world.events.publish(News::new(EventKind::SupervisorStarted, format!("process {}", Pid::own())));
+    for told in resumed.told {
+        tracing::warn!("{told}");
+        world.events.publish(News::new(EventKind::Other, told));
+    }
     let mut driver = Driver::adopt(world, held);
+    driver.revive(resumed.apps);
     driver.forget_foreign_exits(&exits);
+    // While the daemon ends and its list is to stay, nothing is written over it.
+    if !driver.world.record.keeps_list {
+        let handle_of_team = write_team(&driver.world.link, team_path, driver.world.events.clone())
+            .map_err(system("start the thread that writes the list"))?;
+        handle.write_through(handle_of_team);
+    }
     if end_requested {
-        driver.begin_shutdown();
+        driver.begin_shutdown(AfterEnd::ComesBack);
     }
 
     tokio::spawn(forward_notices(noticed, wakes.clone()));
@@ -81,6 +99,18 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
         }
     });
     driver.run(Sources { requests, wakes: woken, cluster: cluster_events }).await.map_err(system("receive signals"))
+}
+
+/// Starts the thread that copies what is held to the disk.
+fn write_team(link: &KeeperLink, path: PathBuf, events: Events) -> io::Result<TeamWriter> {
+    let source = link.clone();
+    let tell = move |detail: String| {
+        tracing::warn!("{detail}");
+        events.publish(News::new(EventKind::Other, detail));
+    };
+    let team = TeamWriter::start(path, Box::new(move || source.team_file(false)), Box::new(tell))?;
+    link.attach_team(team.clone());
+    Ok(team)
 }
 
 /// What the world is made of.
@@ -102,12 +132,15 @@ impl World {
         let notify = match held.remove(names::NOTIFY).map(NotifySocket::from_fd) {
             Some(Ok(socket)) => socket,
             Some(Err(_)) | None => {
-                let socket = NotifySocket::bind()?;
+                // Workers that live on know the old name.
+                let again = NotifySocket::bind_again(&record.notify);
+                let socket = again.or_else(|_| NotifySocket::bind())?;
                 link.put(names::NOTIFY, socket.as_fd());
                 socket
             }
         };
         let notify_address = notify.address()?;
+        record.notify.clone_from(&notify_address);
         let (preload, for_all_users) = launch::preload_place(home.root());
         let preload = match launch::write_preload(&preload, PRELOAD) {
             Ok(()) => Some(Preload { path: preload, for_all_users }),
@@ -141,6 +174,8 @@ impl World {
             preload,
             chance: Chance::new(),
             keeper_exits: std::collections::HashMap::new(),
+            resumed: false,
+            strays: Vec::new(),
         };
         world.write_home();
         Ok(world)

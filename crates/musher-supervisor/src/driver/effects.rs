@@ -7,6 +7,7 @@ use musher_api::{ApiError, Death, EventKind};
 use musher_core::lifecycle::{self, Effect, Input, OpError};
 use musher_core::spec::{ReadyWhen, Runtime};
 use musher_core::{OpId, RunId, SlotId};
+use musher_process::stat::ProcessStat;
 use musher_process::{Pid, Tree};
 
 use crate::control::News;
@@ -31,6 +32,10 @@ impl World {
                 // One that fails has said so by itself.
                 if !app.machine.run(run).is_some_and(|run| run.failing) {
                     self.ask_to_end(app, run);
+                }
+                if app.runs.get(&run).is_some_and(|managed| !managed.has_channel) {
+                    // It cannot be asked: its channel was lost. The stop signal is the way.
+                    return Some(Input::Drained { run });
                 }
                 self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run));
                 None
@@ -166,9 +171,12 @@ impl World {
         let Some(root) = managed.pid() else { return };
         let marker = launch::marker(run, &self.record.home_id);
         let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.path(&run.to_string()));
-        // Orphans of an adopted run may have fallen to init, if a keeper has died since.
-        let init = managed.exit.is_some().then_some(Pid::INIT);
-        let reapers: Vec<Pid> = [self.link.keeper_pid(), Some(Pid::own()), init].into_iter().flatten().collect();
+        // Orphans of an adopted run may have fallen to init, if a keeper has died since, or to where it fell itself.
+        let adopted = managed.exit.is_some();
+        let init = adopted.then_some(Pid::INIT);
+        let parent = adopted.then(|| ProcessStat::read(root).ok().and_then(|stat| stat.parent)).flatten();
+        let reapers = [self.link.keeper_pid(), Some(Pid::own()), init, parent];
+        let reapers: Vec<Pid> = reapers.into_iter().flatten().collect();
         let mut others = self.roots.clone();
         others.remove(&root);
         let tree = Tree {

@@ -17,8 +17,9 @@
 //! that have to go. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]:
 //! what a start changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
-//! [`boot`]: how it begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what
-//! happens. [`registry`]: logs for the control server.
+//! [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
+//! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
+//! [`registry`]: logs for the control server.
 
 mod adopt;
 mod app;
@@ -36,8 +37,11 @@ mod plan;
 mod readiness;
 mod records;
 mod registry;
+mod renewal;
 mod requests;
+mod resume;
 mod sample;
+mod saving;
 mod sockets;
 mod spawning;
 #[cfg(test)]
@@ -70,6 +74,7 @@ use crate::home::Home;
 use crate::keeper::ExitRecord;
 use crate::link::KeeperLink;
 use crate::logs::LogHandle;
+use crate::team::Order;
 
 pub(crate) use self::boot::supervise;
 
@@ -79,8 +84,12 @@ use self::death::LastWords;
 use self::operations::Operations;
 use self::records::{HomeRecord, names};
 use self::registry::LogRegistry;
+use self::resume::Stray;
 use self::sample::Samples;
+use self::saving::Resurrection;
 
+/// Set for a daemon that is started at boot: without a list of its own it begins with the saved one.
+const BOOTED: &str = "MUSHER_AT_BOOT";
 /// How many wakes may wait.
 const WAKES: usize = 1024;
 /// How long after something happened memory is let go of.
@@ -111,6 +120,10 @@ pub(crate) enum Wake {
     Notified,
     /// The daemon is asked to end.
     Terminate,
+    /// A process that no record knows was asked to end: what is left of it now is killed.
+    StrayLeft(Stray),
+    /// The saved list was read, for somebody who wants it back.
+    Resurrect(Box<Resurrection>),
     /// A deadline passed.
     Deadline,
 }
@@ -146,6 +159,10 @@ struct World {
     roots: BTreeSet<Pid>,
     /// How adopted runs ended that the keeper had reaped before, until their pidfds tell that they did.
     keeper_exits: HashMap<i32, ExitRecord>,
+    /// Whether this supervisor began with the list on the disk, of this boot.
+    resumed: bool,
+    /// Processes of this home that no record knows.
+    strays: Vec<Stray>,
 }
 
 /// The script that lets Node workers drain.
@@ -239,6 +256,10 @@ impl Driver {
             managed.machine.carried_out();
         }
         world.report_progress(managed);
+        if self.world.resumed {
+            self.renew(app);
+            self.end_strays(app);
+        }
         self.remove_if_deleted(app);
     }
 
@@ -278,6 +299,12 @@ impl Driver {
         self.world.events.publish(News::new(EventKind::Shutdown, "the daemon ends"));
         if let Some(cgroups) = &self.world.cgroups {
             cgroups.clean();
+        }
+        if let Some(team) = self.world.link.team() {
+            if !self.world.record.keeps_list {
+                team.order(Order::Forget);
+            }
+            team.settle().await;
         }
         self.world.link.shutdown();
         // Let the control server send its last answers and events.

@@ -35,6 +35,12 @@ pub(super) struct HomeRecord {
     pub(super) requests: VecDeque<AnsweredRequest>,
     /// Set when everything is to be stopped and the daemon to end.
     pub(super) shutting_down: bool,
+    /// Whether the list on the disk stays then, for the next daemon.
+    pub(super) keeps_list: bool,
+    /// Set when what was on the disk has been taken up, or there was nothing.
+    pub(super) taken_up: bool,
+    /// The address that workers notify.
+    pub(super) notify: String,
 }
 
 /// A request that was answered, to be answered the same when it comes again.

@@ -17,6 +17,7 @@ use crate::logs::LogPaths;
 use super::app::ManagedApp;
 use super::plan::{self, Present};
 use super::records::{AnsweredRequest, REMEMBERED_ANSWERS, REMEMBERED_REQUESTS, names};
+use super::wakes::AfterEnd;
 use super::{Driver, wall_clock_ms};
 
 /// The word for every app.
@@ -53,6 +54,8 @@ impl Driver {
                 drop(reply.send(follow.ok_or_else(unknown)));
             }
             Request::Send(request, reply) => drop(reply.send(self.send(&request))),
+            Request::Save(_, reply) => self.save(reply),
+            Request::Resurrect(request, reply) => self.begin_resurrection(request, reply),
             Request::Shutdown(request, reply) => drop(reply.send(Ok(self.shutdown(&request)))),
         }
     }
@@ -291,7 +294,7 @@ impl Driver {
     }
 
     /// A new generation of an app: of this spec, or of the same as before.
-    fn next_generation(&mut self, id: AppId, spec: Option<AppSpec>) -> Option<Target> {
+    pub(super) fn next_generation(&mut self, id: AppId, spec: Option<AppSpec>) -> Option<Target> {
         let app = self.apps.get_mut(&id)?;
         let spec = spec.map(Arc::new).or_else(|| app.target_spec().cloned())?;
         let generation = Generation(app.newest.0 + 1);
@@ -317,7 +320,7 @@ impl Driver {
     }
 
     fn shutdown(&mut self, _request: &ShutdownRequest) -> ShutdownResponse {
-        let apps = self.begin_shutdown();
+        let apps = self.begin_shutdown(AfterEnd::IsForgotten);
         let pid = |pid: Option<musher_process::Pid>| pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or(0);
         ShutdownResponse {
             apps,

@@ -11,7 +11,7 @@ use musher_core::lifecycle::Input;
 use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{Generation, RunId, SlotId};
 use musher_process::postmortem::MemoryGroup;
-use musher_process::{Child, SpawnError};
+use musher_process::{Child, SpawnError, foreign};
 
 use crate::control::News;
 use crate::logs::Output;
@@ -173,7 +173,12 @@ impl Plumbing {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
         use rustix::pipe::{PipeFlags, pipe_with};
 
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
+        // The worker's end reads as well: with supervisor and keeper dead, a worker that writes must not be ended for it.
+        let pipe = || -> std::io::Result<(OwnedFd, OwnedFd)> {
+            let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+            let both_ways = foreign::writing_end_that_reads(&theirs);
+            Ok((ours, both_ways.unwrap_or(theirs)))
+        };
         let channel = match runtime {
             Runtime::Plain => None,
             Runtime::NodeFork | Runtime::NodeCluster => {

@@ -12,6 +12,9 @@ use musher_process::stat::ProcessStat;
 
 use crate::control::News;
 
+use crate::team::Order;
+
+use super::renewal::Renewal;
 use super::{Driver, Wake};
 
 /// How far up a notifying process may be below the worker.
@@ -19,6 +22,15 @@ const ANCESTORS: usize = 16;
 
 /// How many addresses of an app are shown: a worker may go through any number of ports.
 const SHOWN_ADDRESSES: usize = 64;
+
+/// What becomes of the apps after the end of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AfterEnd {
+    /// The next daemon brings them back: the system asked for the end (SIGTERM).
+    ComesBack,
+    /// They are forgotten: a user asked for the end.
+    IsForgotten,
+}
 
 /// A proof of readiness that came by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +58,10 @@ impl Driver {
             Wake::ChildEnded => self.reap_children(),
             Wake::Notified => self.notified(),
             Wake::Terminate => {
-                self.begin_shutdown();
+                self.begin_shutdown(AfterEnd::ComesBack);
             }
+            Wake::Resurrect(resurrection) => self.resurrect(*resurrection),
+            Wake::StrayLeft(stray) => self.world.kill_stray(&stray),
             Wake::Deadline => self.deadline(),
         }
     }
@@ -149,6 +163,12 @@ impl Driver {
             ClusterEvent::Stuck { run, after } => self.stuck(run, after),
             ClusterEvent::BindFailed { run, address, errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
+                if error.kind() == std::io::ErrorKind::AddrInUse
+                    && let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app))
+                    && let Renewal::Reloaded { refused } = &mut app.renewal
+                {
+                    *refused = true;
+                }
                 self.publish_of_run(run, EventKind::BindFailed, format!("cannot listen on {address}: {error}"));
             }
             ClusterEvent::Freed { app, address } => {
@@ -220,7 +240,17 @@ impl Driver {
     }
 
     /// Stops everything; the daemon ends when nothing is left.
-    pub(super) fn begin_shutdown(&mut self) -> Vec<String> {
+    pub(super) fn begin_shutdown(&mut self, after: AfterEnd) -> Vec<String> {
+        let record = &mut self.world.record;
+        let team = self.world.link.team();
+        match after {
+            AfterEnd::ComesBack if !record.shutting_down => {
+                record.keeps_list = true;
+                let last = || Order::Last(Box::new(self.world.link.team_file(true)));
+                team.into_iter().for_each(|team| team.order(last()));
+            }
+            AfterEnd::ComesBack | AfterEnd::IsForgotten => {}
+        }
         self.world.record.shutting_down = true;
         self.world.write_home();
         let apps: Vec<(AppId, String)> = self.apps.values().map(|app| (app.id, app.name.clone())).collect();

@@ -11,6 +11,7 @@
 )]
 
 mod account;
+mod after_all;
 mod api;
 mod bad_input;
 mod balance;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use musher_api::client::Client;
 use musher_api::{
     ActionResponse, ApiError, AppDetail, AppSummary, Cursor, LogFiles, LogLine, LogQuery, LogStream, Mode, Operation,
-    OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress, SendResponse, ShutdownResponse,
-    SlotRow, SlotStatus, StartResponse, Status,
+    OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress, SaveResponse, SendResponse,
+    ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status,
 };
 use musher_core::spec::{AppSpec, Balance, Exec, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -125,6 +125,12 @@ async fn drive(mut asked: Requests, operation: watch::Sender<Operation>) {
                 _ => Err(ApiError::not_found(format!("there is no operation {id}"))),
             })),
             Request::Send(_, reply) => drop(reply.send(Ok(SendResponse { workers: 2 }))),
+            Request::Save(_, reply) => {
+                drop(reply.send(Ok(SaveResponse { apps: 1, path: "/h/saved.list".into() })));
+            }
+            Request::Resurrect(_, reply) => {
+                drop(reply.send(Ok(StartResponse { plan: Vec::new(), operations: begun() })));
+            }
             Request::Shutdown(_, reply) => {
                 drop(reply.send(Ok(ShutdownResponse { apps: vec!["web".into()], supervisor_pid: 2, keeper_pid: 1 })))
             }

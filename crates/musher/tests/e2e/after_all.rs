@@ -1,0 +1,256 @@
+//! Keeper and supervisor killed in the same instant, the machine booted anew, the list on the disk, `save`, `resurrect`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::apps::app;
+use crate::support::{
+    Home, ask, free_port, fresh, is_free, nothing_lost, proc_fs, some_answers, wait_equal, wait_until,
+};
+
+/// `kill -9` of both, the keeper first: the supervisor is killed while it finds out.
+fn kill_both(home: &Home) -> [u32; 2] {
+    let both = [home.keeper(), home.supervisor()];
+    for pid in both {
+        proc_fs::kill9(pid).unwrap();
+    }
+    wait_until("both are gone", || both.iter().all(|pid| !proc_fs::is_alive(*pid)));
+    both
+}
+
+fn statuses(home: &Home, app: &str) -> Vec<String> {
+    home.slots(app).into_iter().map(|row| row.status).collect()
+}
+
+/// A Python server on a socket that musher opens.
+fn activated(home: &Home, instances: u32, more: &str) -> u16 {
+    let port = free_port();
+    home.write(
+        "team.toml",
+        &format!(
+            "[[app]]\nname = \"web\"\nscript = \"{}\"\ninstances = {instances}\nlisten = \"tcp://127.0.0.1:{port}\"\n\
+             ready = {{ after = \"300ms\" }}\n{more}",
+            app("activated.py")
+        ),
+    );
+    home.ok(["start", "team.toml"]);
+    port
+}
+
+#[test]
+fn workers_outlive_both_and_are_taken_over_with_their_sockets() {
+    for balance in ["shared", "kernel"] {
+        let home = Home::new();
+        let port = activated(&home, 2, &format!("balance = \"{balance}\"\n"));
+        let before = home.slots("web");
+        let load = fresh(port);
+        some_answers(&load, 50);
+        kill_both(&home);
+        some_answers(&load, 100);
+        // Any command will do.
+        let said = home.ok(["list"]);
+        assert!(said.err.contains("the daemon had died"), "{said:#?}");
+        some_answers(&load, 50);
+        let after = home.slots("web");
+        for (old, new) in before.iter().zip(&after) {
+            assert_eq!((old.pid, old.id, old.restarts, "online"), (new.pid, new.id, new.restarts, new.status.as_str()));
+        }
+        home.ok(["reload", "web"]);
+        some_answers(&load, 50);
+        nothing_lost(balance, load);
+        wait_until("no worker is left over", || home.worker_processes().len() == 2);
+        home.ok(["stop", "web"]);
+        assert!(is_free(port));
+    }
+}
+
+#[test]
+fn both_may_die_again_and_again() {
+    let home = Home::new();
+    let port = activated(&home, 2, "");
+    let before = home.pids("web");
+    let load = fresh(port);
+    for _ in 0..4 {
+        kill_both(&home);
+        some_answers(&load, 30);
+        home.ok(["status"]);
+        home.kill_supervisor();
+        home.kill_keeper();
+        some_answers(&load, 30);
+    }
+    assert_eq!(home.pids("web"), before);
+    nothing_lost("many deaths", load);
+    home.ok(["kill"]);
+    home.wait_gone();
+}
+
+#[test]
+fn what_workers_write_while_there_is_no_daemon_is_in_the_log() {
+    let home = Home::new();
+    home.write(
+        "team.toml",
+        &format!(
+            "[[app]]\nname = \"count\"\nscript = \"{}\"\nargs = [\"count\", \"400\", \"1500\"]\nready = {{ after = \"100ms\" }}\n",
+            app("worker.py")
+        ),
+    );
+    home.ok(["start", "team.toml"]);
+    kill_both(&home);
+    let lines = || home.log("count", "out.log").lines().count();
+    let then = lines();
+    home.ok(["list"]);
+    wait_until("the log goes on", || lines() > then);
+    wait_until("all is counted", || home.log("count", "out.log").contains("counted"));
+    let text = home.log("count", "out.log");
+    let mut numbers: Vec<u64> = text
+        .lines()
+        .filter(|line| line.starts_with("line "))
+        .map(|line| line.split(' ').nth(1).unwrap().parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers, (0..1500).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_acknowledged_is_true_after_both_were_killed() {
+    let home = Home::new();
+    for name in ["one", "two", "three"] {
+        home.ok(["start", &app("worker.py"), "--name", name, "--ready", "100ms"]);
+    }
+    home.ok(["scale", "one", "3"]);
+    kill_both(&home);
+    assert_eq!(statuses(&home, "one"), ["online"; 3]);
+    home.ok(["stop", "two"]);
+    kill_both(&home);
+    assert_eq!(statuses(&home, "two"), ["stopped"]);
+    home.ok(["delete", "three"]);
+    kill_both(&home);
+    assert_eq!(home.slots("three"), []);
+    home.ok(["start", "two"]);
+    kill_both(&home);
+    assert_eq!(statuses(&home, "two"), ["online"]);
+    wait_equal("each worker once", &4, || home.worker_processes().len());
+    let ids: Vec<u64> = home.list().iter().map(|row| row.id).collect();
+    home.ok(["start", &app("worker.py"), "--name", "three", "--ready", "100ms"]);
+    assert!(!ids.contains(&home.slots("three")[0].id), "an id is not given twice");
+}
+
+#[test]
+fn workers_that_died_meanwhile_are_started_again() {
+    let home = Home::new();
+    let port = activated(&home, 2, "");
+    let before = home.pids("web");
+    kill_both(&home);
+    proc_fs::kill9(before[0]).unwrap();
+    let after: Vec<u32> = home.wait_online("web", 2).iter().map(|row| row.pid.unwrap()).collect();
+    assert!(after[0] != before[0] && after[1] == before[1], "{before:?} {after:?}");
+    assert_eq!(home.slots("web")[0].restarts, 0, "no fault of its own");
+    ask(port, "/?id=1");
+}
+
+#[test]
+fn a_command_that_only_ends_things_finds_them() {
+    let home = Home::new();
+    let port = activated(&home, 2, "");
+    kill_both(&home);
+    home.ok(["kill"]);
+    home.wait_gone();
+    assert!(is_free(port));
+    assert_eq!(home.list(), [], "what was killed on purpose does not come back");
+    assert!(!home.path().join("team.list").exists());
+}
+
+/// The list on the disk as another boot would have written it.
+fn of_another_boot(list: &Path) {
+    let text = fs::read_to_string(list).unwrap();
+    let body: String = text
+        .split_inclusive('\n')
+        .filter(|line| !line.starts_with("sum "))
+        .map(|line| if line.starts_with("boot ") { "boot another\n".to_owned() } else { line.to_owned() })
+        .collect();
+    let sum = body
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    fs::write(list, format!("{body}sum {sum:016x}\n")).unwrap();
+}
+
+#[test]
+fn after_a_reboot_the_apps_are_back_as_they_were_wanted() {
+    let home = Home::new();
+    let port = activated(&home, 1, "env = { SECRET = \"abc\" }\n");
+    home.ok(["scale", "web", "2"]);
+    home.ok(["start", &app("worker.py"), "--name", "off", "--ready", "100ms"]);
+    home.ok(["stop", "off"]);
+    for pid in kill_both(&home).into_iter().chain(home.processes()) {
+        let _ = proc_fs::kill9(pid);
+    }
+    home.wait_gone();
+    of_another_boot(&home.path().join("team.list"));
+    home.ok(["list"]);
+    home.wait_online("web", 2);
+    assert_eq!(statuses(&home, "off"), ["stopped"]);
+    ask(port, "/?id=1");
+    assert_eq!(home.slots("web")[0].restarts, 0);
+    let about = home.ok(["describe", "web", "--env", "--json"]).out;
+    assert!(about.contains("abc"), "with its environment: {about}");
+}
+
+#[test]
+fn an_orderly_end_keeps_the_list_for_the_next_daemon_and_starts_nothing_by_itself() {
+    let home = Home::new();
+    let port = activated(&home, 2, "");
+    let keeper = home.keeper();
+    proc_fs::signal(keeper, rustix::process::Signal::TERM).unwrap();
+    home.wait_gone();
+    let said = home.run(["list"]);
+    assert!(said.err.contains("musher resurrect"), "{said:#?}");
+    assert!(home.processes().is_empty(), "a look starts nothing");
+    home.ok(["resurrect"]);
+    home.wait_online("web", 2);
+    ask(port, "/?id=1");
+}
+
+#[test]
+fn a_saved_list_outlives_kill_and_delete() {
+    let home = Home::new();
+    home.run(["resurrect"]).failed(4, &["no apps were saved"]);
+    let port = activated(&home, 2, "");
+    home.ok(["start", &app("worker.py"), "--name", "jobs", "--ready", "100ms"]);
+    home.ok(["start", &app("worker.py"), "--name", "off", "--ready", "100ms"]);
+    home.ok(["stop", "off"]);
+    home.ok(["save"]);
+    home.ok(["delete", "jobs"]);
+    let web = home.pids("web");
+    let said = home.ok(["resurrect"]).err;
+    assert!(said.contains("jobs: started") && said.contains("web: is there already"), "{said}");
+    assert_eq!(home.pids("web"), web, "what runs is left alone");
+    home.ok(["kill"]);
+    home.wait_gone();
+    assert_eq!(home.list(), [], "kill forgets");
+    home.ok(["resurrect"]);
+    home.wait_online("web", 2);
+    assert_eq!((statuses(&home, "jobs"), statuses(&home, "off")), (vec!["online".into()], vec!["stopped".into()]));
+    ask(port, "/?id=1");
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_put_aside_and_told() {
+    let home = Home::new();
+    home.ok(["start", &app("worker.py"), "--name", "jobs", "--ready", "100ms"]);
+    home.ok(["stop", "jobs"]);
+    kill_both(&home);
+    let list = home.path().join("team.list");
+    let text = fs::read_to_string(&list).unwrap();
+    fs::write(&list, &text[..text.len() / 2]).unwrap();
+    let said = home.ok(["start", &app("worker.py"), "--name", "other", "--ready", "100ms"]);
+    assert!(said.err.contains("cannot be read"), "{said:#?}");
+    assert!(home.daemon_log().contains("cannot be used: it is damaged"), "{}", home.daemon_log());
+    let aside = fs::read_dir(home.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("team.list.unreadable-"))
+        .unwrap();
+    assert_eq!(fs::read_to_string(aside.path()).unwrap(), text[..text.len() / 2]);
+    assert_eq!(home.list().len(), 1, "and there is a new list");
+}
