@@ -266,15 +266,40 @@ fn order(world: &World, event: &Event) -> Result<String> {
     pids.retain(|pid| obedient.contains(pid));
     let count = u64::try_from(pids.len())?;
     let pid = pids[usize::try_from(event.pick.checked_rem(count).context("it has no worker that obeys")?)?];
-    let (order, lasts) = match event.kind {
-        Kind::LogFlood => ("flood 5000".to_owned(), Duration::from_secs(1)),
-        Kind::Leak => ("leak 800".to_owned(), Duration::from_secs(10)),
-        Kind::Uncaught => ("throw 0".to_owned(), Duration::from_secs(5)),
-        _ => (format!("block {}", event.lasts.as_millis()), event.lasts),
+    let order = match event.kind {
+        Kind::LogFlood => "flood 5000".to_owned(),
+        Kind::Leak => "leak 800".to_owned(),
+        Kind::Uncaught => "throw 0".to_owned(),
+        _ => format!("block {}", event.lasts.as_millis()),
     };
     world.team.order(pid, &order)?;
-    std::thread::sleep(lasts);
-    Ok(format!("pid {pid}"))
+    match event.kind {
+        Kind::Leak | Kind::Uncaught => Ok(gone(world, pid, event.kind)),
+        Kind::LogFlood => {
+            std::thread::sleep(Duration::from_secs(1));
+            Ok(format!("pid {pid}"))
+        }
+        _ => {
+            std::thread::sleep(event.lasts);
+            Ok(format!("pid {pid}"))
+        }
+    }
+}
+
+/// Waits until a worker that has to be replaced is gone.
+fn gone(world: &World, pid: u32, kind: Kind) -> String {
+    let from = Instant::now();
+    match musher_bench::wait::until_every(Duration::from_millis(50), PATIENCE, || {
+        (!proc_fs::is_alive(pid)).then(|| from.elapsed())
+    }) {
+        Some(after) => format!("pid {pid}, gone after {} ms", after.as_millis()),
+        None => {
+            if kind == Kind::Uncaught {
+                world.found(format!("{}: worker {pid} is still there after {PATIENCE:?}", kind.word()));
+            }
+            format!("pid {pid}, never replaced")
+        }
+    }
 }
 
 fn upgrade(world: &World, number: usize) -> Result<String> {
