@@ -170,7 +170,59 @@ async fn message(shared: &Shared, mut kept: Option<WebSocket>) -> Option<WebSock
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::load::{Load, Plan, Report, Shape};
+
+    /// What becomes of a client whose first message is met by `first`; all later ones are answered.
+    fn met_by(first: fn(&mut TcpStream)) -> Report {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let mut first = Some(first);
+            // Ends with the client.
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut bytes = [0; 4096];
+                let _ = stream.read(&mut bytes).unwrap();
+                let accepted =
+                    "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+                stream.write_all(accepted.as_bytes()).unwrap();
+                while let Ok(7..) = stream.read(&mut bytes)
+                    && bytes[0] == 0x81
+                {
+                    if let Some(first) = first.take() {
+                        first(&mut stream);
+                        break;
+                    }
+                    let id = String::from_utf8_lossy(&bytes[6..6 + usize::from(bytes[1] & 0x7F)]).into_owned();
+                    let text = format!("id={id} pid=1\n");
+                    let length = u8::try_from(text.len()).unwrap();
+                    stream.write_all(&[&[0x81, length], text.as_bytes()].concat()).unwrap();
+                }
+            }
+        });
+        let load = Load::start(Plan::new(port, Shape::WebSocket { connections: 1, think: Duration::from_millis(1) }));
+        assert!(load.wait_answered(3, Duration::from_secs(10)));
+        load.finish()
+    }
+
+    #[test]
+    fn a_message_to_a_server_that_goes_away_is_sent_again_and_is_no_loss() {
+        let report = met_by(|stream| stream.write_all(&[0x88, 2, 0x03, 0xE9]).unwrap());
+        assert!(report.lost().is_empty() && report.idle_closed == 1, "{report}");
+    }
+
+    #[test]
+    fn any_other_end_is_a_loss() {
+        let lost = |report: Report| report.lost().iter().map(|sample| sample.outcome.clone()).collect::<Vec<_>>();
+        assert_eq!(lost(met_by(|_| ())), [Outcome::Eof]);
+        assert!(matches!(
+            lost(met_by(|stream| stream.write_all(&[0x88, 2, 3, 0xE8]).unwrap()))[..],
+            [Outcome::Wrong(_)]
+        ));
+    }
 
     #[test]
     fn frames_are_taken_when_they_are_whole() {
