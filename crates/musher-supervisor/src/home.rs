@@ -4,7 +4,7 @@
 //! $MUSHER_HOME (else $HOME/.musher), 0700
 //!   lock             flock(2) held by keeper and supervisor together; its text names their pids
 //!   control.sock     0600, the control API
-//!   musher.log       what the daemon itself has to say
+//!   musher.log       what the daemon itself has to say; musher.log.1: what it said before
 //!   team.list        0600, the apps as they are, for after a crash of everything or a reboot
 //!   saved.list       0600, the apps as they were at the last `musher save`
 //!   logs/<app>/      out.log, err.log, index and their rotated forerunners
@@ -158,6 +158,12 @@ pub enum HomeError {
         /// The system's word.
         source: io::Error,
     },
+    /// Another daemon has it.
+    #[error("{path}: another daemon has taken it")]
+    Taken {
+        /// The home.
+        path: PathBuf,
+    },
     /// Any other failure.
     #[error("{path}: {source}")]
     Io {
@@ -188,6 +194,7 @@ impl HomeError {
             HomeError::ForeignOwner { .. } => "run as that user, or set MUSHER_HOME to a directory of your own",
             HomeError::WritableByOthers { .. } => "take the permission away: chmod go-w on that directory",
             HomeError::ReadOnly { .. } => "make it writable or set MUSHER_HOME to a directory that is",
+            HomeError::Taken { .. } => "set MUSHER_HOME to another directory",
             HomeError::Io { .. } => "see the system's message; another MUSHER_HOME may help",
             HomeError::Spawn(_) => "see musher.log in the home for what the daemon said",
             HomeError::NoAnswer { .. } => "see musher.log in the home; `musher kill` or ending its processes helps",
@@ -439,7 +446,7 @@ pub fn start_daemon(home: &Home, exe: &Path) -> Result<Start, HomeError> {
 }
 
 /// The lock, or none when somebody holds it.
-fn take_lock(home: &Home) -> Result<Option<File>, HomeError> {
+pub(crate) fn take_lock(home: &Home) -> Result<Option<File>, HomeError> {
     let path = home.lock_file();
     let file = OpenOptions::new()
         .read(true)
@@ -457,7 +464,7 @@ fn take_lock(home: &Home) -> Result<Option<File>, HomeError> {
 }
 
 /// The control socket, listening. The caller holds the lock, so whatever has its name is a leftover.
-fn listen(home: &Home) -> Result<OwnedFd, HomeError> {
+pub(crate) fn listen(home: &Home) -> Result<OwnedFd, HomeError> {
     let path = home.control_socket();
     match std::fs::symlink_metadata(&path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path).map_err(|e| failed(&path, e))?,
@@ -491,7 +498,7 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn failed(path: &Path, source: io::Error) -> HomeError {
+pub(crate) fn failed(path: &Path, source: io::Error) -> HomeError {
     let path = path.to_path_buf();
     match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => HomeError::ReadOnly { path, source },

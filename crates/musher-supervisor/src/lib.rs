@@ -6,12 +6,16 @@
 //! - `driver`: apps and their processes: the world as inputs of `musher-core`'s decisions, their effects carried out.
 //! - [`control`]: the control API on the unix socket.
 //! - `team`: the list of apps on the disk.
+//! - `guard`: the control socket served, and the home made again when somebody deletes it.
+//! - `daemon_log`: `musher.log`, rotated.
 //! - [`logs`]: the workers' output, from pipes to files and from files to people.
 //!
 //! It links no proxy, no web server but the control API, no broker client and no load tester.
 
 pub mod control;
+mod daemon_log;
 mod driver;
+mod guard;
 pub mod home;
 pub mod keeper;
 pub mod link;
@@ -24,6 +28,7 @@ use std::os::fd::RawFd;
 
 use musher_process::inherit;
 
+use daemon_log::DaemonLog;
 use home::{Home, HomeError};
 
 /// Why a supervisor could not work.
@@ -61,24 +66,25 @@ pub fn run(link: RawFd) -> Result<(), SupervisorError> {
     let socket = inherit::take_inherited(link).map_err(SupervisorError::Link)?;
     // What people see in ps(1); without it the process would be called "exe".
     let _ = rustix::thread::set_name(c"musher-superv");
-    log_to_stderr();
     let home = Home::from_env()?;
+    let log = DaemonLog::take(home.daemon_log());
+    log_to(log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .build()
         .map_err(|source| SupervisorError::System { step: "start the runtime", source })?;
-    runtime.block_on(driver::supervise(socket, home))
+    runtime.block_on(driver::supervise(socket, home, log))
 }
 
-/// The daemon's own words go to its stderr, which is musher.log. `MUSHER_LOG` sets the level (`debug`, `info`, ...).
-fn log_to_stderr() {
+/// The daemon's own words go to its log. `MUSHER_LOG` sets the level (`debug`, `info`, ...).
+fn log_to(log: DaemonLog) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("MUSHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A word that cannot be written, because the disk is full, must not end the daemon: telling of it on stderr would
     // panic there.
     let format = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(move || log.clone())
         .with_ansi(false)
         .log_internal_errors(false)
         .with_env_filter(filter);

@@ -256,6 +256,13 @@ impl KeeperLink {
         Some(self.shared.open_files).filter(|limit| *limit > 0)
     }
 
+    /// A duplicate of what is held under this name.
+    pub(crate) fn copy(&self, name: &str) -> Option<OwnedFd> {
+        let mirror = self.mirror();
+        let (_, held) = mirror.iter().find(|(of, _)| *of == name)?;
+        held.try_clone_to_owned().ok()
+    }
+
     /// The names that are held, in order.
     pub fn names(&self) -> Vec<String> {
         self.mirror().iter().map(|(name, _)| name.to_owned()).collect()

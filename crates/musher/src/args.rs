@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
@@ -205,6 +205,29 @@ pub(crate) struct WaitArgs {
     /// Wait no longer than this (500ms, 30s, 5m); the operation goes on [default: until it is done].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// When the command began.
+    #[arg(skip = Some(Instant::now()))]
+    pub(crate) begun: Option<Instant>,
+}
+
+impl WaitArgs {
+    /// When the time is over; none: never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.begun.unwrap_or_else(Instant::now) + self.timeout?)
+    }
+}
+
+impl Verb {
+    /// How long the command may take, for the verbs for which that can be said.
+    pub(crate) fn wait(&self) -> Option<&WaitArgs> {
+        match self {
+            Verb::Start(args) => Some(&args.wait),
+            Verb::Reload(args) | Verb::Restart(args) | Verb::Stop(args) | Verb::Delete(args) => Some(&args.wait),
+            Verb::Scale(args) => Some(&args.wait),
+            Verb::Kill(args) => Some(&args.wait),
+            _ => None,
+        }
+    }
 }
 
 /// Verbs that take only targets.

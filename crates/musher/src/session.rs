@@ -1,12 +1,12 @@
 //! How a command finds its supervisor.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use musher_api::client::{Client, ClientError};
 use musher_supervisor::home::{Home, LeftBehind};
 
-use crate::args::Cli;
+use crate::args::{Cli, WaitArgs};
 use crate::failure::Failure;
 use crate::output::{note, units};
 
@@ -31,7 +31,7 @@ pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
     let home = Home::open(&path)?;
     match home.left_behind()? {
         LeftBehind::Team { apps } => {
-            home.connect_or_start(&own_executable()?, DAEMON_PATIENCE)?;
+            home.connect_or_start(&own_executable()?, patience(cli))?;
             let apps = units::count(apps as u64, "app");
             note(&format!("the daemon had died; it was started again with its {apps} (see musher.log in the home)"));
         }
@@ -43,6 +43,13 @@ pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
         LeftBehind::DaemonLives | LeftBehind::Nothing => {}
     }
     Ok(client)
+}
+
+/// How long to wait for a daemon: no longer than the command may take.
+fn patience(cli: &Cli) -> Duration {
+    let deadline = cli.verb.wait().and_then(WaitArgs::deadline);
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.unwrap_or(DAEMON_PATIENCE).min(DAEMON_PATIENCE)
 }
 
 fn own_executable() -> Result<PathBuf, Failure> {
@@ -61,7 +68,7 @@ fn tell_unreadable(home: &Home) {
 pub(crate) fn started(cli: &Cli) -> Result<(Client, bool), Failure> {
     let home = Home::open(&home_path(cli)?)?;
     let left = home.left_behind()?;
-    let (_, started) = home.connect_or_start(&own_executable()?, DAEMON_PATIENCE)?;
+    let (_, started) = home.connect_or_start(&own_executable()?, patience(cli))?;
     match left {
         LeftBehind::Team { apps } | LeftBehind::Stopped { apps } => {
             note(&format!("the daemon begins with the {} that it had", units::count(apps as u64, "app")));

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +16,8 @@ use tokio::sync::mpsc;
 
 use crate::SupervisorError;
 use crate::control::{self, Events, News};
+use crate::daemon_log::DaemonLog;
+use crate::guard::Guard;
 use crate::home::{CONTROL_NAME, DaemonPids, Home};
 use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
@@ -38,7 +39,7 @@ const CLUSTER_EVENTS: usize = 4096;
 const LOG_NOTICES: usize = 64;
 
 /// The supervisor's whole life.
-pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), SupervisorError> {
+pub(crate) async fn supervise(socket: OwnedFd, home: Home, log: DaemonLog) -> Result<(), SupervisorError> {
     let system = |step: &'static str| move |source: io::Error| SupervisorError::System { step, source };
     own::set_subreaper().map_err(system("become a subreaper"))?;
     // Without more descriptors a small team still works.
@@ -64,6 +65,7 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
     let registry = LogRegistry::new(home.clone(), logs.clone());
     let (mut handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
 
+    let (of_guard, at) = (link.clone(), home.clone());
     let resumed = resume::resume(&home, &link, &mut held);
     let team_path = home.team_list();
     let mut world = World::new(
@@ -93,11 +95,7 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home) -> Result<(), Supervi
 
     tokio::spawn(forward_notices(noticed, wakes.clone()));
     tokio::spawn(forward_keeper(link.watch().map_err(system("watch the keeper"))?, wakes));
-    tokio::spawn(async move {
-        if let Err(error) = control::serve(UnixListener::from(control), handle).await {
-            tracing::error!(%error, "the control socket cannot be served");
-        }
-    });
+    tokio::spawn(Guard { home: at, link: of_guard, driver: handle, log }.serve(control));
     driver.run(Sources { requests, wakes: woken, cluster: cluster_events }).await.map_err(system("receive signals"))
 }
 

@@ -1,12 +1,12 @@
 //! Which apps have logs, and the reading of them for the control server, beside the driver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use musher_api::{ApiError, Cursor, LogLine, LogQuery};
 use musher_core::AppId;
 use musher_core::spec::Logs;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::control::LogSource;
@@ -24,17 +24,20 @@ pub(super) struct LogRegistry {
     home: Home,
     handle: LogHandle,
     apps: Arc<Mutex<BTreeMap<AppId, (String, Logs)>>>,
+    /// Changes when an app comes.
+    added: Arc<watch::Sender<u64>>,
 }
 
 impl LogRegistry {
     pub(super) fn new(home: Home, handle: LogHandle) -> LogRegistry {
-        LogRegistry { home, handle, apps: Arc::default() }
+        LogRegistry { home, handle, apps: Arc::default(), added: Arc::new(watch::Sender::new(0)) }
     }
 
     /// Opens the log files of an app.
     pub(super) fn insert(&self, app: AppId, name: &str, logs: &Logs) {
         self.handle.open_app(app, name, logs);
         self.apps().insert(app, (name.to_owned(), logs.clone()));
+        self.added.send_modify(|count| *count += 1);
     }
 
     /// Closes the log files of an app.
@@ -68,26 +71,28 @@ impl LogRegistry {
 
 impl LogSource for LogRegistry {
     fn read(&self, query: LogQuery, sink: mpsc::Sender<LogLine>) -> Result<(), ApiError> {
+        let added = self.added.subscribe();
         let chosen = self.chosen(query.target.as_deref())?;
-        let written = Arc::new(Notify::new());
-        let mut watches = JoinSet::new();
-        let mut readers = Vec::new();
+        let mut reading = Reading {
+            readers: LogReaders::new(Vec::new()),
+            known: BTreeSet::new(),
+            watches: JoinSet::new(),
+            sink,
+            written: Arc::new(Notify::new()),
+            registry: self.clone(),
+            added,
+            query,
+        };
         for (app, name, logs) in chosen {
-            let filter = LogFilter { stream: query.stream, text: query.text.clone(), ..LogFilter::default() };
-            readers.push(LogReader::open(&name, LogPaths::new(&self.home, &name, &logs), filter));
-            let (mut watch, written) = (self.handle.watch(app), Arc::clone(&written));
-            watches.spawn(async move {
-                while watch.changed().await.is_ok() {
-                    written.notify_one();
-                }
-            });
+            reading.watch(app);
+            let reader = reading.open(&name, &logs);
+            reading.readers.add(reader);
+            reading.known.insert((app, name));
         }
-        let reading = Reading { readers: LogReaders::new(readers), sink, written, follow: query.follow };
         tokio::spawn(async move {
-            if let Err(error) = reading.run(query.lines, query.since).await {
+            if let Err(error) = reading.run().await {
                 tracing::warn!(%error, "logs cannot be read");
             }
-            drop(watches);
         });
         Ok(())
     }
@@ -96,19 +101,63 @@ impl LogSource for LogRegistry {
 /// One reader at work.
 struct Reading {
     readers: LogReaders,
+    /// The apps whose lines are read.
+    known: BTreeSet<(AppId, String)>,
+    watches: JoinSet<()>,
     sink: mpsc::Sender<LogLine>,
     written: Arc<Notify>,
-    follow: bool,
+    registry: LogRegistry,
+    added: watch::Receiver<u64>,
+    query: LogQuery,
 }
 
 impl Reading {
-    async fn run(mut self, lines: Option<u32>, since: Option<Cursor>) -> std::io::Result<()> {
+    fn open(&self, name: &str, logs: &Logs) -> LogReader {
+        let (stream, text) = (self.query.stream, self.query.text.clone());
+        let filter = LogFilter { stream, text, ..LogFilter::default() };
+        LogReader::open(name, LogPaths::new(&self.registry.home, name, logs), filter)
+    }
+
+    /// Wakes the reading when the app writes.
+    fn watch(&mut self, app: AppId) {
+        let (mut watch, written) = (self.registry.handle.watch(app), Arc::clone(&self.written));
+        self.watches.spawn(async move {
+            while watch.changed().await.is_ok() {
+                written.notify_one();
+            }
+        });
+    }
+
+    /// Reads the lines of apps that came since, from this cursor on, when all apps are wanted.
+    fn add_new(&mut self, from: Cursor) -> std::io::Result<()> {
+        if self.query.target.as_deref().is_some_and(|target| target != "all") {
+            return Ok(());
+        }
+        for (app, name, logs) in self.registry.chosen(None).unwrap_or_default() {
+            if self.known.iter().any(|(known, _)| *known == app) {
+                continue;
+            }
+            self.watch(app);
+            // One of the same name that was deleted before wrote to the same files.
+            if !self.known.iter().any(|(_, known)| *known == name) {
+                let mut reader = self.open(&name, &logs);
+                reader.since(from)?;
+                self.readers.add(reader);
+            }
+            self.known.insert((app, name));
+        }
+        Ok(())
+    }
+
+    async fn run(mut self) -> std::io::Result<()> {
+        let (lines, since, follow) = (self.query.lines, self.query.since, self.query.follow);
+        let begun = since.unwrap_or_else(|| Cursor(super::wall_clock_ms().saturating_mul(1_000_000)));
         match since {
             Some(cursor) => self.readers.since(cursor)?,
             None => {
                 let count = usize::try_from(lines.unwrap_or(DEFAULT_LINES)).unwrap_or(usize::MAX);
                 let last = self.readers.last(count)?;
-                if !self.give(last).await || !self.follow {
+                if !self.give(last).await || !follow {
                     return Ok(());
                 }
             }
@@ -119,17 +168,18 @@ impl Reading {
             if let Some(left) = &mut left {
                 batch.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= u32::try_from(batch.len()).unwrap_or(*left);
-                if *left == 0 && !self.follow {
+                if *left == 0 && !follow {
                     self.give(batch).await;
                     return Ok(());
                 }
             }
             if batch.is_empty() {
-                if !self.follow {
+                if !follow {
                     return Ok(());
                 }
                 tokio::select! {
                     () = self.written.notified() => {}
+                    Ok(()) = self.added.changed() => self.add_new(begun)?,
                     () = self.sink.closed() => return Ok(()),
                 }
             } else if !self.give(batch).await {

@@ -234,6 +234,11 @@ impl LogReaders {
         LogReaders { readers }
     }
 
+    /// One more.
+    pub fn add(&mut self, reader: LogReader) {
+        self.readers.push(reader);
+    }
+
     /// The last `count` lines of all together, the oldest first.
     ///
     /// # Errors

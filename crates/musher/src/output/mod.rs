@@ -1,6 +1,7 @@
 //! What people and programs read: stdout is data, stderr is messages.
 
 mod progress;
+mod reader;
 mod sanitize;
 mod table;
 mod terminal;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use crate::exit_codes;
 
 pub(crate) use progress::Progress;
+pub(crate) use reader::reader_gone;
 pub(crate) use sanitize::{sanitize, sanitize_keeping_colours};
 pub(crate) use table::{Column, Table};
 pub(crate) use terminal::{Colour, Terminal};

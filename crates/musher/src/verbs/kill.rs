@@ -26,7 +26,7 @@ pub(crate) async fn run(cli: &Cli, args: &KillArgs) -> Result<(), Failure> {
         return Ok(());
     };
     let home = Home::open(&session::home_path(cli)?)?;
-    let deadline = args.wait.timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = args.wait.deadline().map(Instant::from_std);
     let mut progress = Progress::new();
     let mut pause = Duration::from_millis(5);
     // The lock is the proof of a daemon, and a lock tells nobody that it was let go: it has to be looked at.

@@ -13,18 +13,49 @@ mod start;
 mod status;
 mod targets;
 
+use std::time::Duration;
+
 use musher_api::Action;
+use tokio::time::timeout_at;
 
 use crate::args::{Cli, Verb};
+use crate::exit_codes;
 use crate::failure::Failure;
+use crate::output::{reader_gone, units};
 
-/// Does what the command line says.
+/// How much later than `--timeout` a command is given up that nobody has answered: one that is followed ends by itself
+/// before, and can tell how far it is.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// Does what the command line says, within the time that it gives.
 pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
+    let wait = cli.verb.wait();
+    let Some((deadline, limit)) = wait.and_then(|wait| Some((wait.deadline()? + LAST_WORD, wait.timeout?))) else {
+        return act(cli).await;
+    };
+    timeout_at(deadline.into(), act(cli)).await.unwrap_or_else(|_| {
+        let limit = units::precise(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        Err(Failure::new(exit_codes::TIMEOUT, format!("the supervisor has not answered within {limit}"))
+            .with_hint("what was asked for may still happen when it goes on; `musher status` tells whether it does"))
+    })
+}
+
+/// Shows what comes as long as somebody reads it.
+async fn while_read(shown: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        // What is there is shown first.
+        biased;
+        ended = shown => ended,
+        () = reader_gone() => Ok(()),
+    }
+}
+
+async fn act(cli: &Cli) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Start(args) => start::run(cli, args).await,
         Verb::List(args) => list::run(cli, args).await,
         Verb::Describe(args) => describe::run(cli, args).await,
-        Verb::Logs(args) => logs::run(cli, args).await,
+        Verb::Logs(args) => while_read(logs::run(cli, args)).await,
         Verb::Reload(args) => act::run(cli, Action::Reload, &args.targets, &args.wait).await,
         Verb::Restart(args) => act::run(cli, Action::Restart, &args.targets, &args.wait).await,
         Verb::Stop(args) => act::run(cli, Action::Stop, &args.targets, &args.wait).await,
@@ -35,7 +66,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Resurrect(args) => save::resurrect(cli, args).await,
         Verb::Kill(args) => kill::run(cli, args).await,
         Verb::Status(args) => status::run(cli, args).await,
-        Verb::Events(args) => events::run(cli, args).await,
+        Verb::Events(args) => while_read(events::run(cli, args)).await,
         Verb::Openapi => documents::openapi(),
         Verb::Completions(args) => documents::completions(args),
         Verb::Man(args) => documents::man(args),

@@ -36,7 +36,7 @@ pub(super) async fn follow(client: &Client, begun: &[OperationRef], wait: &WaitA
     let mut polls = poll_all(client, begun, &changes);
     drop(changes);
 
-    let deadline = wait.timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = wait.deadline().map(Instant::from_std);
     let mut tick = interval(Progress::TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

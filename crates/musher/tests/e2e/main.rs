@@ -20,6 +20,7 @@ mod crash;
 mod death;
 mod disk;
 mod flapping;
+mod home;
 mod hooks;
 mod lifecycle;
 mod logs;

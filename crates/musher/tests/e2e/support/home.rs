@@ -128,7 +128,8 @@ impl Home {
         self.write("version", version);
     }
 
-    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    /// A command as a user of this home would give it, not started yet.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut words: Vec<PathBuf> = self.prefix.iter().map(PathBuf::from).collect();
         words.push(self.executable.clone());
         let mut command = command(&words[0]);
