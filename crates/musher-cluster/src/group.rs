@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     pub(crate) socket: Arc<OwnedFd>,
     /// How many workers died with it in their hands.
     pub(crate) deaths: u8,
+    /// Under which name a copy is kept, in case that this process is killed.
+    pub(crate) kept: Option<String>,
 }
 
 /// A connection is closed when so many workers died with it offered to them: it may be what kills them.
@@ -127,6 +129,12 @@ pub(crate) const UNUSED: Duration = Duration::from_secs(10);
 /// How long a group is kept after its last worker closed its server and lives on. A worker that leaves by
 /// `cluster.worker.disconnect()` closes its servers first: this is the time to see that it leaves.
 pub(crate) const CLOSED: Duration = Duration::from_millis(200);
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd) -> Connection {
+        Connection { socket: Arc::new(socket), deaths: 0, kept: None }
+    }
+}
 
 impl SlotSocket {
     pub(crate) fn new(socket: OwnedFd, token: Token, retiring: bool) -> SlotSocket {

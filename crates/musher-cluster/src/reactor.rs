@@ -39,6 +39,8 @@ pub(crate) enum Timer {
     Unused { app: AppId, group: u32 },
     /// A worker is watched over.
     Vitals { run: RunId },
+    /// Look for connections that nobody takes.
+    Keep,
     /// The sink of events, or a channel, may have room.
     Retry,
 }

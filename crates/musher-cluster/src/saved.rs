@@ -141,11 +141,47 @@ pub(crate) fn parse_listener(app: AppId, name: &str) -> Option<(u32, Option<Slot
     if slot == "all" { Some((group, None)) } else { Some((group, Some(slot.parse().ok()?))) }
 }
 
+/// Where an accepted connection is that nobody has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Custody {
+    /// A worker was offered it by the message with this number.
+    Offered { run: RunId, seq: u64 },
+    /// It waits. The number only makes the name its own.
+    Waiting { number: u64 },
+}
+
+impl Custody {
+    /// The name under which a copy is kept.
+    pub(crate) fn name(self, app: AppId, group: u32) -> String {
+        match self {
+            Custody::Offered { run, seq } => format!("listen/{app}/{group}/offered-{run}-{seq}"),
+            Custody::Waiting { number } => format!("listen/{app}/{group}/waiting-{number}"),
+        }
+    }
+
+    pub(crate) fn is_waiting(name: &str) -> bool {
+        name.contains("/waiting-")
+    }
+
+    /// The group, and where in it.
+    pub(crate) fn parse(app: AppId, name: &str) -> Option<(u32, Custody)> {
+        let rest = name.strip_prefix(&format!("listen/{app}/"))?;
+        let (group, custody) = rest.split_once('/')?;
+        let custody = if let Some(number) = custody.strip_prefix("waiting-") {
+            Custody::Waiting { number: number.parse().ok()? }
+        } else {
+            let (run, seq) = custody.strip_prefix("offered-")?.split_once('-')?;
+            Custody::Offered { run: run.parse().ok()?, seq: seq.parse().ok()? }
+        };
+        Some((group.parse().ok()?, custody))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use musher_core::ids::{AppId, SlotId};
+    use musher_core::ids::{AppId, RunId, SlotId};
 
-    use super::{SavedApp, parse_listener, shared_name, slot_name};
+    use super::{Custody, SavedApp, parse_listener, shared_name, slot_name};
 
     #[test]
     fn names_are_read_back() {
@@ -154,6 +190,12 @@ mod tests {
         assert_eq!(parse_listener(app, &shared_name(app, 2)), Some((2, None)));
         assert_eq!(parse_listener(AppId(70), &shared_name(app, 2)), None);
         assert_eq!(parse_listener(app, "listen/7/x/1"), None);
+        for custody in [Custody::Offered { run: RunId(9), seq: 1 << 40 }, Custody::Waiting { number: 3 }] {
+            let name = custody.name(app, 2);
+            assert_eq!(Custody::parse(app, &name), Some((2, custody)));
+            assert_eq!(parse_listener(app, &name), None);
+        }
+        assert_eq!(Custody::parse(app, &shared_name(app, 2)), None);
     }
 
     #[test]

@@ -253,16 +253,22 @@ impl Worker {
         }
     }
 
-    /// It answered an offer. The connection if it did not take it.
+    /// It answered an offer, if there was one: the connection is its own now, or goes to another.
     pub(crate) fn answered(&mut self, now: Instant, ack: u64, accepted: bool) -> Option<Offer> {
         let offer = self.offered.remove(&ack)?;
         if accepted {
             self.decline_pause = DECLINE_PAUSE;
             self.declined_until = None;
-            return None;
+        } else {
+            self.decline(now);
         }
-        self.decline(now);
         Some(offer)
+    }
+
+    /// The supervisor before this one offered it a connection and was not answered.
+    pub(crate) fn was_offered(&mut self, seq: u64, offer: Offer) {
+        self.handles.push_back(Sent::Offer(seq));
+        self.offered.insert(seq, offer);
     }
 
     fn decline(&mut self, now: Instant) {

@@ -8,6 +8,7 @@ use musher_core::spec::Balance;
 use musher_process::channel::{Channel, State};
 use serde_json::{Value, json};
 
+use super::custody::Inherited;
 use super::{App, Primary};
 use crate::cluster::{Command, Stats, WorkerConfig};
 use crate::event::ClusterEvent;
@@ -46,6 +47,7 @@ impl Primary {
             workers: BTreeSet::new(),
             memory: HashMap::new(),
             restoring: false,
+            inherited: Inherited::default(),
             stats: Stats::default(),
             dirty: true,
         };
@@ -78,6 +80,7 @@ impl Primary {
         app.workers.insert(run);
         app.dirty = true;
         self.workers.insert(run, worker);
+        self.return_offers(id, run);
         if let Some(memory) = memory {
             self.remember(run, memory);
         }
@@ -262,6 +265,7 @@ impl Primary {
         for run in self.apps.remove(&id).into_iter().flat_map(|app| app.workers) {
             if let Some(worker) = self.workers.remove(&run) {
                 self.reactor.remove(&worker.channel, worker.token);
+                worker.offered.into_values().for_each(|offer| self.unkeep(offer.connection));
             }
             self.handed_out.remove(&run);
         }

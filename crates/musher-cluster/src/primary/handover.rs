@@ -38,7 +38,12 @@ enum Turn {
 impl Primary {
     /// Offers a connection to a worker. It leaves at once: what was accepted and not sent yet dies with this process.
     /// Only when answers are waiting for their state to be kept does it have to wait behind them.
-    pub(super) fn offer(&mut self, run: RunId, number: u32, connection: Connection) {
+    pub(super) fn offer(&mut self, run: RunId, number: u32, mut connection: Connection) {
+        // A successor must not think that nobody has it.
+        if let Some(name) = connection.kept.take() {
+            self.store.remove(&name);
+        }
+        self.keep_soon();
         let Some(worker) = self.workers.get_mut(&run) else { return };
         let Some(app) = self.apps.get_mut(&worker.app) else { return };
         let Some(group) = app.groups.get_mut(&number) else { return };
@@ -59,8 +64,9 @@ impl Primary {
     /// A worker did not take a connection: it waits for another.
     pub(super) fn take_back(&mut self, run: RunId, offer: Offer) {
         let Some(app) = self.workers.get(&run).map(|worker| worker.app) else { return };
-        if let Some(group) = self.group(app, offer.group) {
-            group.waiting.push_front(offer.connection);
+        match self.group(app, offer.group) {
+            Some(group) => group.waiting.push_front(offer.connection),
+            None => self.unkeep(offer.connection),
         }
         self.settle(app, offer.group);
     }
@@ -68,13 +74,13 @@ impl Primary {
     /// A worker died with a connection it was offered.
     pub(super) fn survived(&mut self, id: AppId, offer: Offer) {
         let Some(app) = self.apps.get_mut(&id) else { return };
-        let Some(group) = app.groups.get_mut(&offer.group) else { return };
         let mut connection = offer.connection;
+        let Some(group) = app.groups.get_mut(&offer.group) else { return self.unkeep(connection) };
         connection.deaths += 1;
         if connection.deaths >= MAX_DEATHS {
             app.stats.given_up += 1;
             tracing::warn!(app = %id, "a connection is closed: {MAX_DEATHS} workers died when they were offered it");
-            return;
+            return self.unkeep(connection);
         }
         app.stats.redistributed += 1;
         group.waiting.push_back(connection);
@@ -163,7 +169,7 @@ impl Primary {
             match net::accept(&front) {
                 Ok(Some(connection)) => {
                     came += 1;
-                    self.offer(taker, number, Connection { socket: connection.into(), deaths: 0 });
+                    self.offer(taker, number, Connection::new(connection));
                 }
                 Ok(None) => {}
                 Err(error) => {

@@ -77,13 +77,14 @@ impl Primary {
                     self.violation(run, &error);
                 }
             }
-            Request::Ack { ack, accepted } => {
-                if let Some(offer) = worker.answered(self.now, ack, accepted) {
-                    self.take_back(run, offer);
-                } else {
+            Request::Ack { ack, accepted } => match worker.answered(self.now, ack, accepted) {
+                Some(offer) if !accepted => self.take_back(run, offer),
+                Some(offer) => {
+                    self.unkeep(offer.connection);
                     self.has_room(run);
                 }
-            }
+                None => self.has_room(run),
+            },
             Request::Other => {}
         }
     }

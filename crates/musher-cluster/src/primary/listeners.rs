@@ -268,6 +268,7 @@ impl Primary {
     pub(super) fn close_group(&mut self, id: AppId, number: u32) {
         let Some(group) = self.apps.get_mut(&id).and_then(|app| app.groups.remove(&number)) else { return };
         self.outbox.push(ClusterEvent::Freed { app: id, address: words(&group) });
+        group.waiting.into_iter().for_each(|connection| self.unkeep(connection));
         // Forgotten before they are closed: whoever finds the port free finds nothing of them.
         match group.sharing {
             Sharing::Slots(slots) => {

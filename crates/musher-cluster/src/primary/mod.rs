@@ -10,9 +10,11 @@
 //! - [`slots`]: steering, watching and relieving the sockets of slots.
 //! - [`handover`]: connections offered to workers.
 //! - [`vitals`]: how workers are.
+//! - [`custody`]: connections that nobody has taken for a while, kept for a successor.
 //! - [`restore`]: what a supervisor before this one has left.
 
 mod commands;
+mod custody;
 mod handover;
 mod inbound;
 mod listeners;
@@ -48,6 +50,8 @@ pub(crate) struct App {
     memory: HashMap<RunId, SavedRun>,
     /// Its workers are being adopted.
     restoring: bool,
+    /// Connections that its workers had not taken when the supervisor before this one ended.
+    inherited: custody::Inherited,
     stats: Stats,
     /// Something changed that has to be kept.
     dirty: bool,
@@ -71,6 +75,10 @@ pub(crate) struct Primary {
     ticking: bool,
     /// A timer for the outbox or for channels that could not send is set.
     retrying: bool,
+    /// A timer is set for connections that nobody takes.
+    keeping: bool,
+    /// The number of the last connection that was kept while it waited.
+    next_kept: u64,
     now: Instant,
     buffer: Vec<u8>,
 }
@@ -95,6 +103,8 @@ impl Primary {
             watched: BTreeSet::new(),
             ticking: false,
             retrying: false,
+            keeping: false,
+            next_kept: 0,
             now: Instant::now(),
             buffer: vec![0; READ_BUFFER],
         };
@@ -151,6 +161,7 @@ impl Primary {
             Timer::Linger { app, group, slot } => self.lingered(app, group, slot),
             Timer::Unused { app, group } => self.unused(app, group),
             Timer::Vitals { run } => self.look_at_vitals(run),
+            Timer::Keep => self.keep_connections(),
             Timer::Retry => {
                 self.retrying = false;
                 let waiting: Vec<RunId> = self

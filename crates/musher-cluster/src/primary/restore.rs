@@ -9,12 +9,13 @@ use musher_process::net::tcp;
 
 use super::Primary;
 use super::commands::LINGER;
+use super::custody::Inherited;
 use crate::bind::Refusal;
 use crate::event::ClusterEvent;
 use crate::group::{Group, Member, Sharing, Single, SlotSocket, Slots};
 use crate::reactor::{self, Source, Timer};
 use crate::ring::Ring;
-use crate::saved::{SavedApp, SavedFile, SavedGroup, SavedRun, SavedSharing, parse_listener};
+use crate::saved::{Custody, SavedApp, SavedFile, SavedGroup, SavedRun, SavedSharing, parse_listener};
 use crate::worker::Asked;
 
 /// The sockets of one group: those of slots, and one that all share.
@@ -35,7 +36,12 @@ impl Primary {
             return;
         };
         let mut sockets: BTreeMap<u32, Sockets> = BTreeMap::new();
+        let mut inherited = Inherited::default();
         for (name, socket) in listeners {
+            if let Some((group, custody)) = Custody::parse(id, &name) {
+                inherited.add(name, socket, group, custody);
+                continue;
+            }
             match parse_listener(id, &name) {
                 Some((group, Some(slot))) => {
                     sockets.entry(group).or_default().slots.insert(slot, socket);
@@ -71,6 +77,7 @@ impl Primary {
             app.epoch = saved.epoch + 1;
             app.memory = saved.runs.into_iter().map(|run| (run.run, run)).collect();
             app.restoring = true;
+            app.inherited = inherited;
         }
     }
 
@@ -81,6 +88,8 @@ impl Primary {
         app.restoring = false;
         app.memory.clear();
         app.dirty = true;
+        self.return_waiting(id);
+        let Some(app) = self.apps.get(&id) else { return };
         let groups: Vec<u32> = app.groups.keys().copied().collect();
         for group in groups {
             self.note_use(id, group);

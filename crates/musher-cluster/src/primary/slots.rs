@@ -264,7 +264,7 @@ impl Primary {
             let Some(socket) = slots.sockets.get(&slot) else { return };
             match net::accept(&socket.socket) {
                 Ok(Some(connection)) => {
-                    let connection = Connection { socket: connection.into(), deaths: 0 };
+                    let connection = Connection::new(connection);
                     self.offer(taker, number, connection);
                     if let Some(app) = self.apps.get_mut(&app) {
                         app.stats.rescued += 1;

@@ -61,6 +61,36 @@ fn a_successor_that_is_killed_while_it_takes_over_changes_nothing_for_clients() 
 }
 
 #[test]
+fn connections_that_a_worker_has_not_taken_outlive_both() {
+    for worker_dies_first in [false, true] {
+        let mut team = Team::new(Balance::RoundRobin);
+        // Blocks when it is offered a connection, before it answers.
+        let text = "process.prependListener('internalMessage', (m) => { if (m.act === 'newconn') for (;;); });";
+        let script = team.script("stuck.js", &format!("{HTTP} {text}"));
+        let stuck = team.start(0, &script);
+        let address = team.listening(stuck);
+        let waiting: Vec<_> = (0..12).map(|_| ask(&address, "/")).collect();
+        let offered = team.wait_for_stats(|stats| stats.unanswered > 0).unanswered;
+        let kept = |names: &[String]| names.iter().filter(|name| name.contains("/offered-")).count() as u64;
+        team.wait_for_names(|names| kept(names) >= offered);
+        team.begin_to_replace_supervisor();
+        if worker_dies_first {
+            team.kill(stuck);
+        }
+        team.adopt_workers();
+        if !worker_dies_first {
+            assert!(team.wait_for_stats(|stats| stats.unanswered > 0).unanswered >= offered);
+            team.kill(stuck);
+        }
+        let script = team.script("server.js", HTTP);
+        let next = team.start(0, &script);
+        assert_eq!(team.listening(next), address);
+        waiting.into_iter().for_each(|client| drop(finish(client)));
+        team.wait_for_names(|names| kept(names) == 0 && !names.iter().any(|name| name.contains("/waiting-")));
+    }
+}
+
+#[test]
 fn what_workers_say_meanwhile_is_heard() {
     let mut team = Team::new(Balance::Kernel);
     let script = team.script(

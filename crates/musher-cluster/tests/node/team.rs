@@ -187,6 +187,11 @@ impl Team {
     /// The supervisor is killed and another takes over.
     pub(crate) fn replace_supervisor(&mut self) {
         self.begin_to_replace_supervisor();
+        self.adopt_workers();
+    }
+
+    /// The next supervisor finds the workers that live.
+    pub(crate) fn adopt_workers(&mut self) {
         for (run, worker) in std::mem::take(&mut self.workers) {
             self.adopt(run, worker, true);
         }
@@ -313,6 +318,15 @@ impl Team {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         self.cluster.stats(APP, move |stats| sender.send(stats).unwrap());
         receiver.recv_timeout(DEADLINE).unwrap()
+    }
+
+    /// Waits until something holds of the names under which things are kept.
+    pub(crate) fn wait_for_names(&self, holds: impl Fn(&[String]) -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !holds(&self.store.names()) {
+            assert!(Instant::now() < until, "it stays at {:?}", self.store.names());
+            wait_a_little();
+        }
     }
 
     /// Waits until the state that is kept for the app contains this text.
