@@ -168,6 +168,12 @@ pub(crate) fn death_story(death: &Death) -> String {
     story
 }
 
+/// What a drain did not finish in time.
+pub(crate) fn cut_off(death: &Death) -> Option<String> {
+    let connections = || units::count(death.cut, "connection");
+    (death.cut > 0).then(|| format!("{} cut, as the drain's limit was reached", connections()))
+}
+
 /// What else is known of a death.
 fn circumstances(death: &Death) -> Vec<String> {
     let mut lines = Vec::new();
@@ -176,10 +182,7 @@ fn circumstances(death: &Death) -> Vec<String> {
         lines.push(format!("uncaught: {}", stack.next().unwrap_or_default()));
         lines.extend(stack.take(STACK_LINES).map(|line| format!("  {}", line.trim())));
     }
-    if death.cut > 0 {
-        let connections = units::count(death.cut, "connection");
-        lines.push(format!("{connections} cut, as the drain's limit was reached"));
-    }
+    lines.extend(cut_off(death));
     if let Some(reason) = &death.unfit {
         lines.push(format!("replaced: {reason}"));
     }

@@ -34,7 +34,7 @@ pub struct Policy {
     pub stop_signal: i32,
     /// From the stop signal to SIGKILL.
     pub grace: Duration,
-    /// How long a run may drain before it gets the stop signal.
+    /// How long a run may drain before it gets the stop signal: a little longer than the spec allows.
     pub drain: Duration,
     /// How long a run that reported an uncaught exception may drain before it gets the stop signal.
     pub uncaught: Duration,
@@ -44,8 +44,17 @@ pub struct Policy {
     pub max_surge: u32,
 }
 
+/// When its time to drain is over, a Node worker cuts what is left by itself, and tells how much that was. It gets the stop
+/// signal only if that does not happen.
+const CUTTING: Duration = Duration::from_secs(1);
+
 impl From<&AppSpec> for Policy {
     fn from(spec: &AppSpec) -> Policy {
+        let drains = match spec.exec.runtime {
+            Runtime::NodeCluster => true,
+            Runtime::Plain | Runtime::NodeFork => false,
+        };
+        let cutting = if drains && spec.preload { CUTTING } else { Duration::ZERO };
         let Backoff { initial, factor_percent, max, jitter_percent } = spec.restart.backoff;
         Policy {
             restart: spec.restart.policy,
@@ -60,12 +69,9 @@ impl From<&AppSpec> for Policy {
             ready_timeout: spec.ready.timeout,
             stop_signal: spec.stop.signal,
             grace: spec.stop.grace,
-            drain: spec.stop.drain,
-            uncaught: spec.stop.uncaught,
-            drains: match spec.exec.runtime {
-                Runtime::NodeCluster => true,
-                Runtime::Plain | Runtime::NodeFork => false,
-            },
+            drain: spec.stop.drain + cutting,
+            uncaught: spec.stop.uncaught + cutting,
+            drains,
             max_surge: spec.reload.max_surge,
         }
     }

@@ -36,6 +36,9 @@ pub struct Health {
     #[serde(with = "millis", default, rename = "delay_ms")]
     #[schemars(with = "u64")]
     pub delay: Duration,
+    /// A Node worker whose event loop does not turn for so long is unfit.
+    #[serde(default, rename = "event_loop_ms")]
+    pub event_loop: Option<u64>,
     /// A worker that does not notify WATCHDOG=1 for so long is unfit (sd_watchdog_enabled(3)).
     #[serde(default, rename = "watchdog_ms")]
     pub watchdog: Option<u64>,
@@ -84,6 +87,7 @@ impl Default for Health {
             timeout: default_timeout(),
             failures: default_failures(),
             delay: Duration::ZERO,
+            event_loop: None,
             watchdog: None,
         }
     }
@@ -106,6 +110,15 @@ impl AppSpec {
         if health.watchdog.is_some_and(|watchdog| !(SHORTEST..=MAX_DURATION).contains(&Duration::from_millis(watchdog)))
         {
             fault("health.watchdog", "out of range: 100ms to a year".into());
+        }
+        if let Some(event_loop) = health.event_loop {
+            if !(SHORTEST..=MAX_DURATION).contains(&Duration::from_millis(event_loop)) {
+                fault("health.event_loop", "out of range: 100ms to a year".into());
+            }
+            if self.exec.runtime == Runtime::Plain {
+                let why = "is seen over Node's channel, which this program does not have; use health.liveness or health.watchdog";
+                fault("health.event_loop", format!("an event loop {why}"));
+            }
         }
         match &health.liveness {
             Some(Probe::Http { path, .. })

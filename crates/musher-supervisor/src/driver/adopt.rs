@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_api::{EventKind, LogStream};
-use musher_cluster::{Listens, WorkerConfig};
+use musher_cluster::{Listens, Watching, WorkerConfig};
 use musher_core::lifecycle::{Effect, Observation, RunState};
 use musher_core::spec::{AppSpec, Logs, Probe, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
@@ -384,7 +384,11 @@ impl World {
         let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);
         self.events.publish(news.of_slot(record.slot.0).of_run(run.0, u32::try_from(pid).ok()));
         self.roots.extend(Pid::from_raw(pid));
-        app.runs.insert(run, ManagedRun { record, pidfd, has_channel, proof, pulse: None, exit });
+        app.runs.insert(
+            run,
+            ManagedRun { record, pidfd, has_channel, proof, pulse: None, watched: Watching::default(), exit },
+        );
+        self.watch_vitals(app, run);
         true
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_api::Death;
-use musher_cluster::Listens;
+use musher_cluster::{Listens, Watching};
 use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
@@ -64,6 +64,8 @@ pub(super) struct ManagedRun {
     pub(super) proof: Option<Watch>,
     /// How it is, by its own word of a moment ago; none when it is not asked.
     pub(super) pulse: Option<musher_core::vitals::Pulse>,
+    /// What the cluster thread was last told to watch over.
+    pub(super) watched: Watching,
     /// Waits for the exit of a process that is not our child.
     pub(super) exit: Option<Watch>,
 }

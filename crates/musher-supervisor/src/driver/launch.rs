@@ -28,8 +28,6 @@ use rustix::process::{Resource, Rlimit};
 const FIRST_SOCKET: i32 = 3;
 /// Where a daemon of root puts what workers of every user have to read.
 const PUBLIC: &str = "/run/musher";
-/// How long a worker may go on after an uncaught exception.
-const UNCAUGHT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Everything about one run that is not in the spec.
 pub(super) struct Launch<'a> {
@@ -128,7 +126,7 @@ impl Launch<'_> {
                 let own = env.remove("NODE_OPTIONS");
                 env.insert("NODE_OPTIONS", node_options(own.as_deref(), preload));
                 if spec.effective_on_uncaught() == OnUncaught::Drain {
-                    env.insert("MUSHER_ON_UNCAUGHT", UNCAUGHT.as_millis().to_string());
+                    env.insert("MUSHER_ON_UNCAUGHT", spec.stop.uncaught.as_millis().to_string());
                 }
             }
         }

@@ -9,7 +9,6 @@ use super::Driver;
 const LONGEST_REASON: usize = 256;
 
 impl Driver {
-    #[cfg_attr(not(test), expect(dead_code, reason = "said by probes and limits, which come next"))]
     /// This run serves but must be replaced, without a gap. Nothing happens if it does not serve, or if that was said
     /// before: whoever watches it may say so again at each look.
     pub(super) fn unfit(&mut self, run: RunId, reason: &str) {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use musher_api::EventKind;
+use musher_cluster::Watching;
 use musher_core::RunId;
+use musher_core::lifecycle::RunState;
 use musher_core::vitals::Pulse;
 
-use super::Driver;
+use super::app::ManagedApp;
+use super::{Driver, World};
 
 /// What is kept of a stack, in bytes: the whole of it is on standard error.
 const KEPT: usize = 4096;
@@ -61,6 +64,32 @@ impl Driver {
 
     /// A worker's event loop does not turn.
     pub(super) fn stuck(&mut self, run: RunId, after: Duration) {
-        tracing::warn!(%run, ?after, "a worker's event loop does not turn");
+        self.unfit(run, &format!("its event loop has not turned for {after:?}"));
     }
+}
+
+impl World {
+    /// Has the cluster thread watch over a run as it is wanted now. To be called whenever that may have changed.
+    pub(super) fn watch_vitals(&self, app: &mut ManagedApp, run: RunId) {
+        let wanted = watching(app, run);
+        let Some(managed) = app.runs.get_mut(&run).filter(|run| run.has_channel) else { return };
+        if std::mem::replace(&mut managed.watched, wanted) != wanted {
+            self.cluster.watch(run, wanted);
+        }
+        if wanted.pulses.is_none() {
+            managed.pulse = None;
+        }
+    }
+}
+
+/// What is wanted to be known of a run: here everybody who decides by it says so. Only runs that serve are watched.
+fn watching(app: &ManagedApp, run: RunId) -> Watching {
+    let Some(state) = app.machine.run(run) else { return Watching::default() };
+    match state.state {
+        RunState::Online { .. } => {}
+        RunState::Starting { .. } | RunState::Draining { .. } => return Watching::default(),
+    }
+    let health = app.spec(state.generation).map(|spec| &spec.health);
+    let stuck_after = health.and_then(|health| health.event_loop).map(Duration::from_millis);
+    Watching { pulses: None, stuck_after }
 }

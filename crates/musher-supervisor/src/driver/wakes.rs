@@ -87,6 +87,9 @@ impl Driver {
             managed.proof = None;
         }
         self.step(id, Input::Ready { run });
+        if let Some(app) = self.apps.get_mut(&id) {
+            self.world.watch_vitals(app, run);
+        }
         self.steer(id);
     }
 

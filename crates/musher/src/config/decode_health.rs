@@ -13,6 +13,7 @@ pub(super) fn health(d: &mut Decoder<'_>, node: &Node) -> RawHealth {
         timeout: table.duration(d, "timeout"),
         failures: table.small(d, "failures"),
         delay: table.duration(d, "delay"),
+        event_loop: table.duration(d, "event_loop"),
         watchdog: table.duration(d, "watchdog"),
     }
 }

@@ -266,6 +266,12 @@ pub(super) const KEYS: &[Key] = &[
     key("health.failures", Kind::Integer(1, 1000), "3", "So many failures in a row make a worker unfit."),
     key("health.delay", Kind::Duration, "\"0s\"", "How long a worker that has become ready is not probed."),
     key(
+        "health.event_loop",
+        Kind::Duration,
+        "",
+        "A Node worker whose event loop does not turn for so long is unfit. Any program: it is seen by what the worker reads.",
+    ),
+    key(
         "health.watchdog",
         Kind::Duration,
         "",

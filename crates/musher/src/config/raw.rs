@@ -135,6 +135,7 @@ pub(super) struct RawHealth {
     pub(super) timeout: Option<Duration>,
     pub(super) failures: Option<u32>,
     pub(super) delay: Option<Duration>,
+    pub(super) event_loop: Option<Duration>,
     pub(super) watchdog: Option<Duration>,
 }
 

@@ -266,6 +266,7 @@ impl Resolver<'_> {
         health.timeout = raw.timeout.unwrap_or(health.timeout);
         health.failures = raw.failures.unwrap_or(health.failures);
         health.delay = raw.delay.unwrap_or(health.delay);
+        health.event_loop = raw.event_loop.map(millis);
         health.watchdog = raw.watchdog.map(millis);
         health.liveness = match &raw.liveness {
             None => None,

@@ -8,7 +8,7 @@ use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, Re
 
 use super::targets;
 use crate::args::{Cli, DescribeArgs};
-use crate::failure::{Failure, death_story};
+use crate::failure::{Failure, cut_off, death_story};
 use crate::output::{Colour, Terminal, sanitize, units};
 use crate::session;
 
@@ -247,6 +247,9 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
                 death.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
                 sanitize(&death.status)
             ));
+            if let Some(line) = cut_off(death) {
+                page.line(&format!("    {line}"));
+            }
         } else {
             page.line(&format!("  last death at {at}:"));
             for line in death_story(death).lines() {

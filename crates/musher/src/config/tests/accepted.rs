@@ -302,10 +302,10 @@ fn probes_ask_the_worker_itself_an_address_or_a_command() {
     let command = vec![ground.path("bin/tool").display().to_string(), "-x".to_owned()];
     assert_eq!(probe("[\"tool\", \"-x\"]"), Probe::Exec { command });
     let health =
-        ground.app("health = { interval = \"2s\", timeout = \"1s\", failures = 2, delay = \"5s\", watchdog = \"3s\" }");
+        ground.app("health = { interval = \"2s\", timeout = \"1s\", failures = 2, delay = \"5s\", event_loop = \"4s\", watchdog = \"3s\" }");
     let health = health.health;
     assert_eq!((health.interval, health.timeout, health.failures), (SECOND * 2, SECOND, 2));
-    assert_eq!((health.delay, health.watchdog), (SECOND * 5, Some(3000)));
+    assert_eq!((health.delay, health.watchdog, health.event_loop), (SECOND * 5, Some(3000), Some(4000)));
 }
 
 #[test]

@@ -256,6 +256,7 @@ fn a_wrong_probe_hook_or_limit_says_what_would_be_right() {
         ("health = { liveness = \"https://127.0.0.1/\" }", "is no probe"),
         ("health = { interval = \"1ms\" }", "100ms to a year"),
         ("health = { failures = 0 }", "1 to 1000"),
+        ("health = { event_loop = \"10ms\" }", "100ms to a year"),
         ("health = { watchdog = \"0s\" }", "100ms to a year"),
         ("hooks = { giveup = \"\" }", "the command is empty"),
         ("hooks = { giveup = [\"nosuch\"] }", "nosuch"),
