@@ -12,6 +12,7 @@
 //!
 //! It links no proxy, no web server but the control API, no broker client and no load tester.
 
+mod clock;
 pub mod control;
 mod daemon_log;
 mod driver;

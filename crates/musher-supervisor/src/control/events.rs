@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use musher_api::{Death, Event, EventKind, rfc3339};
 use tokio::sync::watch;
+
+use crate::clock::since_1970;
 
 /// How many events are remembered.
 const REMEMBERED: usize = 1024;
@@ -197,10 +198,6 @@ fn lagged(seq: u64) -> Event {
         detail: "events are missing here: they came faster than they were read, or a new supervisor took over".into(),
         death: None,
     }
-}
-
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

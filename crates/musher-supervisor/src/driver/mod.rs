@@ -55,7 +55,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use musher_api::EventKind;
 use musher_cluster::{Cluster, ClusterEvent, PRELOAD};
@@ -69,6 +69,7 @@ use musher_process::{Pid, Rlimit, own};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::clock::now;
 use crate::control::{Events, News, Requests};
 use crate::home::Home;
 use crate::keeper::ExitRecord;
@@ -367,14 +368,6 @@ impl Chance {
     }
 }
 
-/// The time, on the clock that every supervisor since boot shares.
-pub(crate) fn now() -> Time {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
-    Time(seconds * 1000 + millis)
-}
-
 /// A duration in whole milliseconds.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -382,8 +375,7 @@ fn millis(duration: Duration) -> u64 {
 
 /// Milliseconds since 1970.
 fn wall_clock_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
+    millis(crate::clock::since_1970())
 }
 
 /// A sleep until a deadline; for ever without one.

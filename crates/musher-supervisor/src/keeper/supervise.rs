@@ -9,7 +9,6 @@ use musher_process::{Child, Spawn, inherit, own, signal};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitOptions};
-use rustix::time::ClockId;
 
 use super::backoff::Backoff;
 use super::holdings::Holdings;
@@ -161,7 +160,7 @@ impl Keeper {
             if Some(pid) == supervisor {
                 say(format_args!("the supervisor ({pid}) ended with wait status {status:#x}"));
             } else {
-                self.holdings.record_exit(pid, status, monotonic_ms());
+                self.holdings.record_exit(pid, status, crate::clock::now().0);
             }
         }
     }
@@ -381,11 +380,6 @@ fn has_input(fd: impl AsFd) -> bool {
             Err(_) => return false,
         }
     }
-}
-
-fn monotonic_ms() -> u64 {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use musher_api::LogStream;
 use musher_core::ids::{AppId, RunId, SlotId};
@@ -86,8 +86,7 @@ impl Clock {
 }
 
 fn unix_ns() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(crate::clock::since_1970().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn slot_of(stream: LogStream) -> usize {

@@ -151,8 +151,7 @@ impl TeamFile {
 
     /// Puts a file that cannot be used where it is in nobody's way, and says where that is.
     pub(crate) fn put_aside(path: &Path) -> io::Result<PathBuf> {
-        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let aside = beside(path, &format!("unreadable-{}", since_1970.as_millis()));
+        let aside = beside(path, &format!("unreadable-{}", crate::clock::since_1970().as_millis()));
         std::fs::rename(path, &aside)?;
         Ok(aside)
     }

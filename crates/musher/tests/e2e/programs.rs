@@ -34,31 +34,25 @@ fn a_python_server_takes_its_socket_from_listen_fds() {
     shares_a_socket(&format!("script = \"{}\"\nready = {{ after = \"500ms\" }}\n", app("activated.py")), 0);
 }
 
+/// The table of a server of the virtual environment that serves a program beside the tests' own.
+fn server(tool_name: &str, arguments: &[&str], program: &str) -> String {
+    let path = app(program);
+    let directory = std::path::Path::new(&path).parent().unwrap().display().to_string();
+    let words = [tool(&format!("venv/bin/{tool_name}"))].into_iter();
+    let words = words.chain(arguments.iter().map(|argument| argument.replace("HERE", &directory)));
+    let quoted: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
+    format!("command = [{}]\nready = {{ after = \"2s\" }}\n", quoted.join(", "))
+}
+
 #[test]
 fn gunicorn_takes_its_socket_from_listen_fds() {
-    let wsgi = app("wsgi.py");
-    let directory = std::path::Path::new(&wsgi).parent().unwrap().display().to_string();
-    let gunicorn = tool("venv/bin/gunicorn");
-    shares_a_socket(
-        &format!(
-            "command = [\"{gunicorn}\", \"--chdir\", \"{directory}\", \"--workers\", \"1\", \"wsgi:app\"]\nready = {{ after = \"2s\" }}\n"
-        ),
-        0,
-    );
+    shares_a_socket(&server("gunicorn", &["--chdir", "HERE", "--workers", "1", "wsgi:app"], "wsgi.py"), 0);
 }
 
 #[test]
 fn uvicorn_serves_the_inherited_descriptor() {
-    let asgi = app("asgi.py");
-    let directory = std::path::Path::new(&asgi).parent().unwrap().display().to_string();
-    let uvicorn = tool("venv/bin/uvicorn");
     // On SIGTERM uvicorn closes connections that it has accepted and not read from: at most one of each old worker here.
-    shares_a_socket(
-        &format!(
-            "command = [\"{uvicorn}\", \"--app-dir\", \"{directory}\", \"--fd\", \"3\", \"asgi:app\"]\nready = {{ after = \"2s\" }}\n"
-        ),
-        2,
-    );
+    shares_a_socket(&server("uvicorn", &["--app-dir", "HERE", "--fd", "3", "asgi:app"], "asgi.py"), 2);
 }
 
 #[test]

@@ -16,6 +16,16 @@ fn serving(home: &Home, script: &str, instances: &str) -> u16 {
     port
 }
 
+/// The same of two workers, by a process file with these lines more.
+fn serving_by_file(home: &Home, more: &str) -> u16 {
+    let port = free_port();
+    home.version("one");
+    let table = format!("script = \"{}\"\nargs = [\"{port}\"]\ninstances = 2\n{more}", app("web.cjs"));
+    home.write("team.toml", &format!("[[app]]\nname = \"web\"\n{table}"));
+    home.ok(["start", "team.toml"]);
+    port
+}
+
 fn reload_under_all_clients(home: &Home, port: u16) {
     let fresh = fresh(port);
     let kept = keep_alive(port, 24, Duration::from_millis(50));
@@ -82,16 +92,7 @@ fn reload_of_a_fastify_app_loses_nothing() {
 /// Reload to a build that cannot start: the command fails, the old workers go on.
 fn broken(version: &str, words: &[&str]) {
     let home = Home::new();
-    let port = free_port();
-    home.version("one");
-    home.write(
-        "team.toml",
-        &format!(
-            "[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\ninstances = 2\nready = {{ timeout = \"2s\" }}\n",
-            app("web.cjs")
-        ),
-    );
-    home.ok(["start", "team.toml"]);
+    let port = serving_by_file(&home, "ready = { timeout = \"2s\" }\n");
     let before = home.pids("web");
     let load = fresh(port);
     some_answers(&load, 20);
