@@ -7,7 +7,7 @@ use musher_bench::wait;
 use serde_json::Value;
 
 use crate::apps::{APPS, App};
-use crate::lines::{self, Lines, Window};
+use crate::lines::{self, Full, Lines};
 use crate::schedule::Kind;
 use crate::team::PATIENCE;
 use crate::world::{AFTERMATH, World};
@@ -84,7 +84,7 @@ pub(crate) fn nothing_left(world: &World) {
 
 /// The workers' lines.
 pub(crate) fn lines(world: &World) -> Lines {
-    match lines::read(&world.team, &blind(world)) {
+    match lines::read(&world.team, &full(world)) {
         Ok(lines) => {
             for gap in &lines.gaps {
                 world.found(format!("the log has a gap: {gap}"));
@@ -98,8 +98,8 @@ pub(crate) fn lines(world: &World) -> Lines {
     }
 }
 
-/// When the disk was full and a process of the daemon was killed.
-fn blind(world: &World) -> Vec<Window> {
+/// When the disk was full.
+fn full(world: &World) -> Vec<Full> {
     let since_1970 = |instant: Instant| {
         let then = SystemTime::now() - instant.elapsed();
         u64::try_from(then.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
@@ -109,12 +109,11 @@ fn blind(world: &World) -> Vec<Window> {
         use Kind::{KillKeeper, KillSupervisor, PauseKeeper, PauseSupervisor, Upgrade};
         matches!(kind, KillKeeper | KillSupervisor | PauseKeeper | PauseSupervisor | Upgrade)
     };
-    let mut windows = Vec::new();
-    for full in episodes.iter().filter(|episode| episode.kind == Kind::FullDisk) {
+    let full = episodes.iter().filter(|episode| episode.kind == Kind::FullDisk);
+    full.map(|full| {
         let end = full.end.unwrap_or_else(Instant::now);
-        if episodes.iter().any(|other| kills(other.kind) && other.touches(full.begin, end)) {
-            windows.push((since_1970(full.begin), since_1970(end + AFTERMATH)));
-        }
-    }
-    windows
+        let killed = episodes.iter().any(|other| kills(other.kind) && other.touches(full.begin, end));
+        Full { from: since_1970(full.begin), to: since_1970(end + AFTERMATH), killed }
+    })
+    .collect()
 }

@@ -29,11 +29,18 @@ pub(crate) struct Lines {
     pub(crate) gaps: Vec<String>,
 }
 
-/// A time in milliseconds since 1970, from and to.
-pub(crate) type Window = (u64, u64);
+/// A time when the disk was full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Full {
+    /// In milliseconds since 1970.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Whether a process of the daemon was killed in it.
+    pub(crate) killed: bool,
+}
 
-/// Reads all logs. `blind`: when the disk was full and a process of the daemon was killed.
-pub(crate) fn read(team: &Team, blind: &[Window]) -> Result<Lines> {
+/// Reads all logs.
+pub(crate) fn read(team: &Team, full: &[Full]) -> Result<Lines> {
     let mut written: HashMap<String, u64> = HashMap::new();
     for entry in fs::read_dir(team.counters())? {
         let entry = entry?;
@@ -53,7 +60,7 @@ pub(crate) fn read(team: &Team, blind: &[Window]) -> Result<Lines> {
                 seen.add(&String::from_utf8_lossy(&fs::read(&path)?));
             }
         }
-        seen.judge(app.name, &mut written, blind, &mut lines);
+        seen.judge(app.name, &mut written, full, &mut lines);
     }
     // Whoever wrote lines of which none arrived.
     for (token, count) in written.into_iter().filter(|(_, count)| *count > 0) {
@@ -99,8 +106,10 @@ impl Seen {
         }
     }
 
-    fn judge(self, app: &str, written: &mut HashMap<String, u64>, blind: &[Window], lines: &mut Lines) {
-        let (mut missing, mut elsewhere, mut example) = (0, 0, String::new());
+    fn judge(self, app: &str, written: &mut HashMap<String, u64>, full: &[Full], lines: &mut Lines) {
+        // Missing at all; of these, where musher had to count; of these, where nothing may be missing.
+        let (mut missing, mut counted, mut outside) = (0, 0, 0);
+        let mut example = String::new();
         for (writer, numbers) in &self.numbers {
             let most = numbers.keys().next_back().map_or(0, |last| last + 1);
             // It may have written one more than it noted.
@@ -109,19 +118,25 @@ impl Seen {
             lines.present += present;
             lines.twice += numbers.values().map(|(times, _)| times - 1).sum::<u64>();
             for (hole, from, to) in holes(numbers, count) {
-                missing += hole.1 - hole.0;
-                if !blind.iter().any(|(begin, end)| from <= *end && *begin <= to) {
-                    elsewhere += hole.1 - hole.0;
+                let size = hole.1 - hole.0;
+                let within: Vec<&Full> = full.iter().filter(|full| from <= full.to && full.from <= to).collect();
+                missing += size;
+                counted += if within.iter().any(|full| full.killed) { 0 } else { size };
+                outside += if within.is_empty() { size } else { 0 };
+                if within.is_empty() || example.is_empty() {
                     example = format!("{writer} wrote {count}, not there are {} to {}", hole.0, hole.1 - 1);
                 }
             }
         }
         lines.missing += missing;
         lines.told += self.told;
-        if missing > self.told && elsewhere == 0 {
-            lines.untold += missing - self.told;
-        } else if missing > self.told {
-            lines.gaps.push(format!("{app}: {missing} lines are missing, {} of them told; {example}", self.told));
+        if outside > 0 || counted > self.told {
+            let told = self.told;
+            lines.gaps.push(format!(
+                "{app}: {missing} lines are missing, {told} of them told, {outside} while the disk had room; {example}"
+            ));
+        } else {
+            lines.untold += missing.saturating_sub(self.told);
         }
     }
 }
@@ -146,12 +161,14 @@ fn holes(numbers: &BTreeMap<u64, (u64, Option<u64>)>, count: u64) -> Vec<((u64, 
 mod tests {
     use super::*;
 
-    fn judged(text: &str, noted: &[(&str, u64)], blind: &[Window]) -> Lines {
+    const FULL: Full = Full { from: 12, to: 14, killed: false };
+
+    fn judged(text: &str, noted: &[(&str, u64)], full: &[Full]) -> Lines {
         let mut seen = Seen::default();
         seen.add(text);
         let mut lines = Lines::default();
         let mut noted = noted.iter().map(|(token, count)| ((*token).to_owned(), *count)).collect();
-        seen.judge("web", &mut noted, blind, &mut lines);
+        seen.judge("web", &mut noted, full, &mut lines);
         lines
     }
 
@@ -160,18 +177,19 @@ mod tests {
         let whole = judged("line a 0 9\nline b 0 9\nline a 1 9\nnoise\nline a 1 9\n", &[("a", 2), ("b", 1)], &[]);
         assert_eq!(whole, Lines { present: 3, twice: 1, ..Lines::default() });
         assert_eq!(judged("line a 0 9\nline a 2 9\n", &[("a", 3)], &[]).gaps.len(), 1, "a hole");
-        assert_eq!(judged("line a 0 9\n", &[("a", 2)], &[]).missing, 1, "the last line of a killed worker");
-        assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[], &[]).missing, 1);
+        assert_eq!(judged("line a 0 9\n", &[("a", 2)], &[]).gaps.len(), 1, "the last line of a killed worker");
+        assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[], &[]).gaps.len(), 1);
     }
 
     #[test]
     fn what_a_full_disk_swallowed_has_to_be_told() {
         let text = |told| format!("line a 0 10\n[musher] {told} lines (20 bytes) lost: disk\nline a 3 20\n");
-        let told = judged(&text(2), &[("a", 4)], &[]);
-        assert!(told.gaps.is_empty() && told.missing == 2 && told.told == 2, "{told:?}");
-        assert_eq!(judged(&text(1), &[("a", 4)], &[]).gaps.len(), 1);
-        let killed = judged(&text(1), &[("a", 4)], &[(12, 14)]);
+        let told = judged(&text(2), &[("a", 4)], &[FULL]);
+        assert!(told.gaps.is_empty() && (told.missing, told.untold) == (2, 0), "{told:?}");
+        assert_eq!(judged(&text(1), &[("a", 4)], &[FULL]).gaps.len(), 1, "too few are told");
+        let killed = judged(&text(1), &[("a", 4)], &[Full { killed: true, ..FULL }]);
         assert!(killed.gaps.is_empty() && killed.untold == 1, "{killed:?}");
-        assert_eq!(judged(&text(1), &[("a", 4)], &[(21, 30)]).gaps.len(), 1, "another time");
+        let elsewhere = [Full { from: 21, to: 30, killed: true }];
+        assert_eq!(judged(&text(2), &[("a", 4)], &elsewhere).gaps.len(), 1, "at another time there was room");
     }
 }
