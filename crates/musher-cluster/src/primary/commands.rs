@@ -8,7 +8,7 @@ use musher_core::spec::Balance;
 use musher_process::channel::{Channel, State};
 use serde_json::{Value, json};
 
-use super::custody::Inherited;
+use super::custody::{Inherited, KEPT_AFTER};
 use super::{App, Primary};
 use crate::cluster::{Command, Stats, WorkerConfig};
 use crate::event::ClusterEvent;
@@ -200,6 +200,7 @@ impl Primary {
         for group in groups {
             self.settle(app, group);
         }
+        self.keep_connections(KEPT_AFTER);
     }
 
     fn retire_slot(&mut self, app: AppId, slot: SlotId) {

@@ -1,7 +1,7 @@
 //! Connections that were accepted here and that nobody has taken yet, kept in case that this process is killed.
 //!
 //! Most are taken within a millisecond, and keeping them would cost more than handing them over. So only those are kept
-//! that are still here after [`PATIENCE`]: their worker is blocked or stopped, or there is none. A successor takes an
+//! that are still here after [`KEPT_AFTER`]: their worker is blocked or stopped; and those that wait as there is none. A successor takes an
 //! offer over as an offer (its worker may have taken it meanwhile, and says so), and what waited, or was offered to a
 //! worker that is dead by then, as waiting.
 
@@ -18,8 +18,8 @@ use crate::reactor::Timer;
 use crate::saved::Custody;
 use crate::worker::Offer;
 
-/// How long a connection is here before it is kept.
-const PATIENCE: Duration = Duration::from_millis(25);
+/// How long ago a connection was offered when it is kept.
+pub(super) const KEPT_AFTER: Duration = Duration::from_millis(25);
 /// The most connections that are kept: each is a descriptor of the keeper.
 const MOST: usize = 4096;
 
@@ -44,13 +44,20 @@ impl Primary {
     /// Looks in a moment whether there is anything to keep.
     pub(super) fn keep_soon(&mut self) {
         if !std::mem::replace(&mut self.keeping, true) {
-            self.reactor.at(self.now + PATIENCE, Timer::Keep);
+            self.reactor.at(self.now + KEPT_AFTER, Timer::Keep);
         }
     }
 
     /// Keeps what is here for too long.
-    pub(super) fn keep_connections(&mut self) {
+    pub(super) fn keep_old_connections(&mut self) {
         self.keeping = false;
+        if self.keep_connections(KEPT_AFTER) {
+            self.keep_soon();
+        }
+    }
+
+    /// Keeps what waits, and what was offered at least so long ago. Whether anything is here at all.
+    pub(super) fn keep_connections(&mut self, patience: Duration) -> bool {
         let (now, store) = (self.now, &self.store);
         let mut kept = 0;
         let mut here = false;
@@ -65,7 +72,7 @@ impl Primary {
         for worker in self.workers.values_mut() {
             for (seq, offer) in &mut worker.offered {
                 here = true;
-                if now >= offer.since + PATIENCE {
+                if now >= offer.since + patience {
                     let custody = Custody::Offered { run: worker.run, seq: *seq };
                     keep(&mut offer.connection, &|| custody.name(worker.app, offer.group));
                 }
@@ -86,9 +93,7 @@ impl Primary {
                 }
             }
         }
-        if here {
-            self.keep_soon();
-        }
+        here
     }
 
     /// A connection is somebody's, or nobody's any more: no copy is needed.

@@ -10,6 +10,7 @@ use musher_core::ids::{AppId, RunId};
 use musher_process::net;
 
 use super::Primary;
+use super::custody::KEPT_AFTER;
 use crate::group::{Connection, MAX_DEATHS};
 use crate::reactor::Timer;
 use crate::worker::Offer;
@@ -69,6 +70,7 @@ impl Primary {
             None => self.unkeep(offer.connection),
         }
         self.settle(app, offer.group);
+        self.keep_connections(KEPT_AFTER);
     }
 
     /// A worker died with a connection it was offered.

@@ -136,6 +136,7 @@ impl Primary {
                 match commands.try_recv() {
                     Ok(Command::Abandon) | Err(TryRecvError::Disconnected) => return Ok(()),
                     Ok(Command::Stop(stopped)) => {
+                        self.keep_connections(Duration::ZERO);
                         self.commit();
                         let _ = stopped.try_send(());
                         return Ok(());
@@ -161,7 +162,7 @@ impl Primary {
             Timer::Linger { app, group, slot } => self.lingered(app, group, slot),
             Timer::Unused { app, group } => self.unused(app, group),
             Timer::Vitals { run } => self.look_at_vitals(run),
-            Timer::Keep => self.keep_connections(),
+            Timer::Keep => self.keep_old_connections(),
             Timer::Retry => {
                 self.retrying = false;
                 let waiting: Vec<RunId> = self
