@@ -73,7 +73,7 @@ pub(crate) const APPS: &[App] = &[
         language: Language::Node,
         workers: 2,
         files: &["express.cjs", "answer.cjs"],
-        keys: "ready = { timeout = \"15s\" }",
+        keys: "ready = { timeout = \"15s\" }\nhealth = { event_loop = \"800ms\" }",
         clients: &[fresh(20), kept(4), downloads(1)],
     },
     App {
