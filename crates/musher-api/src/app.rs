@@ -88,6 +88,19 @@ pub enum RunState {
     Unknown,
 }
 
+/// What a worker notified that it is about (sd_notify(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPhase {
+    /// RELOADING=1: it reads its configuration again.
+    Reloading,
+    /// STOPPING=1: it ends by itself.
+    Stopping,
+    /// A phase that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
 /// How the workers of an app share ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -193,6 +206,12 @@ pub struct RunDetail {
     /// How it is, by its own word of a moment ago: only of Node cluster workers, while something is decided by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulse: Option<Pulse>,
+    /// What it said of itself with STATUS= (sd_notify(3)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
+    /// What it notified that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RunPhase>,
 }
 
 /// A listening socket of an app.

@@ -26,8 +26,8 @@ pub use action::{
     ShutdownResponse, StartRequest, StartResponse,
 };
 pub use app::{
-    AppDetail, AppQuery, AppSummary, Listener, LogFiles, Mode, REDACTED, RunDetail, RunState, SlotDetail, SlotRow,
-    SlotStatus, SlotsQuery,
+    AppDetail, AppQuery, AppSummary, Listener, LogFiles, Mode, REDACTED, RunDetail, RunPhase, RunState, SlotDetail,
+    SlotRow, SlotStatus, SlotsQuery,
 };
 pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};

@@ -12,6 +12,7 @@ use musher_core::spec::Balance;
 use serde_json::Value;
 
 use crate::event::EventSink;
+use crate::group::Question;
 use crate::primary::Primary;
 
 /// Where descriptors and state are kept beyond the life of this process. Calls are made from the cluster thread; they
@@ -94,6 +95,7 @@ pub(crate) enum Command {
     Drain(RunId, Duration, Duration),
     Watch(RunId, Watching),
     Send(RunId, Value),
+    Ask(RunId, Option<u16>, OwnedFd, Question),
     RemoveWorker(RunId),
     RetireSlot(AppId, SlotId),
     CloseApp(AppId),
@@ -182,6 +184,19 @@ impl Cluster {
     /// Sends a message to a worker. Dropped if the worker does not read its channel.
     pub fn send(&self, run: RunId, message: Value) {
         self.command(Command::Send(run, message));
+    }
+
+    /// Gives a connection to this very worker, as if it had come to the address with this port, or to the first that the
+    /// worker listens on: to see whether it answers. One that it does not take is closed. `answer` is called from the
+    /// cluster thread with whether it took it, as soon as it says so; not if it never does.
+    pub fn ask(
+        &self,
+        run: RunId,
+        port: Option<u16>,
+        connection: OwnedFd,
+        answer: impl Fn(bool) + Send + Sync + 'static,
+    ) {
+        self.command(Command::Ask(run, port, connection, Question(Arc::new(answer))));
     }
 
     /// The worker's process is gone. What it still wrote is read, connections it was offered go to others.

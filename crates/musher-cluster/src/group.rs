@@ -120,6 +120,18 @@ pub(crate) struct Connection {
     pub(crate) deaths: u8,
     /// Under which name a copy is kept, in case that this process is killed.
     pub(crate) kept: Option<String>,
+    /// It is a question to that very worker: no other gets it.
+    pub(crate) question: Option<Question>,
+}
+
+/// Who wants to know whether a worker took a connection.
+#[derive(Clone)]
+pub(crate) struct Question(pub(crate) Arc<dyn Fn(bool) + Send + Sync>);
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Question")
+    }
 }
 
 /// A connection is closed when so many workers died with it offered to them: it may be what kills them.
@@ -132,7 +144,7 @@ pub(crate) const CLOSED: Duration = Duration::from_millis(200);
 
 impl Connection {
     pub(crate) fn new(socket: OwnedFd) -> Connection {
-        Connection { socket: Arc::new(socket), deaths: 0, kept: None }
+        Connection { socket: Arc::new(socket), deaths: 0, kept: None, question: None }
     }
 }
 
@@ -170,6 +182,18 @@ impl Slots {
 }
 
 impl Group {
+    /// The TCP port, if it is an address of TCP.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let socket = match (&self.bind, &self.sharing) {
+            (Bind::Tcp { port, .. }, _) => return Some(*port),
+            (Bind::Udp { .. } | Bind::Unix { .. }, _) => return None,
+            (Bind::Inherited { .. }, Sharing::Shared(single) | Sharing::RoundRobin(single)) => &single.socket,
+            (Bind::Inherited { .. }, Sharing::Slots(slots)) => &slots.sockets.values().next()?.socket,
+        };
+        let is_tcp = matches!(net::kind(socket), Ok(net::Kind::Tcp));
+        net::local_address(socket).ok().filter(|_| is_tcp).map(|address| address.port())
+    }
+
     pub(crate) fn saved(&self) -> SavedGroup {
         let sharing = match &self.sharing {
             Sharing::Slots(slots) => SavedSharing::Slots {

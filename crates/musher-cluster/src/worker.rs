@@ -10,7 +10,7 @@ use musher_process::channel::{Channel, SendError};
 use serde_json::Value;
 
 use crate::cluster::{Listens, Watching};
-use crate::group::{Connection, Part};
+use crate::group::{Connection, Part, Question};
 use crate::message::{self, Identity};
 use crate::reactor::Token;
 use crate::saved::{SavedAsked, SavedRun};
@@ -259,6 +259,9 @@ impl Worker {
         if accepted {
             self.decline_pause = DECLINE_PAUSE;
             self.declined_until = None;
+            if let Some(Question(answer)) = &offer.connection.question {
+                answer(true);
+            }
         } else {
             self.decline(now);
         }

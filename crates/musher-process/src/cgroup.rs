@@ -106,6 +106,16 @@ pub fn processes(directory: &Path) -> Vec<Pid> {
     found
 }
 
+/// The memory of the processes of a cgroup and of those below it, without files that the kernel can drop at once; `None`
+/// where the memory controller is not enabled for it.
+#[must_use]
+pub fn memory_bytes(directory: &Path) -> Option<u64> {
+    let current = fs::read_to_string(directory.join("memory.current")).ok()?.trim().parse::<u64>().ok()?;
+    let stat = fs::read_to_string(directory.join("memory.stat")).unwrap_or_default();
+    let droppable = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+    Some(current.saturating_sub(droppable.unwrap_or(0)))
+}
+
 fn directories_in(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let directories = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -217,6 +227,16 @@ mod tests {
         let find = |own: &[u8]| own_memory_directory(HYBRID, own).map(|path| path.display().to_string());
         assert_eq!(find(b"4:memory:/x/y\n0::/\n").unwrap(), "/sys/fs/cgroup/memory/x/y");
         assert_eq!(find(b"3:cpu,cpuacct:/x\n0::/\n"), None);
+    }
+
+    #[test]
+    fn memory_of_a_cgroup_is_without_files_that_can_be_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(memory_bytes(directory.path()), None);
+        fs::write(directory.path().join("memory.current"), "1000\n").unwrap();
+        assert_eq!(memory_bytes(directory.path()), Some(1000));
+        fs::write(directory.path().join("memory.stat"), "anon 5\ninactive_file 300\nactive_file 2\n").unwrap();
+        assert_eq!(memory_bytes(directory.path()), Some(700));
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub struct Spawn {
     pub nice: Option<i32>,
     /// User to become.
     pub credentials: Option<Credentials>,
-    /// Set the variable `LISTEN_PID` to the child's own pid (sd_listen_fds(3)), instead of what `env` has for it.
+    /// Set the variable `LISTEN_PID` (sd_listen_fds(3)), and `WATCHDOG_PID` (sd_watchdog_enabled(3)) where `env` has it, to
+    /// the child's own pid.
     pub listen_pid: bool,
     /// Directory of a cgroup v2 to start the child in. Where the system refuses that, the child starts without.
     pub cgroup: Option<OwnedFd>,
@@ -172,6 +173,7 @@ impl Spawn {
             args.push(program.clone());
         }
         let mut env = Vec::with_capacity(self.env.len());
+        let mut pids: Vec<PidVariable> = self.listen_pid.then(|| PidVariable::new("LISTEN_PID")).into_iter().collect();
         for (name, value) in &self.env {
             if name.is_empty() || name.as_bytes().contains(&b'=') {
                 return Err(SpawnError::invalid(format!("{name:?} cannot be the name of a variable")));
@@ -179,11 +181,15 @@ impl Spawn {
             if self.listen_pid && name == "LISTEN_PID" {
                 continue;
             }
+            if self.listen_pid && name == "WATCHDOG_PID" {
+                pids.push(PidVariable::new("WATCHDOG_PID"));
+                continue;
+            }
             env.push(c_string(&[name.as_os_str(), value.as_os_str()].join(OsStr::new("=")), "the environment")?);
         }
         Ok(Image {
-            args: StringArray::new(args, None),
-            env: StringArray::new(env, self.listen_pid.then(PidVariable::new)),
+            args: StringArray::new(args, Vec::new()),
+            env: StringArray::new(env, pids),
             cwd: c_string(self.cwd.as_os_str(), "the working directory")?,
             program,
             fds: fds.iter().map(|(from, to)| (from.as_fd().as_raw_fd(), *to)).collect(),

@@ -13,7 +13,7 @@ use rustix::param::{clock_ticks_per_second, page_size};
 
 use crate::pid::Pid;
 
-pub use listens::tree_listens;
+pub use listens::{tcp_addresses, tree_listens};
 
 /// One reading of /proc/PID/stat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct ProcessStat {
     pub threads: u32,
     /// User and system time of all threads so far.
     pub cpu_time: Duration,
+    /// User and system time of its children that have ended and were reaped.
+    pub children_cpu_time: Duration,
     /// When it started, as time since boot in the kernel's clock ticks. The same pid with another value is another
     /// process.
     pub started: Duration,
@@ -116,6 +118,7 @@ fn parse_stat(line: &[u8]) -> Option<ProcessStat> {
         group: signed(5)?,
         session: signed(6)?,
         cpu_time: ticks(unsigned(14)?.checked_add(unsigned(15)?)?),
+        children_cpu_time: ticks(unsigned(16)?.checked_add(unsigned(17)?)?),
         threads: u32::try_from(unsigned(20)?).ok()?,
         started: ticks(unsigned(22)?),
         rss_bytes: unsigned(24)?.checked_mul(page_size() as u64)?,

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
 use musher_process::Spawn;
-use musher_process::stat::tree_listens;
+use musher_process::stat::{tcp_addresses, tree_listens};
 use support::{Running, program};
 
 /// Whether a process that has only this socket listens.
@@ -34,5 +34,23 @@ fn only_a_listening_socket_counts() -> std::io::Result<()> {
         assert!(listens(listener.into()));
     }
     assert!(!tree_listens(&[]));
+    Ok(())
+}
+
+#[test]
+fn the_addresses_of_a_tree_are_those_that_it_listens_on() -> std::io::Result<()> {
+    let mut sockets = vec![TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("0.0.0.0:0")?];
+    sockets.extend(TcpListener::bind("[::1]:0"));
+    let mut expected: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    expected.sort();
+    let connection = TcpStream::connect(expected[0])?;
+    let mut spawn: Spawn = program("/bin/sleep", &["1000"]);
+    let fds = sockets.into_iter().map(OwnedFd::from).chain([connection.into()]);
+    spawn.fds = fds.zip(3..).collect();
+    let running = Running::start(spawn);
+    let mut found = tcp_addresses(&[running.child.pid]);
+    found.sort();
+    assert_eq!(found, expected);
+    assert_eq!(tcp_addresses(&[]), []);
     Ok(())
 }

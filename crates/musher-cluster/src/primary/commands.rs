@@ -31,6 +31,7 @@ impl Primary {
             Command::Drain(run, grace, limit) => self.drain(run, grace, limit),
             Command::Watch(run, watching) => self.watch(run, watching),
             Command::Send(run, message) => self.send(run, &message),
+            Command::Ask(run, port, socket, answer) => self.ask(run, port, socket, answer),
             Command::RemoveWorker(run) => self.remove_worker(run),
             Command::RetireSlot(app, slot) => self.retire_slot(app, slot),
             Command::CloseApp(app) => self.close_app(app),

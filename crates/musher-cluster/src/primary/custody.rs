@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId};
@@ -32,7 +31,7 @@ pub(super) struct Inherited {
 
 impl Inherited {
     pub(super) fn add(&mut self, name: String, socket: OwnedFd, group: u32, custody: Custody) {
-        let connection = Connection { socket: Arc::new(socket), deaths: 0, kept: Some(name) };
+        let connection = Connection { kept: Some(name), ..Connection::new(socket) };
         match custody {
             Custody::Offered { run, seq } => self.offers.entry(run).or_default().push((seq, group, connection)),
             Custody::Waiting { .. } => self.waiting.push((group, connection)),
@@ -70,7 +69,7 @@ impl Primary {
             }
         };
         for worker in self.workers.values_mut() {
-            for (seq, offer) in &mut worker.offered {
+            for (seq, offer) in worker.offered.iter_mut().filter(|(_, offer)| offer.connection.question.is_none()) {
                 here = true;
                 if now >= offer.since + patience {
                     let custody = Custody::Offered { run: worker.run, seq: *seq };

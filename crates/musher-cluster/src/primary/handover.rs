@@ -3,6 +3,7 @@
 //! An offer is open until the worker answers. A worker that declines gets a pause; one that dies has not touched the
 //! connection (it answers first), so the next gets it, but not for ever: the connection may be what kills.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use musher_process::net;
 
 use super::Primary;
 use super::custody::KEPT_AFTER;
-use crate::group::{Connection, MAX_DEATHS};
+use crate::group::{Connection, Group, MAX_DEATHS, Question};
 use crate::reactor::Timer;
 use crate::worker::Offer;
 
@@ -48,22 +49,48 @@ impl Primary {
         let Some(worker) = self.workers.get_mut(&run) else { return };
         let Some(app) = self.apps.get_mut(&worker.app) else { return };
         let Some(group) = app.groups.get_mut(&number) else { return };
+        let asks = connection.question.is_some();
         match worker.offer(self.now, number, &group.key, connection) {
             Ok(()) => {
-                app.stats.handed_over += 1;
+                app.stats.handed_over += u64::from(!asks);
                 if app.dirty || self.flush(run) {
                     self.to_flush.insert(run);
                 }
             }
             Err((connection, error)) => {
-                group.waiting.push_back(connection);
+                if !asks {
+                    group.waiting.push_back(connection);
+                }
                 self.violation(run, &error);
             }
         }
     }
 
+    /// Gives a connection to this worker and no other, at the address with this port or the first that it listens on. One
+    /// that it does not take is closed. `answer` is told whether it took it, as soon as it says so.
+    pub(super) fn ask(&mut self, run: RunId, port: Option<u16>, socket: OwnedFd, answer: Question) {
+        let number = self.workers.get(&run).filter(|worker| !worker.draining && !worker.ended).and_then(|worker| {
+            let app = self.apps.get(&worker.app)?;
+            let listens = |number: &u32| {
+                let found = app.groups.get(number).and_then(Group::port);
+                found.is_some_and(|found| port.is_none_or(|port| port == found))
+            };
+            worker.asked.iter().filter(|asked| asked.listening).map(|asked| asked.group).find(listens)
+        });
+        match number {
+            Some(number) => {
+                let question = Some(answer);
+                self.offer(run, number, Connection { question, ..Connection::new(socket) });
+            }
+            None => answer.0(false),
+        }
+    }
+
     /// A worker did not take a connection: it waits for another.
     pub(super) fn take_back(&mut self, run: RunId, offer: Offer) {
+        if let Some(Question(answer)) = &offer.connection.question {
+            return answer(false);
+        }
         let Some(app) = self.workers.get(&run).map(|worker| worker.app) else { return };
         match self.group(app, offer.group) {
             Some(group) => group.waiting.push_front(offer.connection),
@@ -75,6 +102,9 @@ impl Primary {
 
     /// A worker died with a connection it was offered.
     pub(super) fn survived(&mut self, id: AppId, offer: Offer) {
+        if let Some(Question(answer)) = &offer.connection.question {
+            return answer(false);
+        }
         let Some(app) = self.apps.get_mut(&id) else { return };
         let mut connection = offer.connection;
         let Some(group) = app.groups.get_mut(&offer.group) else { return self.unkeep(connection) };

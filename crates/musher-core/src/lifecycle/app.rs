@@ -92,6 +92,7 @@ impl App {
             Input::Exited { run, outcome } => self.exited(&mut turn, run, outcome),
             Input::Unfit { run, reason } => self.unfit(&mut turn, run, reason),
             Input::Failing { run } => self.failing(&mut turn, run),
+            Input::Extend { run, by } => self.extend(&turn, run, by),
             Input::Tick => {}
         }
         self.settle(&mut turn);

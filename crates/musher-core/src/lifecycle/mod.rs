@@ -37,6 +37,8 @@ mod step;
 mod unfit;
 mod vacate;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Generation, OpId, RunId, SlotId};
@@ -104,6 +106,13 @@ pub enum Input {
     Failing {
         /// The run.
         run: RunId,
+    },
+    /// The run asks for so much time from now on, to become ready or to stop.
+    Extend {
+        /// The run.
+        run: RunId,
+        /// How much.
+        by: Duration,
     },
     /// Nothing but time passed.
     Tick,

@@ -1,6 +1,7 @@
 //! One process filling a slot: `starting -> online -> draining -> exited`.
 
 use std::fmt;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,17 @@ impl Run {
         match self.state {
             RunState::Online { .. } => true,
             RunState::Starting { .. } | RunState::Draining { .. } => false,
+        }
+    }
+
+    /// Gives it so much time from `now` on, if it has less, to become ready or to finish and end. A kill is not put off.
+    pub(super) fn extend(&mut self, now: Time, by: Duration) {
+        match &mut self.state {
+            RunState::Starting { deadline, .. }
+            | RunState::Draining { stage: Stage::Drain | Stage::Signal, deadline, .. } => {
+                *deadline = (*deadline).max(now + by);
+            }
+            RunState::Online { .. } | RunState::Draining { stage: Stage::Kill, .. } => {}
         }
     }
 

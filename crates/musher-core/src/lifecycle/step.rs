@@ -1,5 +1,7 @@
 //! What the world causes: processes appear, prove ready, die, and time passes.
 
+use std::time::Duration;
+
 use super::Effect;
 use super::app::{App, Turn, count};
 use super::event::Event;
@@ -62,6 +64,13 @@ impl App {
         turn.event(Event::Exited { slot, run: id, generation, outcome, uptime_ms, expected });
         if !expected {
             self.died(turn, id, &run, &Death::Exited(outcome));
+        }
+    }
+
+    /// A run asks for more time.
+    pub(super) fn extend(&mut self, turn: &Turn<'_>, run: RunId, by: Duration) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.extend(turn.now, by);
         }
     }
 

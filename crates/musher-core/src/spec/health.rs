@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AppSpec, Balance, MAX_DURATION, Runtime, millis};
+use super::{AppSpec, MAX_DURATION, Runtime, millis};
 
 /// The most words of a command of a probe or hook.
 pub const MAX_COMMAND: usize = 256;
@@ -50,7 +50,8 @@ pub struct Health {
 pub enum Probe {
     /// `GET` answers with a status from 200 to 399.
     Http {
-        /// A fixed address; none: that very worker, over its channel or at the port that it opened itself.
+        /// A fixed address; none: where that very worker listens. Workers of a Node cluster are always asked themselves: the
+        /// address says at which of their ports.
         #[serde(default)]
         address: Option<SocketAddr>,
         /// Path and query, from `/`.
@@ -144,21 +145,18 @@ impl AppSpec {
         if matches!(probe, Probe::Exec { .. }) {
             return None;
         }
+        // A worker of a cluster is handed a connection, whatever the address.
+        if self.exec.runtime == Runtime::NodeCluster {
+            return None;
+        }
         let itself = probe.asks_the_worker_itself();
-        let cluster = self.exec.runtime == Runtime::NodeCluster;
         if !itself && self.instances > 1 {
             return Some(
                 "any of the workers may answer at that address, so it cannot tell which of them is unfit: write the \
                  path alone (\"/health\") or \"tcp\", which ask each worker itself, or a command as a list",
             );
         }
-        if itself && cluster && self.balance == Balance::Shared {
-            return Some(
-                "with balance \"shared\" musher cannot hand a connection to one worker: use another balance, or a \
-                 command as a list",
-            );
-        }
-        if itself && !cluster && !self.listen.is_empty() && self.instances > 1 {
+        if itself && !self.listen.is_empty() && self.instances > 1 {
             return Some(
                 "the workers share the sockets of `listen`, so any of them may answer: use a command as a list, or \
                  health.watchdog",

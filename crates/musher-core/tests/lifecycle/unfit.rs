@@ -262,3 +262,29 @@ fn a_failing_worker_has_its_own_time_also_after_a_crash_of_the_supervisor() {
         RunState::Draining { stage: Stage::Drain, deadline: until, spawned: true, blocks: false }
     );
 }
+
+#[test]
+fn a_worker_that_asks_for_time_gets_it_to_start_and_to_stop_but_a_kill_is_not_put_off() {
+    let by = Duration::from_secs(100);
+    let mut team =
+        Team::new(1, Policy { ready_timeout: Duration::from_secs(10), grace: Duration::from_secs(5), ..rules() });
+    team.command(Command::Start { target: None });
+    team.pass(9000);
+    team.input(Input::Extend { run: RunId(1), by });
+    // Less than it has changes nothing.
+    team.input(Input::Extend { run: RunId(1), by: Duration::from_secs(1) });
+    team.pass(99_000);
+    assert_eq!(team.runs(), [1]);
+    team.ready(0);
+    team.asked();
+    team.command(Command::Stop);
+    assert_eq!(team.asked(), ["signal 1 with 15"]);
+    team.input(Input::Extend { run: RunId(1), by });
+    team.pass(99_000);
+    assert!(team.asked().is_empty());
+    team.pass(1000);
+    assert_eq!(team.asked(), ["kill 1"]);
+    team.input(Input::Extend { run: RunId(1), by });
+    team.pass(1000);
+    assert_eq!(team.asked(), ["kill 1"]);
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::pid::Pid;
@@ -28,6 +29,40 @@ pub fn tree_listens(pids: &[Pid]) -> bool {
         ["tcp", "tcp6"].iter().any(|table| table_has(*pid, table, listening_tcp, inodes))
             || table_has(*pid, "unix", |line| Row::Unordered(listening_unix(line)), inodes)
     })
+}
+
+/// The TCP addresses at which one of these processes listens, in the network namespace that it shares with us. Processes
+/// that we may not look into count as not listening.
+#[must_use]
+pub fn tcp_addresses(pids: &[Pid]) -> Vec<SocketAddr> {
+    let inodes: BTreeSet<u64> = pids.iter().flat_map(|pid| socket_inodes(*pid)).collect();
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let Ok(file) = File::open(format!("/proc/self/net/{table}")) else { continue };
+        for line in BufReader::new(file.take(MAX_TABLE)).split(b'\n').skip(1).map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            match listening_tcp(&line) {
+                Row::Listening(inode) if inodes.contains(&inode) => found.extend(local_address(&line)),
+                Row::Last => break,
+                Row::Listening(_) | Row::Unordered(_) => {}
+            }
+        }
+    }
+    found
+}
+
+/// The local address of a row of /proc/net/tcp or tcp6: words of memory in hexadecimal, each in this machine's order.
+fn local_address(line: &str) -> Option<SocketAddr> {
+    let (address, port) = line.split_ascii_whitespace().nth(1)?.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let words = (0..address.len() / 8).map(|n| u32::from_str_radix(address.get(n * 8..n * 8 + 8)?, 16).ok());
+    let bytes: Vec<u8> = words.collect::<Option<Vec<u32>>>()?.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let address: IpAddr = match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok()?.into(),
+        16 => <[u8; 16]>::try_from(bytes).ok()?.into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
 }
 
 /// The inodes of the sockets among the descriptors of a process.

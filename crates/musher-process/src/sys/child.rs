@@ -85,25 +85,29 @@ impl Report {
     }
 }
 
-/// The variable `LISTEN_PID` with room for a number that only the child knows. Cells, since the child writes into what
+/// A variable like `LISTEN_PID` with room for a number that only the child knows. Cells, since the child writes into what
 /// the array of pointers also points to.
-pub(crate) struct PidVariable(Box<[Cell<u8>]>);
+pub(crate) struct PidVariable {
+    text: Box<[Cell<u8>]>,
+    /// Where the number begins.
+    value: usize,
+}
 
 impl PidVariable {
-    const NAME: &[u8] = b"LISTEN_PID=";
     /// The longest decimal pid.
     const DIGITS: usize = 10;
 
-    pub(crate) fn new() -> PidVariable {
+    pub(crate) fn new(name: &str) -> PidVariable {
         let value_and_end = [0; PidVariable::DIGITS + 1];
-        PidVariable(PidVariable::NAME.iter().copied().chain(value_and_end).map(Cell::new).collect())
+        let text = name.bytes().chain([b'=']).chain(value_and_end).map(Cell::new).collect();
+        PidVariable { text, value: name.len() + 1 }
     }
 
     /// Writes the number of the calling process: the number in its own pid namespace, which is what the program sees.
     fn set_own_pid(&self) {
         let Ok(mut rest) = call(libc::SYS_getpid, [0; 5]) else { return };
         let digits = rest.checked_ilog10().map_or(1, |log| log as usize + 1);
-        for cell in self.0.iter().skip(PidVariable::NAME.len()).take(digits.min(PidVariable::DIGITS)).rev() {
+        for cell in self.text.iter().skip(self.value).take(digits.min(PidVariable::DIGITS)).rev() {
             cell.set(b'0' + (rest % 10) as u8);
             rest /= 10;
         }
@@ -114,15 +118,15 @@ impl PidVariable {
 pub(crate) struct StringArray {
     /// Owns what `pointers` points to. Moving a `CString` does not move its bytes.
     strings: Vec<CString>,
-    pid: Option<PidVariable>,
+    pids: Vec<PidVariable>,
     pointers: Vec<*const c_char>,
 }
 
 impl StringArray {
-    pub(crate) fn new(strings: Vec<CString>, pid: Option<PidVariable>) -> StringArray {
-        let last = pid.as_ref().map(|variable| variable.0.as_ptr().cast::<c_char>());
+    pub(crate) fn new(strings: Vec<CString>, pids: Vec<PidVariable>) -> StringArray {
+        let last = pids.iter().map(|variable| variable.text.as_ptr().cast::<c_char>());
         let pointers = strings.iter().map(|string| string.as_ptr()).chain(last).chain([ptr::null()]).collect();
-        StringArray { strings, pid, pointers }
+        StringArray { strings, pids, pointers }
     }
 
     /// What it needs on the new program's stack, pointers included.
@@ -243,7 +247,7 @@ fn prepare_and_execute(image: &Image, join_cgroup: bool) -> Result<std::convert:
         become_user(identity)?;
     }
     call(libc::SYS_chdir, [image.cwd.as_ptr() as usize, 0, 0, 0, 0]).map_err(failed(Step::WorkingDirectory, 0))?;
-    if let Some(variable) = &image.env.pid {
+    for variable in &image.env.pids {
         variable.set_own_pid();
     }
     // Last, so that all the rest goes on beside the parent.

@@ -152,8 +152,8 @@ mod tests {
         let (_report, reporting) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let image = Image {
             program: c"/bin/cat".to_owned(),
-            args: StringArray::new(strings(&["cat", file]), None),
-            env: StringArray::new(vec![], None),
+            args: StringArray::new(strings(&["cat", file]), Vec::new()),
+            env: StringArray::new(vec![], Vec::new()),
             cwd: c"/".to_owned(),
             fds: vec![(writing.as_raw_fd(), 1)],
             session: false,

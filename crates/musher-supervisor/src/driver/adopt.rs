@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use musher_api::{EventKind, LogStream};
-use musher_cluster::{Listens, Watching, WorkerConfig};
+use musher_cluster::{Listens, WorkerConfig};
 use musher_core::lifecycle::{Effect, Observation, RunState};
 use musher_core::spec::{AppSpec, Logs, Probe, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
@@ -110,6 +110,7 @@ impl Driver {
             inputs.extend(world.carry_out(app, effect));
         }
         app.machine.carried_out();
+        world.tend(app);
         // Killed between the decision to close them and the end of it.
         if app.is_down() && !app.closing && (app.clustered || !app.sockets.is_empty()) {
             inputs.extend(world.carry_out(app, Effect::CloseListeners));
@@ -264,6 +265,8 @@ impl World {
                     violation: None,
                     uncaught: None,
                     cut: 0,
+                    said: None,
+                    unfit: None,
                     kills_before: None,
                 };
                 (id, known.unwrap_or_else(unknown))
@@ -384,10 +387,7 @@ impl World {
         let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);
         self.events.publish(news.of_slot(record.slot.0).of_run(run.0, u32::try_from(pid).ok()));
         self.roots.extend(Pid::from_raw(pid));
-        app.runs.insert(
-            run,
-            ManagedRun { record, pidfd, has_channel, proof, pulse: None, watched: Watching::default(), exit },
-        );
+        app.runs.insert(run, ManagedRun { proof, exit, ..ManagedRun::new(record, pidfd, has_channel) });
         self.watch_vitals(app, run);
         true
     }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use musher_api::Death;
+use musher_api::{Death, RunPhase};
 use musher_cluster::{Listens, Watching};
 use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use musher_process::{Pid, exit};
 
+use super::fitness::Checks;
 use super::hooks::HookRecord;
+use super::pressure::LastSeen;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, RunRecord, VERSION};
 use super::renewal::Renewal;
@@ -66,6 +68,12 @@ pub(super) struct ManagedRun {
     pub(super) pulse: Option<musher_core::vitals::Pulse>,
     /// What the cluster thread was last told to watch over.
     pub(super) watched: Watching,
+    /// What watches it while it is online.
+    pub(super) checks: Option<Checks>,
+    /// Its memory when it was last looked at.
+    pub(super) memory_seen: Arc<LastSeen>,
+    /// What it notified that it is about.
+    pub(super) phase: Option<RunPhase>,
     /// Waits for the exit of a process that is not our child.
     pub(super) exit: Option<Watch>,
 }
@@ -202,6 +210,22 @@ impl ManagedApp {
 }
 
 impl ManagedRun {
+    /// A process of which nothing more is known.
+    pub(super) fn new(record: RunRecord, pidfd: OwnedFd, has_channel: bool) -> ManagedRun {
+        ManagedRun {
+            record,
+            pidfd,
+            has_channel,
+            proof: None,
+            pulse: None,
+            watched: Watching::default(),
+            checks: None,
+            memory_seen: Arc::default(),
+            phase: None,
+            exit: None,
+        }
+    }
+
     /// Its process id.
     pub(super) fn pid(&self) -> Option<Pid> {
         self.record.pid.and_then(Pid::from_raw)

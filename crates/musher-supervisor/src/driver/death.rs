@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use musher_api::{Death, EventKind, OutOfMemory};
+use musher_api::{Death, EventKind, LastMemory, OutOfMemory};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, RunId};
 use musher_process::exit::signal_name;
@@ -16,8 +16,8 @@ use musher_process::{ExitStatus, Pid};
 
 use crate::control::News;
 
-use super::app::ManagedApp;
-use super::records::RunRecord;
+use super::app::{ManagedApp, ManagedRun};
+use super::fitness::last_memory;
 use super::{World, millis, now, wall_clock_ms};
 
 /// A process with this part of all memory that there is, in percent, is one that the kernel would have chosen.
@@ -85,7 +85,8 @@ impl World {
     }
 
     /// How a run ended, as far as it is known at once.
-    pub(super) fn death(&self, app: &ManagedApp, run: RunId, record: &RunRecord, status: ExitStatus) -> Death {
+    pub(super) fn death(&self, app: &ManagedApp, run: RunId, ended: &ManagedRun, status: ExitStatus) -> Death {
+        let record = &ended.record;
         let (code, signal, core_dumped) = match status {
             ExitStatus::Code(code) => (Some(code), None, false),
             ExitStatus::Signal { signal, core_dumped } => (None, Some(signal), core_dumped),
@@ -111,7 +112,9 @@ impl World {
             time_ms: wall_clock_ms(),
             uptime_ms: since.map_or(0, |since| millis(now().since(since))),
             memory_bytes: self.samples.memory_at_death(run),
-            last_memory: self.samples.last_memory(run, now()),
+            last_memory: newer(self.samples.last_memory(run, now()), last_memory(&ended.memory_seen, now())),
+            said: record.said.clone(),
+            unfit: record.unfit.clone(),
             restarts: app.restarts_of(record.slot),
             ..Death::default()
         }
@@ -176,6 +179,11 @@ impl Inquest {
         let word = stderr.iter().find_map(|line| WORDS.into_iter().find(|word| line.contains(word)))?;
         likely(format!("its last words are {word:?}"))
     }
+}
+
+/// The one of two measurements that is nearer to the end.
+fn newer(one: Option<LastMemory>, other: Option<LastMemory>) -> Option<LastMemory> {
+    one.into_iter().chain(other).min_by_key(|memory| memory.age_ms)
 }
 
 /// What the kernel kills with.

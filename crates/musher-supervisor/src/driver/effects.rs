@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use musher_api::{ApiError, Death, EventKind};
-use musher_core::lifecycle::{self, Effect, Input, OpError};
+use musher_core::lifecycle::{self, Effect, Event, Input, OpError};
 use musher_core::spec::{ReadyWhen, Runtime};
 use musher_core::{OpId, RunId, SlotId};
 use musher_process::stat::ProcessStat;
@@ -75,6 +75,11 @@ impl World {
                 None
             }
             Effect::Event(event) => {
+                if let Event::Unfit { run, reason, .. } = &event
+                    && let Some(managed) = app.runs.get_mut(run)
+                {
+                    managed.record.unfit = Some(reason.clone());
+                }
                 let occasion = Occasion::of(&event);
                 let told = self.tell(app, event);
                 if let Some((occasion, told)) = occasion.zip(told) {

@@ -97,7 +97,7 @@ impl Driver {
         let kills = world.kills(managed, run);
         world.with_tree(managed, run, |tree| tree.kill_all(LEFTOVER_PATIENCE).map(|_| ()));
         let Some(ended) = managed.runs.remove(&run) else { return };
-        let death = world.death(managed, run, &ended.record, status);
+        let death = world.death(managed, run, &ended, status);
         let inquest = managed.spec(ended.record.generation).and_then(|spec| Inquest::of(&death, spec, kills));
         // A slot that was scaled away has nobody to tell its stories to.
         if usize::try_from(ended.record.slot.0).is_ok_and(|slot| slot < managed.machine.slots().len()) {

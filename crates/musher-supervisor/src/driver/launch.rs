@@ -9,6 +9,7 @@
 //! | `NODE_APP_INSTANCE` | number of the slot |
 //! | `NOTIFY_SOCKET` | where to notify readiness (sd_notify(3)) |
 //! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sockets of the spec's `listen` (sd_listen_fds(3)), from descriptor 3 |
+//! | `WATCHDOG_USEC`, `WATCHDOG_PID` | with `health.watchdog`: how often to notify WATCHDOG=1 (sd_watchdog_enabled(3)) |
 //! | `PORT` | port of the first TCP entry of `listen`, unless the user declared it |
 //! | `NODE_CHANNEL_FD`, `NODE_UNIQUE_ID`, ... | Node's channel and cluster |
 //! | `NODE_OPTIONS` | `--require` of the preload, before the user's own; not with `preload = false` |
@@ -67,7 +68,7 @@ impl Launch<'_> {
         let mut args: Vec<OsString> = vec![program.file_name().unwrap_or(program.as_os_str()).to_owned()];
         args.extend(self.spec.exec.args.iter().map(OsString::from));
 
-        let listen_pid = !self.sockets.is_empty();
+        let listen_pid = !self.sockets.is_empty() || self.spec.health.watchdog.is_some();
         let channel_number = FIRST_SOCKET + i32::try_from(self.sockets.len()).unwrap_or(0);
         let env = self.environment(channel_number);
         let limits = self.limits();
@@ -109,6 +110,11 @@ impl Launch<'_> {
         env.insert("MUSHER_INSTANCES", self.instances.to_string());
         env.insert("NODE_APP_INSTANCE", self.slot.to_string());
         env.insert("NOTIFY_SOCKET", self.notify.to_owned());
+        if let Some(watchdog) = spec.health.watchdog {
+            env.insert("WATCHDOG_USEC", watchdog.saturating_mul(1000).to_string());
+            // Filled in by the child itself.
+            env.insert("WATCHDOG_PID", String::new());
+        }
         if !self.sockets.is_empty() {
             env.insert("LISTEN_FDS", self.sockets.len().to_string());
             // Filled in by the child itself.

@@ -13,9 +13,10 @@
 //! # Where things are
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
-//! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`unfit`]: runs
-//! that have to go. [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]:
-//! what a start changes. [`operations`]: how far commands are.
+//! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
+//! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
+//! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
+//! changes. [`operations`]: how far commands are.
 //! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
@@ -29,11 +30,15 @@ mod commands;
 mod death;
 mod effects;
 mod exits;
+mod fitness;
 mod hooks;
 mod launch;
+mod liveness;
 mod news;
+mod notify;
 mod operations;
 mod plan;
+mod pressure;
 mod readiness;
 mod records;
 mod registry;
@@ -105,6 +110,8 @@ pub(crate) enum Wake {
     Gone(RunId),
     /// A run's output is written to its end; this is how the story of its death ends.
     LogsDone(RunId, LastWords),
+    /// What watches this run found that it has to be replaced, and why.
+    Unfit(RunId, String),
     /// A hook of this app has ended.
     HookDone(AppId, u64, Result<Outcome, String>),
     /// Something happened in a Node channel or a listener.
@@ -256,6 +263,7 @@ impl Driver {
             }
             managed.machine.carried_out();
         }
+        world.tend(managed);
         world.report_progress(managed);
         if self.world.resumed {
             self.renew(app);
@@ -288,7 +296,8 @@ impl Driver {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.apps.values().filter_map(|app| app.machine.next_deadline()).min()
+        let of_apps = self.apps.values().filter_map(|app| app.machine.next_deadline());
+        of_apps.chain(self.next_watchdog()).min()
     }
 
     fn has_ended(&self) -> bool {

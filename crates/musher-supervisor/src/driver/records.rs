@@ -117,6 +117,12 @@ pub(super) struct RunRecord {
     /// How many connections it closed because the limit of its drain was reached.
     #[serde(default)]
     pub(super) cut: u32,
+    /// What it last said of itself with STATUS=.
+    #[serde(default)]
+    pub(super) said: Option<String>,
+    /// Why it was found unfit.
+    #[serde(default)]
+    pub(super) unfit: Option<String>,
     /// How many processes beside ours the kernel had killed for want of memory when this one was spawned.
     #[serde(default)]
     pub(super) kills_before: Option<u64>,

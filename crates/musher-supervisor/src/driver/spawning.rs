@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use musher_api::{EventKind, LogStream};
-use musher_cluster::{Watching, WorkerConfig};
+use musher_cluster::WorkerConfig;
 use musher_core::lifecycle::Input;
 use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{Generation, RunId, SlotId};
@@ -119,24 +119,15 @@ impl World {
             violation: None,
             uncaught: None,
             cut: 0,
+            said: None,
+            unfit: None,
             kills_before: self.memory_group.as_ref().and_then(MemoryGroup::kills),
         };
         let has_channel = spec.exec.runtime != Runtime::Plain;
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);
         let proof = proof.map(|proof| proof.watch(run, self.wakes.clone()));
         self.roots.insert(child.pid);
-        app.runs.insert(
-            run,
-            ManagedRun {
-                record,
-                pidfd: child.pidfd,
-                has_channel,
-                proof,
-                pulse: None,
-                watched: Watching::default(),
-                exit: None,
-            },
-        );
+        app.runs.insert(run, ManagedRun { proof, ..ManagedRun::new(record, child.pidfd, has_channel) });
         let news = News::new(EventKind::Spawned, format!("spawned as process {}", child.pid));
         self.events.publish(
             news.of_app(&app.name, app.id.0).of_slot(slot.0).of_run(run.0, u32::try_from(child.pid.as_raw()).ok()),

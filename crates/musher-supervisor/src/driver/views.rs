@@ -171,6 +171,8 @@ impl World {
             cpu_percent: usage.cpu_percent,
             generation: managed.record.generation.0.into(),
             pulse: managed.pulse.clone(),
+            said: managed.record.said.clone(),
+            phase: managed.phase,
         })
     }
 

@@ -6,9 +6,7 @@ use musher_core::RunId;
 use musher_core::lifecycle::{Command, Input, RunState};
 use musher_core::spec::ReadyWhen;
 use musher_core::{AppId, OpId, SlotId};
-use musher_process::Pid;
 use musher_process::channel::MAX_MESSAGE;
-use musher_process::stat::ProcessStat;
 
 use crate::control::News;
 
@@ -16,9 +14,6 @@ use crate::team::Order;
 
 use super::renewal::Renewal;
 use super::{Driver, Wake};
-
-/// How far up a notifying process may be below the worker.
-const ANCESTORS: usize = 16;
 
 /// How many addresses of an app are shown: a worker may go through any number of ports.
 const SHOWN_ADDRESSES: usize = 64;
@@ -34,7 +29,7 @@ pub(super) enum AfterEnd {
 
 /// A proof of readiness that came by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
+pub(super) enum Proof {
     Listening,
     Message,
     Notified,
@@ -47,6 +42,7 @@ impl Driver {
             Wake::Proved(run) => self.proved(run),
             Wake::Gone(run) => self.adopted_ended(run),
             Wake::LogsDone(run, last_words) => self.logs_done(run, last_words),
+            Wake::Unfit(run, reason) => self.unfit(run, &reason),
             Wake::HookDone(app, hook, outcome) => self.hook_done(app, hook, &outcome),
             Wake::Cluster(event) => self.cluster_event(event),
             Wake::Logs(detail) => {
@@ -73,6 +69,7 @@ impl Driver {
             self.step(app, Input::Tick);
             self.drop_unused_specs(app);
         }
+        self.check_watchdogs();
     }
 
     /// A run is ready.
@@ -94,7 +91,7 @@ impl Driver {
     }
 
     /// A proof came by itself: whether it counts depends on what the spec asks for.
-    fn claims(&mut self, run: RunId, proof: Proof) {
+    pub(super) fn claims(&mut self, run: RunId, proof: Proof) {
         let Some(id) = self.find_run(run) else { return };
         let Some(app) = self.apps.get_mut(&id) else { return };
         if proof == Proof::Listening {
@@ -196,41 +193,6 @@ impl Driver {
         let pid = app.pid_of(run);
         let news = News::new(kind, detail).of_app(&app.name, app.id.0).of_slot(slot).of_run(run.0, pid);
         self.world.events.publish(news);
-    }
-
-    /// Reads what was notified over NOTIFY_SOCKET. Who did is what the kernel says, never what the message claims.
-    fn notified(&mut self) {
-        // A bounded number at a time: the socket is watched by level again afterwards.
-        for _ in 0..64 {
-            match self.world.notify.recv() {
-                Ok(Some(notification)) => {
-                    let ready = notification.fields.iter().any(|(key, value)| key == "READY" && value == "1");
-                    if ready && let Some(run) = notification.pid.and_then(|pid| self.run_above(pid)) {
-                        self.claims(run, Proof::Notified);
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "a notification cannot be read");
-                    return;
-                }
-            }
-        }
-        // Beside the driver, as there may be no room for it now.
-        let wakes = self.world.wakes.clone();
-        tokio::spawn(async move { drop(wakes.send(Wake::Notified).await) });
-    }
-
-    /// The run to which a process belongs: itself or an ancestor is the run's first process.
-    fn run_above(&self, pid: Pid) -> Option<RunId> {
-        let mut pid = pid;
-        for _ in 0..ANCESTORS {
-            if let Some((_, run)) = self.find_pid(pid.as_raw()) {
-                return Some(run);
-            }
-            pid = ProcessStat::read(pid).ok()?.parent?;
-        }
-        None
     }
 
     /// Connections of slots with sockets of their own go to those that serve.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use musher_api::{AppDetail, Operation, REDACTED, SlotDetail};
+use musher_api::{AppDetail, Operation, REDACTED, RunPhase, SlotDetail};
 use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, RestartPolicy, Runtime};
 
 use super::targets;
@@ -234,6 +234,14 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
             run.generation,
             run.run,
         ));
+        let phase = match run.phase {
+            Some(RunPhase::Reloading) => " (reloading)",
+            Some(RunPhase::Stopping) => " (stopping)",
+            Some(RunPhase::Unknown) | None => "",
+        };
+        if run.said.is_some() || !phase.is_empty() {
+            page.line(&format!("    says: {}{phase}", sanitize(run.said.as_deref().unwrap_or_default())));
+        }
     }
     if let Some(reason) = &slot.unfit {
         page.line(&format!("  to be replaced: {}", sanitize(reason)));
@@ -249,6 +257,9 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
             ));
             if let Some(line) = cut_off(death) {
                 page.line(&format!("    {line}"));
+            }
+            if let Some(reason) = &death.unfit {
+                page.line(&format!("    replaced: {}", sanitize(reason)));
             }
         } else {
             page.line(&format!("  last death at {at}:"));

@@ -157,6 +157,8 @@ mod tests {
             cpu_percent: 0.0,
             generation: 1,
             pulse: None,
+            said: None,
+            phase: None,
         });
         let text = table(&rows).render(Terminal::plain(80));
         let line = text.lines().nth(2).unwrap();

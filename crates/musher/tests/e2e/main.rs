@@ -21,6 +21,7 @@ mod crash;
 mod death;
 mod disk;
 mod flapping;
+mod health;
 mod home;
 mod hooks;
 mod lifecycle;

@@ -27,7 +27,6 @@ pub(crate) fn events(home: &Home) -> Vec<Value> {
 /// Waits for an event of this kind that says this.
 #[track_caller]
 pub(crate) fn wait_event(home: &Home, kind: &str, words: &str) -> Value {
-    let is_it =
-        |event: &Value| event["kind"] == kind && event["detail"].as_str().is_some_and(|text| text.contains(words));
+    let is_it = |event: &Value| event["kind"] == kind && event.to_string().contains(words);
     wait_for(&format!("an event {kind:?} that says {words:?}"), || events(home).into_iter().find(is_it))
 }

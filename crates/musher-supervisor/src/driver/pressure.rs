@@ -1,0 +1,306 @@
+//! Limits of memory and CPU: a worker that needs more than it may is replaced.
+//!
+//! One task for each run that is online and has such a limit. It looks often when the limit is near or approaches fast,
+//! and rarely else, so that a hundred idle workers cost next to nothing. When to look and what is too much is decided
+//! by [`Gauge`], which sees only numbers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use musher_core::spec::Limits;
+use musher_core::{RunId, Time};
+use musher_process::cgroup;
+use musher_process::stat::{Memory, ProcessStat};
+use musher_process::{Pid, stat};
+use tokio::sync::mpsc;
+
+use super::readiness::Watch;
+use super::sample::descendants;
+use super::{Wake, now};
+
+/// The longest pause between two looks.
+const LONGEST: Duration = Duration::from_secs(10);
+/// The longest one when a part of the limit is left (in percent): half, a fifth, less.
+const HALF: (u64, Duration) = (50, LONGEST);
+const FIFTH: (u64, Duration) = (20, Duration::from_secs(3));
+const NEAR: Duration = Duration::from_secs(1);
+/// The shortest pause.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// From this part of the limit on (in percent) shared memory is told apart, which costs more.
+const EXACT_FROM: u64 = 80;
+/// How often is looked within the time that CPU may be too high.
+const LOOKS: u32 = 6;
+
+/// The memory of a run when it was last looked at, for the story of its death.
+#[derive(Debug, Default)]
+pub(super) struct LastSeen {
+    bytes: AtomicU64,
+    at_ms: AtomicU64,
+}
+
+impl LastSeen {
+    /// Bytes, and when that was.
+    pub(super) fn get(&self) -> Option<(u64, Time)> {
+        let at = self.at_ms.load(Ordering::Relaxed);
+        (at > 0).then(|| (self.bytes.load(Ordering::Relaxed), Time(at)))
+    }
+
+    fn set(&self, bytes: u64, at: Time) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.at_ms.store(at.0, Ordering::Relaxed);
+    }
+}
+
+/// Watches the limits of a run. `group`: the run's cgroup.
+pub(super) fn watch(
+    run: RunId,
+    (pid, group): (Pid, Option<PathBuf>),
+    limits: &Limits,
+    seen: Arc<LastSeen>,
+    wakes: mpsc::Sender<Wake>,
+) -> Option<Watch> {
+    let mut gauge = Gauge::new(limits)?;
+    let place = Arc::new(Place { pid, group });
+    Some(Watch::spawn(async move {
+        loop {
+            tokio::time::sleep(gauge.pause).await;
+            let Some(mut reading) = place.read(now()) else { continue };
+            if gauge.wants_exact(&reading) {
+                let place = Arc::clone(&place);
+                let exact = tokio::task::spawn_blocking(move || place.exact_memory()).await;
+                reading.memory_bytes = exact.ok().flatten().unwrap_or(reading.memory_bytes);
+            }
+            seen.set(reading.memory_bytes, reading.at);
+            if let Some(reason) = gauge.judge(reading)
+                && wakes.send(Wake::Unfit(run, reason)).await.is_err()
+            {
+                return;
+            }
+        }
+    }))
+}
+
+/// Where the processes of a run are found.
+struct Place {
+    pid: Pid,
+    group: Option<PathBuf>,
+}
+
+impl Place {
+    /// The run's processes.
+    fn processes(&self) -> Vec<Pid> {
+        let of_group = self.group.as_deref().map(cgroup::processes).unwrap_or_default();
+        if of_group.is_empty() { descendants(self.pid) } else { of_group }
+    }
+
+    /// A cheap look: some 10 us for each process. Shared memory counts for each that has it.
+    fn read(&self, at: Time) -> Option<Reading> {
+        let stats: Vec<ProcessStat> =
+            self.processes().into_iter().filter_map(|pid| ProcessStat::read(pid).ok()).collect();
+        if stats.is_empty() {
+            return None;
+        }
+        // Of children that have ended, too: their time would be lost otherwise.
+        let cpu = stats.iter().map(|stat| stat.cpu_time + stat.children_cpu_time).sum();
+        Some(Reading { at, memory_bytes: stats.iter().map(|stat| stat.rss_bytes).sum(), cpu })
+    }
+
+    /// A thorough look: what the run's cgroup says, else the sum of what each process has in proportion (PSS), or of
+    /// what is resident where we may not see that.
+    fn exact_memory(&self) -> Option<u64> {
+        if let Some(bytes) = self.group.as_deref().and_then(cgroup::memory_bytes) {
+            return Some(bytes);
+        }
+        let of = |pid: &Pid| match Memory::read(*pid) {
+            Ok(memory) if memory.pss_bytes > 0 => Some(memory.pss_bytes),
+            Ok(_) | Err(_) => ProcessStat::read(*pid).ok().map(|stat: stat::ProcessStat| stat.rss_bytes),
+        };
+        let sum: u64 = self.processes().iter().filter_map(of).sum();
+        (sum > 0).then_some(sum)
+    }
+}
+
+/// What a run used at a time.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Time,
+    memory_bytes: u64,
+    /// Since its start.
+    cpu: Duration,
+}
+
+/// Compares readings with the limits.
+#[derive(Debug)]
+struct Gauge {
+    memory: Option<u64>,
+    cpu: Option<(u32, Duration)>,
+    last: Option<Reading>,
+    /// Since when CPU is too high.
+    high_since: Option<Time>,
+    /// Until the next look.
+    pause: Duration,
+}
+
+impl Gauge {
+    fn new(limits: &Limits) -> Option<Gauge> {
+        let cpu = limits.cpu_percent.map(|percent| (percent, limits.cpu_for));
+        let any = limits.memory_bytes.is_some() || cpu.is_some();
+        any.then_some(Gauge { memory: limits.memory_bytes, cpu, last: None, high_since: None, pause: NEAR })
+    }
+
+    /// Whether the cheap look is not enough to judge.
+    fn wants_exact(&self, reading: &Reading) -> bool {
+        self.memory.is_some_and(|limit| reading.memory_bytes >= limit / 100 * EXACT_FROM)
+    }
+
+    /// What is too much, if something is.
+    fn judge(&mut self, reading: Reading) -> Option<String> {
+        let memory = self.judge_memory(&reading);
+        let cpu = self.judge_cpu(&reading);
+        let for_memory = self.memory.map(|limit| self.memory_pause(limit, &reading));
+        let for_cpu = self.cpu.map(|(_, time)| (time / LOOKS).clamp(SHORTEST, LONGEST));
+        self.pause = for_memory.into_iter().chain(for_cpu).min().unwrap_or(LONGEST);
+        self.last = Some(reading);
+        memory.or(cpu)
+    }
+
+    fn judge_memory(&self, reading: &Reading) -> Option<String> {
+        let limit = self.memory.filter(|limit| reading.memory_bytes > *limit)?;
+        let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (has, may) = (mebibytes(reading.memory_bytes), mebibytes(limit));
+        Some(format!("memory: its processes have {has} MiB, and limits.memory is {may} MiB"))
+    }
+
+    fn judge_cpu(&mut self, reading: &Reading) -> Option<String> {
+        let (limit, time) = self.cpu?;
+        let last = self.last?;
+        let over = reading.at.since(last.at);
+        let percent = reading.cpu.saturating_sub(last.cpu).as_secs_f64() / over.as_secs_f64().max(0.001) * 100.0;
+        if percent <= f64::from(limit) {
+            self.high_since = None;
+            return None;
+        }
+        let since = *self.high_since.get_or_insert(last.at);
+        let high_for = reading.at.since(since);
+        (high_for >= time).then(|| {
+            let seconds = high_for.as_secs();
+            format!("cpu: more than {limit}% of a core for {seconds} s, now {percent:.0}%")
+        })
+    }
+
+    /// The nearer the limit and the faster it approaches, the sooner.
+    fn memory_pause(&self, limit: u64, reading: &Reading) -> Duration {
+        let left = limit.saturating_sub(reading.memory_bytes);
+        let part = |(percent, pause): (u64, Duration)| (left >= limit / 100 * percent).then_some(pause);
+        let by_distance = part(HALF).or(part(FIFTH)).unwrap_or(NEAR);
+        let grown =
+            self.last.map(|last| (reading.memory_bytes.saturating_sub(last.memory_bytes), reading.at.since(last.at)));
+        let by_growth = match grown {
+            // Nothing is known yet of how it grows.
+            None => NEAR,
+            Some((bytes, _)) if bytes <= limit / 200 => self.pause + self.pause / 2,
+            Some((bytes, time)) => {
+                let reached_in = time.as_secs_f64() * left as f64 / bytes as f64;
+                Duration::try_from_secs_f64(reached_in / 3.0).unwrap_or(LONGEST)
+            }
+        };
+        by_distance.min(by_growth).clamp(SHORTEST, LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn gauge(memory_mib: Option<u64>, cpu: Option<u32>) -> Gauge {
+        let limits = Limits {
+            memory_bytes: memory_mib.map(|mib| mib * MIB),
+            cpu_percent: cpu,
+            cpu_for: Duration::from_secs(30),
+            ..Limits::default()
+        };
+        Gauge::new(&limits).unwrap()
+    }
+
+    /// What happens over time to a run whose memory and CPU are functions of the time in seconds: the reason and when.
+    fn watch(mut gauge: Gauge, until: u64, memory_mib: impl Fn(f64) -> f64, cpu: impl Fn(f64) -> f64) -> Watched {
+        let (mut at, mut looks) = (Duration::ZERO, Vec::new());
+        while at < Duration::from_secs(until) {
+            at += gauge.pause;
+            let seconds = at.as_secs_f64();
+            looks.push(seconds);
+            let reading = Reading {
+                at: Time(u64::try_from(at.as_millis()).unwrap()),
+                memory_bytes: (memory_mib(seconds) * MIB as f64) as u64,
+                cpu: Duration::from_secs_f64(cpu(seconds)),
+            };
+            if let Some(reason) = gauge.judge(reading) {
+                return Watched { looks, reason: Some(reason) };
+            }
+        }
+        Watched { looks, reason: None }
+    }
+
+    struct Watched {
+        looks: Vec<f64>,
+        reason: Option<String>,
+    }
+
+    impl Watched {
+        fn last(&self) -> f64 {
+            *self.looks.last().unwrap()
+        }
+    }
+
+    #[test]
+    fn a_worker_far_from_its_limit_is_rarely_looked_at() {
+        let watched = watch(gauge(Some(200), None), 1000, |_| 50.0, |_| 0.0);
+        assert_eq!(watched.reason, None);
+        assert!(watched.looks.len() < 120, "{}", watched.looks.len());
+    }
+
+    #[test]
+    fn a_worker_within_a_fifth_of_its_limit_is_looked_at_every_second() {
+        let watched = watch(gauge(Some(200), None), 100, |_| 170.0, |_| 0.0);
+        assert_eq!(watched.reason, None);
+        assert!(watched.looks.windows(2).all(|pair| pair[1] - pair[0] <= 1.001));
+    }
+
+    #[test]
+    fn a_leak_is_seen_soon_after_the_limit_however_fast_it_is() {
+        for (rate, late) in [(0.1, 1.01), (1.0, 1.01), (10.0, 1.01), (50.0, 1.01)] {
+            let watched = watch(gauge(Some(500), None), 100_000, |seconds| 40.0 + rate * seconds, |_| 0.0);
+            assert!(watched.reason.as_ref().unwrap().starts_with("memory: "), "{:?}", watched.reason);
+            let crossed = 460.0 / rate;
+            assert!(watched.last() - crossed <= late, "{rate} MiB/s: {} after {crossed}", watched.last());
+        }
+    }
+
+    #[test]
+    fn cpu_counts_only_when_it_is_high_for_long() {
+        let busy = |seconds: f64| seconds * 0.9;
+        let watched = watch(gauge(None, Some(80)), 200, |_| 1.0, busy);
+        assert!(watched.reason.as_ref().unwrap().starts_with("cpu: more than 80%"), "{:?}", watched.reason);
+        assert!((30.0..45.0).contains(&watched.last()), "{}", watched.last());
+        // 20 s busy, 10 s idle.
+        let in_bursts = |seconds: f64| (seconds / 30.0).floor() * 20.0 + (seconds % 30.0).min(20.0);
+        assert_eq!(watch(gauge(None, Some(80)), 1000, |_| 1.0, in_bursts).reason, None);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_looked_at() {
+        assert!(Gauge::new(&Limits::default()).is_none());
+    }
+
+    #[test]
+    fn shared_memory_is_told_apart_only_near_the_limit() {
+        let gauge = gauge(Some(100), None);
+        let reading = |mib| Reading { at: Time(1), memory_bytes: mib * MIB, cpu: Duration::ZERO };
+        assert!(!gauge.wants_exact(&reading(79)));
+        assert!(gauge.wants_exact(&reading(81)));
+    }
+}
