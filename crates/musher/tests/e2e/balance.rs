@@ -116,6 +116,14 @@ fn a_reload_moves_a_cluster_to_other_sockets_of_the_process_file() {
     }
 }
 
+/// Whether this process has CAP_BPF.
+fn may_count_in_the_kernel() -> bool {
+    const CAP_BPF: u32 = 39;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(effective.trim(), 16).unwrap() >> CAP_BPF & 1 == 1
+}
+
 #[test]
 fn kept_connections_are_spread_over_both_workers() {
     for balance in ["kernel", "round-robin"] {
@@ -130,7 +138,9 @@ fn kept_connections_are_spread_over_both_workers() {
         // The two are not read in the same instant.
         let all: usize = shares.iter().sum();
         assert!((60..=68).contains(&all), "{balance}: {shares:?}");
-        assert!(shares.iter().all(|share| share * 100 <= all * 58), "{balance}: {shares:?}");
+        // Whoever may not count in the kernel has its connections dealt out by chance: 4 deviations are allowed.
+        let most = if balance == "kernel" && !may_count_in_the_kernel() { 75 } else { 58 };
+        assert!(shares.iter().all(|share| share * 100 <= all * most), "{balance}: {shares:?}");
     }
 }
 
