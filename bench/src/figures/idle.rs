@@ -17,7 +17,7 @@ pub(super) fn two_workers(bench: &mut Bench<'_>, contender: Contender) -> Result
         "memory of the manager, 2 workers",
         Unit::Mebibytes,
         Goal::AtMostOfPm2(1.0 / 6.0),
-        "VmRSS of keeper and supervisor together (PM2: of the daemon) 5 s after the start of `hello.cjs -i 2`",
+        "VmRSS of keeper and supervisor together (PM2: of the daemon) 5 s after the start of `hello.cjs -i 2` (1 s in a quick round)",
         side(contender),
         arena.manager_rss()?,
     );
@@ -46,7 +46,7 @@ pub(super) fn hundred_workers(bench: &mut Bench<'_>, contender: Contender) -> Re
         "CPU of the manager at rest, 100 workers",
         Unit::Percent,
         Goal::AtMost(0.1),
-        "CPU time (schedstat of all threads) over 40 s of rest with 100 Node workers, in percent of one core",
+        "CPU time (schedstat of all threads) over 40 s of rest (10 s in a quick round) with 100 Node workers, in percent of one core",
         side(contender),
         (after - before).as_secs_f64() / took.as_secs_f64() * 100.0,
     );
