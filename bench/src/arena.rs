@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -96,6 +96,11 @@ impl<'t> Arena<'t> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// A directory of its own.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     fn home(&self) -> PathBuf {

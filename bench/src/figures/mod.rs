@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod idle;
 mod serving;
+mod upgrade;
 mod wrk;
 
 use anyhow::Result;
@@ -48,6 +49,7 @@ pub(crate) const GROUPS: &[Group] = &[
     group("latency", "reloads under load: p99 and p99.9", events::latency, Contender::ALL, (5, 1)),
     group("scale", "scaling up and down under load", events::scale, Contender::ALL, (3, 1)),
     group("manager", "a killed manager", events::killed_manager, Contender::ALL, (3, 1)),
+    group("upgrade", "upgrades of the manager under load", upgrade::upgrade, &[Contender::Musher], (3, 1)),
     group("idle100", "memory and CPU with 100 workers", idle::hundred_workers, Contender::BOTH, (1, 1)),
 ];
 

@@ -164,6 +164,8 @@ pub enum OperationKind {
     Scale,
     /// Sends a signal.
     Signal,
+    /// Replaces supervisor and keeper by another executable.
+    Upgrade,
     /// Something that this version does not know.
     #[serde(other)]
     Other,
@@ -248,6 +250,25 @@ pub struct ShutdownRequest {
     pub request_id: String,
 }
 
+/// `POST /v1/upgrade`: replace supervisor and keeper by another executable; workers are not touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// As in a start request.
+    pub request_id: String,
+    /// Absolute path of the executable.
+    pub path: String,
+}
+
+/// The upgrade has begun, or is not needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpgradeResponse {
+    /// To be followed to its end; none: supervisor and keeper are this executable already.
+    pub operation: Option<OperationRef>,
+    /// The version that runs now.
+    pub from: String,
+}
+
 /// The shutdown has begun. It is over when the socket refuses connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShutdownResponse {
@@ -270,6 +291,7 @@ impl OperationKind {
             OperationKind::Delete => "delete",
             OperationKind::Scale => "scale",
             OperationKind::Signal => "signal",
+            OperationKind::Upgrade => "upgrade",
             OperationKind::Other => "operation",
         }
     }

@@ -59,6 +59,8 @@ pub enum ErrorCode {
     Superseded,
     /// The slot restarted too often and gave up.
     GaveUp,
+    /// An executable cannot take over; nothing was changed, or the one before was gone back to.
+    CannotTakeOver,
     /// A code that this version does not know.
     #[serde(other)]
     Other,
@@ -84,6 +86,7 @@ impl ErrorCode {
             | ErrorCode::SpawnFailed
             | ErrorCode::BindFailed
             | ErrorCode::GaveUp
+            | ErrorCode::CannotTakeOver
             | ErrorCode::Other => 500,
         }
     }

@@ -105,6 +105,8 @@ pub enum EventKind {
     SupervisorStarted,
     /// A new keeper took over.
     KeeperStarted,
+    /// Supervisor and keeper became another executable, or went back.
+    Upgrade,
     /// Logs cannot be written, or can be again.
     Logs,
     /// musher is about to end.

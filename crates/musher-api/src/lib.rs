@@ -23,7 +23,7 @@ mod timestamp;
 pub use action::{
     Action, ActionRequest, ActionResponse, Operation, OperationKind, OperationQuery, OperationRef, PlanAction,
     PlanStep, Progress, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest,
-    ShutdownResponse, StartRequest, StartResponse,
+    ShutdownResponse, StartRequest, StartResponse, UpgradeRequest, UpgradeResponse,
 };
 pub use app::{
     AppDetail, AppQuery, AppSummary, Listener, LogFiles, Mode, REDACTED, RunDetail, RunPhase, RunState, SlotDetail,
@@ -48,6 +48,8 @@ pub const MAX_SPECS: usize = 1000;
 pub const MAX_TARGETS: usize = 1000;
 /// The longest target or request id, in bytes.
 pub const MAX_WORD: usize = 256;
+/// The longest path of an executable, in bytes.
+pub const MAX_PATH: usize = 4096;
 /// The longest time that a poll of an operation is held open, in milliseconds.
 pub const MAX_POLL_MS: u64 = 30_000;
 /// The most lines from the past that one log request gives.

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::action::{
     ActionRequest, ActionResponse, Operation, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse,
-    ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
+    ShutdownRequest, ShutdownResponse, StartRequest, StartResponse, UpgradeRequest, UpgradeResponse,
 };
 use crate::app::{AppDetail, AppSummary, SlotRow};
 use crate::event::Event;
@@ -54,6 +54,8 @@ pub enum Call {
     Events,
     /// `GET /v1/logs`
     Logs,
+    /// `POST /v1/upgrade`
+    Upgrade,
     /// `POST /v1/shutdown`
     Shutdown,
     /// `POST /v1/save`
@@ -124,6 +126,7 @@ impl Call {
             Call::Logs => "logs",
             Call::Save => "save",
             Call::Resurrect => "resurrect",
+            Call::Upgrade => "upgrade",
             Call::Shutdown => "shutdown",
             Call::OpenApi => "openapi",
         }
@@ -265,6 +268,15 @@ pub const ROUTES: &[Route] = &[
         params: &[],
         request: Some(schema::<ResurrectRequest>),
         response: Body::Json(schema::<StartResponse>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/upgrade",
+        call: Call::Upgrade,
+        summary: "Replace supervisor and keeper by another executable; workers are not touched.",
+        params: &[],
+        request: Some(schema::<UpgradeRequest>),
+        response: Body::Json(schema::<UpgradeResponse>),
     },
     Route {
         method: Method::Post,

@@ -31,4 +31,7 @@ pub struct ProcessStatus {
     pub uptime_ms: u64,
     /// Resident memory, in bytes.
     pub memory_bytes: u64,
+    /// Version of its executable; empty if it has not said.
+    #[serde(default)]
+    pub version: String,
 }

@@ -34,6 +34,15 @@ mod worker;
 pub use cluster::{Cluster, FdStore, Listens, Stats, Watching, WorkerConfig};
 pub use event::{ClusterEvent, EventSink};
 
+/// Whether this version can go on with what is kept under `cluster/<app>`.
+///
+/// # Errors
+///
+/// Why not.
+pub fn can_read(state: &[u8]) -> Result<(), &'static str> {
+    saved::SavedApp::decode(state).map(drop).ok_or("it is not what this version writes")
+}
+
 /// A script for `NODE_OPTIONS=--require=<path>` (Node 18 to 24, CommonJS and ES modules). It does nothing but in a
 /// process whose environment has `MUSHER_RUN` and a channel, and nothing there until it is told to drain, asked how it
 /// is, or an exception would end the process. `MUSHER_ON_UNCAUGHT` says how many milliseconds a worker then has to finish

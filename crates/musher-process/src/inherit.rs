@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 
 use rustix::io::FdFlags;
@@ -22,6 +22,12 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
 /// that reports them.
 pub fn block_signals(signals: &[i32]) -> io::Result<OwnedFd> {
     sys::inherit::signalfd(signals)
+}
+
+/// Blocks no signal of this thread any more: a program that was executed by [`exec_file`] begins with what its forerunner
+/// had blocked.
+pub fn unblock_signals() {
+    sys::inherit::unblock_signals();
 }
 
 /// The next signal that waits in a descriptor of [`block_signals`].
@@ -41,13 +47,22 @@ pub fn next_signal(signalfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 
 /// Becomes another program (or another role of this one) with the same pid, children and environment. Only stdin,
 /// stdout, stderr and `keep` stay open. Returns only if that fails; then `keep` is close-on-exec again.
-#[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
 pub fn exec_self(args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
+    exec("/proc/self/exe".as_ref(), args, keep)
+}
+
+/// The same with the executable behind a descriptor, whatever became of its path. It must not be a script.
+pub fn exec_file(executable: BorrowedFd<'_>, args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
+    exec(format!("/proc/self/fd/{}", executable.as_raw_fd()).as_ref(), args, keep)
+}
+
+#[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
+fn exec(program: &OsStr, args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
     let flags = |flags| keep.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
     if let Err(error) = flags(FdFlags::empty()) {
         return error.into();
     }
-    let mut command = std::process::Command::new("/proc/self/exe");
+    let mut command = std::process::Command::new(program);
     if let Some((name, rest)) = args.split_first() {
         command.arg0(name).args(rest);
     }

@@ -73,7 +73,7 @@ fn supervise(link: OwnedFd) -> Result<(), Failure> {
                 event = watch.next() => match event {
                     KeeperEvent::Exit(exit) => exits.push(exit),
                     KeeperEvent::EndRequested => asked_to_end = true,
-                    KeeperEvent::Pong(_) => {}
+                    KeeperEvent::Pong(_) | KeeperEvent::Renewed => {}
                     KeeperEvent::Died => return Err(link.become_keeper().into()),
                 },
                 client = control.accept() => {

@@ -5,6 +5,7 @@
 //! - [`home`]: the directory of one daemon, and how a daemon is started.
 //! - `driver`: apps and their processes: the world as inputs of `musher-core`'s decisions, their effects carried out.
 //! - [`control`]: the control API on the unix socket.
+//! - [`takeover`]: whether another executable can take over.
 //! - `team`: the list of apps on the disk.
 //! - `guard`: the control socket served, and the home made again when somebody deletes it.
 //! - `daemon_log`: `musher.log`, rotated.
@@ -21,6 +22,7 @@ pub mod home;
 pub mod keeper;
 pub mod link;
 pub mod logs;
+pub mod takeover;
 mod team;
 mod watch;
 
@@ -31,6 +33,9 @@ use musher_process::inherit;
 
 use daemon_log::DaemonLog;
 use home::{Home, HomeError};
+
+/// The version of this software.
+pub const VERSION: &str = if cfg!(feature = "next") { "99.0.0-next" } else { env!("CARGO_PKG_VERSION") };
 
 /// Why a supervisor could not work.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,14 @@ pub enum SupervisorError {
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
+    /// On trial: the executable before could go on with this.
+    #[error("this version cannot go on with {name}: {why}")]
+    Record {
+        /// Name of the record.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// A system call that a supervisor cannot do without.
     #[error("cannot {step}: {source}")]
     System {
@@ -57,14 +70,16 @@ pub enum SupervisorError {
     },
 }
 
-/// The supervisor's whole life. `link` is the number of the descriptor that its keeper gave it. Returns after an
-/// orderly end; the process is to exit then.
+/// The supervisor's whole life. `link` is the number of the descriptor that its keeper gave it; `adopt`, when this
+/// process was the supervisor of another executable before, that of the list of what it held. Returns after an orderly
+/// end; the process is to exit then.
 ///
 /// # Errors
 ///
 /// When it cannot take over; the keeper starts another one.
-pub fn run(link: RawFd) -> Result<(), SupervisorError> {
+pub fn run(link: RawFd, adopt: Option<RawFd>) -> Result<(), SupervisorError> {
     let socket = inherit::take_inherited(link).map_err(SupervisorError::Link)?;
+    let list = adopt.map(inherit::take_inherited).transpose().map_err(SupervisorError::Link)?;
     // What people see in ps(1); without it the process would be called "exe".
     let _ = rustix::thread::set_name(c"musher-superv");
     let home = Home::from_env()?;
@@ -75,7 +90,7 @@ pub fn run(link: RawFd) -> Result<(), SupervisorError> {
         .max_blocking_threads(4)
         .build()
         .map_err(|source| SupervisorError::System { step: "start the runtime", source })?;
-    runtime.block_on(driver::supervise(socket, home, log))
+    runtime.block_on(driver::supervise(socket, list, home, log))
 }
 
 /// The daemon's own words go to its log. `MUSHER_LOG` sets the level (`debug`, `info`, ...).

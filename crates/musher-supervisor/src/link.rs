@@ -64,6 +64,8 @@ pub enum KeeperEvent {
     EndRequested,
     /// The answer to [`KeeperLink::ping`].
     Pong(u64),
+    /// The keeper became another executable. What it speaks is told by [`KeeperLink::version`].
+    Renewed,
     /// The keeper is gone: become the keeper. It comes again at every call.
     Died,
 }
@@ -81,11 +83,19 @@ struct Shared {
     /// The mirror. Held while sending, so that keeper and mirror see the same order.
     mirror: Mutex<Holdings>,
     keeper: Option<(Pid, OwnedFd)>,
-    versions: Versions,
+    about: Mutex<About>,
     open_files: u64,
     lost: AtomicBool,
     /// Is told of changes, once it is there.
     team: OnceLock<TeamWriter>,
+    end_requested: AtomicBool,
+}
+
+/// What the keeper said of itself.
+#[derive(Clone, Debug)]
+struct About {
+    versions: Versions,
+    software: String,
 }
 
 impl KeeperLink {
@@ -109,11 +119,50 @@ impl KeeperLink {
         Err(link.become_keeper())
     }
 
+    /// Goes on with the link and everything that an executable held which this process was before; `list` is what
+    /// [`KeeperLink::become_executable`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be read, or a descriptor is missing.
+    pub fn resume(socket: OwnedFd, list: impl AsFd) -> io::Result<(KeeperLink, Inventory)> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let list = Adoption::read(list)?;
+        let mut mirror = Holdings::default();
+        let mut inventory = Inventory { end_requested: list.end_requested, ..Inventory::default() };
+        for (name, number) in &list.fds {
+            let fd = inherit::take_inherited(*number)?;
+            inventory.fds.insert(name.clone(), fd.try_clone()?);
+            if !mirror.put(name, fd) {
+                tracing::error!(name, "too many names");
+            }
+        }
+        for exit in &list.exits {
+            mirror.mirror_exit(*exit);
+        }
+        inventory.exits = list.exits;
+        // The keeper learns whom it has to do with; one that is gone is told of by the watch.
+        let _ = wire::send(&socket, &our_hello(), None);
+        let about = About { versions: list.keeper.unwrap_or(wire::OURS), software: String::new() };
+        let end_requested = AtomicBool::new(list.end_requested);
+        let shared = Shared {
+            keeper: peer(&socket),
+            socket,
+            mirror: Mutex::new(mirror),
+            about: Mutex::new(about),
+            open_files: list.open_files,
+            lost: AtomicBool::new(false),
+            team: OnceLock::new(),
+            end_requested,
+        };
+        Ok((KeeperLink { shared: Arc::new(shared) }, inventory))
+    }
+
     /// Takes the inventory, as far as it comes.
     fn receive(socket: OwnedFd) -> io::Result<(KeeperLink, Start)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let mut start = Start::default();
-        let hello = wire::send(&socket, &Message::Hello { versions: wire::OURS, open_files: 0 }, None);
+        let hello = wire::send(&socket, &our_hello(), None);
         // A keeper that is gone has perhaps left something.
         if let Err(error) = hello
             && error.kind() != io::ErrorKind::BrokenPipe
@@ -137,10 +186,14 @@ impl KeeperLink {
             keeper: peer(&socket),
             socket,
             mirror: Mutex::new(std::mem::take(&mut start.mirror)),
-            versions: start.versions.unwrap_or(wire::OURS),
+            about: Mutex::new(About {
+                versions: start.versions.unwrap_or(wire::OURS),
+                software: std::mem::take(&mut start.software),
+            }),
             open_files: start.open_files,
             lost: AtomicBool::new(false),
             team: OnceLock::new(),
+            end_requested: AtomicBool::new(start.inventory.end_requested),
         };
         Ok((KeeperLink { shared: Arc::new(shared) }, start))
     }
@@ -235,6 +288,32 @@ impl KeeperLink {
         self.send(&Message::Shutdown, None);
     }
 
+    /// This process is about to become the executable that the keeper holds as [`upgrade::EXECUTABLE`].
+    pub(crate) fn announce_upgrade(&self) {
+        let _mirror = self.mirror();
+        self.send(&Message::Upgrade, None);
+    }
+
+    /// This process has taken over everything and serves. A keeper that does not know the word need not hear it.
+    pub(crate) fn serving(&self) {
+        let _mirror = self.mirror();
+        if self.can_upgrade() {
+            self.send(&Message::Serving, None);
+        }
+    }
+
+    /// Whether the keeper knows upgrades.
+    pub(crate) fn can_upgrade(&self) -> bool {
+        self.version().is_some_and(|version| version >= wire::UPGRADES)
+    }
+
+    /// Duplicates of what is held under the names that are wanted.
+    pub(crate) fn copies(&self, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<(String, OwnedFd)>> {
+        let mirror = self.mirror();
+        let wanted = mirror.iter().filter(|(name, _)| wanted(name));
+        wanted.map(|(name, fd)| Ok((name.to_owned(), fd.try_clone_to_owned()?))).collect()
+    }
+
     /// Asks for a [`KeeperEvent::Pong`] with this token.
     pub fn ping(&self, token: u64) {
         let _mirror = self.mirror();
@@ -248,7 +327,12 @@ impl KeeperLink {
 
     /// The newest version of the link that both sides speak; none: only what every version understands.
     pub fn version(&self) -> Option<u16> {
-        wire::agreed(wire::OURS, self.shared.versions)
+        wire::agreed(wire::OURS, self.about().versions)
+    }
+
+    /// The version of the keeper's software; empty when it has not said.
+    pub fn keeper_software(&self) -> String {
+        self.about().software.clone()
     }
 
     /// The soft limit of open files that workers are to have: what it was before musher raised its own.
@@ -279,7 +363,14 @@ impl KeeperLink {
                     self.mirror().mirror_exit(exit);
                     return Some(KeeperEvent::Exit(exit));
                 }
-                Ok(Some(Incoming::Message(Message::EndRequested, _))) => return Some(KeeperEvent::EndRequested),
+                Ok(Some(Incoming::Message(Message::EndRequested, _))) => {
+                    self.shared.end_requested.store(true, Ordering::Release);
+                    return Some(KeeperEvent::EndRequested);
+                }
+                Ok(Some(Incoming::Message(Message::Hello { versions, software, .. }, _))) => {
+                    *self.about() = About { versions, software };
+                    return Some(KeeperEvent::Renewed);
+                }
                 Ok(Some(Incoming::Message(Message::Pong { token }, _))) => return Some(KeeperEvent::Pong(token)),
                 Ok(Some(Incoming::Message(..) | Incoming::Ignored { .. })) => {}
                 Ok(None) => return None,
@@ -302,8 +393,25 @@ impl KeeperLink {
     /// Turns this process into the keeper, with everything that is held. Only for when the keeper has died. Returns
     /// only if that fails; nothing has changed then.
     pub fn become_keeper(&self) -> io::Error {
+        self.execute(|list, keep| inherit::exec_self(&["musher", "keeper", "--adopt", list], keep))
+    }
+
+    /// Turns this process into the supervisor of another executable, with everything that is held. Returns only if that
+    /// fails.
+    pub(crate) fn become_executable(&self, executable: BorrowedFd<'_>) -> io::Error {
+        let link = self.shared.socket.as_raw_fd().to_string();
+        self.execute(|list, keep| {
+            let keep: Vec<BorrowedFd<'_>> = keep.iter().copied().chain([self.shared.socket.as_fd()]).collect();
+            inherit::exec_file(executable, &["musher", "supervisor", "--link", &link, "--adopt", list], &keep)
+        })
+    }
+
+    /// Writes the list of what is held, and executes.
+    fn execute(&self, exec: impl FnOnce(&str, &[BorrowedFd<'_>]) -> io::Error) -> io::Error {
         let mirror = self.mirror();
         let mut adoption = Adoption::new(self.shared.open_files);
+        adoption.keeper = Some(self.about().versions);
+        adoption.end_requested = self.shared.end_requested.load(Ordering::Acquire);
         let mut keep = Vec::new();
         for (name, fd) in mirror.iter() {
             adoption.fd(name, fd.as_raw_fd());
@@ -315,13 +423,16 @@ impl KeeperLink {
             Err(error) => return error,
         };
         keep.push(list.as_fd());
-        let number = list.as_raw_fd().to_string();
-        // A SIGTERM between the exec and the keeper's first steps would end everything: it waits for the keeper. If the
-        // exec fails, the other threads go on to take signals.
+        // A SIGTERM between the exec and the first steps of what comes then would end the process: it waits. If the exec
+        // fails, the other threads go on to take signals.
         let _ = inherit::block_signals(
             &[Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].map(Signal::as_raw),
         );
-        inherit::exec_self(&["musher", "keeper", "--adopt", &number], &keep)
+        exec(&list.as_raw_fd().to_string(), &keep)
+    }
+
+    fn about(&self) -> MutexGuard<'_, About> {
+        self.shared.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn mirror(&self) -> MutexGuard<'_, Holdings> {
@@ -408,6 +519,7 @@ struct Start {
     mirror: Holdings,
     inventory: Inventory,
     versions: Option<Versions>,
+    software: String,
     open_files: u64,
     /// The keeper said so.
     complete: bool,
@@ -416,8 +528,9 @@ struct Start {
 impl Start {
     fn take(&mut self, message: Message, fd: Option<OwnedFd>) -> io::Result<()> {
         match (message, fd) {
-            (Message::Hello { versions, open_files }, _) => {
+            (Message::Hello { versions, open_files, software }, _) => {
                 self.versions = Some(versions);
+                self.software = software;
                 self.open_files = open_files;
             }
             (Message::Held { name }, Some(fd)) => {
@@ -439,6 +552,10 @@ impl Start {
         }
         Ok(())
     }
+}
+
+fn our_hello() -> Message {
+    Message::Hello { versions: wire::OURS, open_files: 0, software: crate::VERSION.to_owned() }
 }
 
 /// The process at the other end, if it is our parent.
@@ -478,7 +595,8 @@ mod tests {
         }
 
         fn hello(&self, oldest: u16, newest: u16) {
-            self.say(&Message::Hello { versions: Versions { oldest, newest }, open_files: 1024 });
+            let software = String::from("0.0.1");
+            self.say(&Message::Hello { versions: Versions { oldest, newest }, open_files: 1024, software });
         }
 
         fn say(&self, message: &Message) {
@@ -520,12 +638,13 @@ mod tests {
         assert_eq!(link.names(), ["app/1", "lock"]);
         assert_eq!(memfd::read_memfd(inventory.fds["app/1"].as_fd(), 99).unwrap(), b"app/1");
         assert_eq!(inventory.exits, [exit(0)]);
-        assert_eq!(keeper.hear(), Message::Hello { versions: wire::OURS, open_files: 0 });
+        assert_eq!(link.keeper_software(), "0.0.1");
+        assert_eq!(keeper.hear(), our_hello());
     }
 
     #[test]
     fn an_older_or_newer_keeper_hands_over_everything_too() {
-        for (oldest, newest, agreed) in [(0, 0, None), (1, 7, Some(1)), (5, 7, None)] {
+        for (oldest, newest, agreed) in [(0, 0, None), (1, 7, Some(wire::OURS.newest)), (5, 7, None)] {
             let (keeper, socket) = FakeKeeper::new();
             keeper.hello(oldest, newest);
             keeper.raw(&[0xff, 0xff, 1, 2, 3]);

@@ -11,7 +11,7 @@ use crate::exit_codes;
 /// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
 /// losing a request.
 #[derive(Debug, Parser)]
-#[command(name = "musher", version, after_help = START_HERE, after_long_help = long_help(), max_term_width = 80)]
+#[command(name = "musher", version = musher_supervisor::VERSION, after_help = START_HERE, after_long_help = long_help(), max_term_width = 80)]
 #[command(subcommand_required = true, arg_required_else_help = true, infer_subcommands = false)]
 pub(crate) struct Cli {
     /// Directory of the daemon's socket and logs [default: $MUSHER_HOME, else ~/.musher].
@@ -67,6 +67,9 @@ pub(crate) enum Verb {
     Resurrect(ResurrectArgs),
     /// Stop everything, forget the apps and end the daemon
     Kill(KillArgs),
+    /// Let the daemon become another executable, without touching workers
+    #[command(after_long_help = UPGRADE_HELP)]
+    Upgrade(UpgradeArgs),
     /// Show the daemon: version, home, processes
     Status(StatusArgs),
     /// Show what happens, as it happens
@@ -343,6 +346,25 @@ pub(crate) struct ResurrectArgs {
 /// `musher kill`
 #[derive(Debug, Args)]
 pub(crate) struct KillArgs {
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+const UPGRADE_HELP: &str = "\
+Supervisor and keeper become the new executable, with their pids. Workers, their connections, uptimes and logs
+are not touched. An executable that cannot take over is refused; one that turns out not to work is gone back from.
+
+Examples:
+  musher upgrade                     after a new musher was installed
+  musher upgrade ./target/release/musher
+  /opt/musher-0.1/musher upgrade     back to an older version";
+
+/// `musher upgrade`
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArgs {
+    /// The new executable [default: that of this command].
+    #[arg(value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) path: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

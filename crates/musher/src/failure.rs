@@ -107,6 +107,7 @@ impl From<ApiError> for Failure {
             | ErrorCode::SpawnFailed
             | ErrorCode::BindFailed
             | ErrorCode::GaveUp
+            | ErrorCode::CannotTakeOver
             | ErrorCode::Other => exit_codes::FAILED,
         };
         Failure { code, message: sanitize(&error.message), hint: error.hint.as_deref().map(sanitize) }

@@ -14,22 +14,31 @@ pub(crate) enum Role {
         /// The list of descriptors to take over.
         adopt: RawFd,
     },
-    /// `supervisor --link FD`
+    /// `supervisor --link FD`, with `--adopt FD` when it was the supervisor of another executable before
     Supervisor {
         /// The link to the keeper.
         link: RawFd,
+        /// The list of what it holds.
+        adopt: Option<RawFd>,
+    },
+    /// `takeover-check --state FD`
+    TakeoverCheck {
+        /// A copy of what is to be gone on with.
+        state: RawFd,
     },
 }
 
 /// The role that a command line asks for, if it is one.
 pub(crate) fn of(words: &[OsString]) -> Option<Role> {
-    let [_, role, flag, fd] = words else { return None };
-    let fd = fd.to_str()?.parse().ok()?;
-    match (role.to_str()?, flag.to_str()?) {
-        ("keeper", "--adopt") => Some(Role::Keeper { adopt: fd }),
-        ("supervisor", "--link") => Some(Role::Supervisor { link: fd }),
-        _ => None,
-    }
+    let words: Vec<&str> = words.iter().skip(1).map(|word| word.to_str()).collect::<Option<_>>()?;
+    let fd = |word: &str| word.parse::<RawFd>().ok();
+    Some(match words[..] {
+        ["keeper", "--adopt", list] => Role::Keeper { adopt: fd(list)? },
+        ["supervisor", "--link", link] => Role::Supervisor { link: fd(link)?, adopt: None },
+        ["supervisor", "--link", link, "--adopt", list] => Role::Supervisor { link: fd(link)?, adopt: Some(fd(list)?) },
+        ["takeover-check", "--state", state] => Role::TakeoverCheck { state: fd(state)? },
+        _ => return None,
+    })
 }
 
 impl Role {
@@ -37,7 +46,8 @@ impl Role {
     pub(crate) fn play(self) -> ExitCode {
         let played = match self {
             Role::Keeper { adopt } => musher_supervisor::keeper::run(adopt).map_err(|error| error.to_string()),
-            Role::Supervisor { link } => musher_supervisor::run(link).map_err(|error| error.to_string()),
+            Role::Supervisor { link, adopt } => musher_supervisor::run(link, adopt).map_err(|error| error.to_string()),
+            Role::TakeoverCheck { state } => check(state).map_err(|error| error.to_string()),
         };
         match played {
             Ok(()) => ExitCode::from(exit_codes::OK),
@@ -47,4 +57,10 @@ impl Role {
             }
         }
     }
+}
+
+fn check(state: RawFd) -> std::io::Result<()> {
+    use std::io::Write;
+    let answer = musher_supervisor::takeover::check(state)?;
+    writeln!(std::io::stdout(), "{answer}")
 }

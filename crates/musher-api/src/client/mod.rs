@@ -25,7 +25,7 @@ use crate::routes::Method;
 use crate::{
     ActionRequest, ActionResponse, AppDetail, AppSummary, LogQuery, Operation, OperationRef, ResurrectRequest,
     SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest,
-    StartResponse, Status,
+    StartResponse, Status, UpgradeRequest, UpgradeResponse,
 };
 
 pub use self::error::ClientError;
@@ -168,6 +168,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn shutdown(&self, request: &ShutdownRequest) -> Result<ShutdownResponse, ClientError> {
         self.change("/v1/shutdown", request).await
+    }
+
+    /// Replaces supervisor and keeper by another executable.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn upgrade(&self, request: &UpgradeRequest) -> Result<UpgradeResponse, ClientError> {
+        self.change("/v1/upgrade", request).await
     }
 
     /// How an operation stands, at once.

@@ -51,3 +51,13 @@ pub(crate) fn signalfd(signals: &[i32]) -> io::Result<OwnedFd> {
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
     }
 }
+
+/// See `inherit::unblock_signals`.
+pub(crate) fn unblock_signals() {
+    // SAFETY: as above; the call cannot fail with these arguments.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use musher_api::{
-    Action, ActionRequest, ApiError, ErrorCode, LogQuery, MAX_LOG_LINES, MAX_SPECS, MAX_TARGETS, MAX_WORD,
-    ResurrectRequest, SaveRequest, SendRequest, ShutdownRequest, StartRequest,
+    Action, ActionRequest, ApiError, ErrorCode, LogQuery, MAX_LOG_LINES, MAX_PATH, MAX_SPECS, MAX_TARGETS, MAX_WORD,
+    ResurrectRequest, SaveRequest, SendRequest, ShutdownRequest, StartRequest, UpgradeRequest,
 };
 use musher_core::spec::MAX_INSTANCES;
 
@@ -72,6 +72,18 @@ impl Bounded for SendRequest {
     fn check(&self) -> Result<(), ApiError> {
         word("request_id", &self.request_id)?;
         word("target", &self.target)
+    }
+}
+
+impl Bounded for UpgradeRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)?;
+        if !self.path.starts_with('/') || self.path.len() > MAX_PATH || self.path.contains('\0') {
+            return Err(ApiError::bad_request(format!(
+                "path has to be an absolute path of at most {MAX_PATH} bytes: the daemon has no working directory"
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -97,6 +97,9 @@ fn handler(call: Call) -> MethodRouter<Context> {
         Call::Resurrect => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Resurrect).await)
         }),
+        Call::Upgrade => post(|State(context): State<Context>, request: HttpRequest| async move {
+            Answer::from(relay(&context, request, Request::Upgrade).await)
+        }),
         Call::Shutdown => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Shutdown).await)
         }),

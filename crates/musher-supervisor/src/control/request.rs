@@ -9,7 +9,7 @@ use std::time::Duration;
 use musher_api::{
     ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, LogLine, LogQuery, Operation, ResurrectRequest,
     SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest,
-    StartResponse, Status,
+    StartResponse, Status, UpgradeRequest, UpgradeResponse,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -66,6 +66,8 @@ pub enum Request {
     Save(SaveRequest, Reply<SaveResponse>),
     /// Start what was saved and does not run.
     Resurrect(ResurrectRequest, Reply<StartResponse>),
+    /// Become another executable.
+    Upgrade(UpgradeRequest, Reply<UpgradeResponse>),
     /// Stop all apps, then end.
     Shutdown(ShutdownRequest, Reply<ShutdownResponse>),
 }

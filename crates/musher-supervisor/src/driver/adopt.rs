@@ -29,13 +29,13 @@ use super::birth;
 use super::death::{Inquest, Kills};
 use super::exits::watch_exit;
 use super::readiness::Proof;
-use super::records::{AppRecord, HeldRecord, HomeRecord, RunRecord, VERSION, decode, names};
+use super::records::{AppRecord, HeldRecord, HomeRecord, READABLE_FROM, RunRecord, VERSION, decode, names};
 use super::sockets::Sockets;
 use super::wakes::AfterEnd;
 use super::{Driver, World, launch, now, wall_clock_ms};
 
 /// The largest record that is read.
-const RECORD_LIMIT: usize = 64 << 20;
+pub(super) const RECORD_LIMIT: usize = 64 << 20;
 /// The app under which the output of runs is logged whose own app's record cannot be read.
 const UNREADABLE: (AppId, &str) = (AppId(u32::MAX), "unreadable");
 
@@ -44,11 +44,12 @@ pub(super) type Held = BTreeMap<String, OwnedFd>;
 
 /// The home's record, or a new one. One that cannot be read is replaced; its counters then start far ahead.
 pub(super) fn home_record(held: &mut Held) -> HomeRecord {
-    let fresh = || HomeRecord { version: VERSION, home_id: new_home_id(), ..HomeRecord::default() };
+    let ours = |record| HomeRecord { version: VERSION, readable_from: READABLE_FROM, ..record };
+    let fresh = || ours(HomeRecord { home_id: new_home_id(), ..HomeRecord::default() });
     let Some(fd) = held.remove(names::HOME) else { return fresh() };
     let record = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT).map_err(Into::into).and_then(|bytes| decode(&bytes));
     match record {
-        Ok(record) => record,
+        Ok(record) => ours(record),
         Err(error) => {
             tracing::error!(%error, "the home's record: it is begun anew");
             let ahead = wall_clock_ms() / 1000;
@@ -183,7 +184,8 @@ impl Driver {
             let app = self.apps.get(&id);
             let pending = app
                 .is_some_and(|app| app.machine.operations().contains(&op) || app.held.iter().any(|held| held.op == op));
-            if pending {
+            let upgrade = self.world.record.upgrade.as_ref().is_some_and(|upgrade| upgrade.operation == op.0);
+            if pending || upgrade {
                 continue;
             }
             let error = musher_api::ApiError::unavailable("the supervisor was killed before it could begin this")
@@ -480,6 +482,7 @@ mod tests {
     async fn records_that_cannot_be_read_are_told_and_left_alone() {
         let mut newer = record(AppId(3));
         newer["version"] = 99.into();
+        newer["readable_from"] = 98.into();
         let held = held(&[
             ("app/1", record(AppId(1)).to_string().into_bytes()),
             ("app/2", b"{\"version\":1,\"id\":".to_vec()),
@@ -500,6 +503,7 @@ mod tests {
     #[test]
     fn a_record_of_the_next_version_with_more_fields_is_read() {
         let mut more = record(AppId(1));
+        more["version"] = (super::VERSION + 1).into();
         more["a_field_of_the_future"] = serde_json::json!({"x": 1});
         let held = held(&[("app/1", more.to_string().into_bytes())]);
         assert_eq!(read_apps(&held, &Events::new()).len(), 1);
@@ -508,7 +512,7 @@ mod tests {
     #[test]
     fn a_record_of_the_version_before_without_the_newer_fields_is_read() {
         let mut less = record(AppId(1));
-        for field in ["deaths", "next_worker", "listens", "sockets", "held"] {
+        for field in ["readable_from", "deaths", "next_worker", "listens", "sockets", "held"] {
             less.as_object_mut().unwrap().remove(field);
         }
         let held = held(&[("app/1", less.to_string().into_bytes())]);

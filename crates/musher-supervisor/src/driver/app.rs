@@ -15,7 +15,7 @@ use super::fitness::Checks;
 use super::hooks::HookRecord;
 use super::pressure::LastSeen;
 use super::readiness::Watch;
-use super::records::{AppRecord, HeldRecord, RunRecord, VERSION};
+use super::records::{AppRecord, HeldRecord, READABLE_FROM, RunRecord, VERSION};
 use super::renewal::Renewal;
 use super::sockets::Sockets;
 
@@ -193,6 +193,7 @@ impl ManagedApp {
     pub(super) fn record(&self) -> AppRecord {
         AppRecord {
             version: VERSION,
+            readable_from: READABLE_FROM,
             id: self.id,
             name: self.name.clone(),
             added_ms: self.added_ms,

@@ -10,7 +10,7 @@ use musher_cluster::{Cluster, PRELOAD};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
 use musher_process::postmortem::MemoryGroup;
-use musher_process::{Pid, Resource, Rlimit, own};
+use musher_process::{Pid, Resource, Rlimit, memfd, own};
 use rustix::process::getrlimit;
 use tokio::sync::mpsc;
 
@@ -23,13 +23,14 @@ use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
 use crate::team::TeamWriter;
 
-use super::adopt::{self, Held};
+use super::adopt::{self, Held, RECORD_LIMIT};
 use super::commands::Commands;
 use super::operations::Operations;
-use super::records::names;
+use super::records::{can_read, is_record, names};
 use super::registry::LogRegistry;
 use super::resume;
 use super::sample::Samples;
+use super::upgrade::Found;
 use super::wakes::AfterEnd;
 use super::{Chance, Driver, Preload, Sources, WAKES, Wake, World, launch};
 
@@ -39,15 +40,29 @@ const CLUSTER_EVENTS: usize = 4096;
 const LOG_NOTICES: usize = 64;
 
 /// The supervisor's whole life.
-pub(crate) async fn supervise(socket: OwnedFd, home: Home, log: DaemonLog) -> Result<(), SupervisorError> {
+pub(crate) async fn supervise(
+    socket: OwnedFd,
+    list: Option<OwnedFd>,
+    home: Home,
+    log: DaemonLog,
+) -> Result<(), SupervisorError> {
     let system = |step: &'static str| move |source: io::Error| SupervisorError::System { step, source };
     own::set_subreaper().map_err(system("become a subreaper"))?;
     // Without more descriptors a small team still works.
     if let Err(error) = own::raise_nofile() {
         tracing::warn!(%error, "the limit of open files stays");
     }
-    let (link, inventory) = KeeperLink::connect(socket).map_err(SupervisorError::Keeper)?;
+    let connected = match list {
+        Some(list) => KeeperLink::resume(socket, list),
+        None => KeeperLink::connect(socket),
+    };
+    let (link, inventory) = connected.map_err(SupervisorError::Keeper)?;
     let Inventory { fds: mut held, exits, end_requested } = inventory;
+    let upgrade = Found::take(&mut held);
+    if upgrade.is_trial() {
+        // The old executable could read them: it goes on.
+        check_records(&held)?;
+    }
     let control = held.remove(CONTROL_NAME).ok_or(SupervisorError::NoControlSocket)?;
     let keeper_pid = link.keeper_pid().map_or(0, Pid::as_raw);
     if let Err(error) = home.record_pids(DaemonPids { keeper: keeper_pid, supervisor: Pid::own().as_raw() }) {
@@ -83,6 +98,7 @@ pub(crate) async fn supervise(socket: OwnedFd, home: Home, log: DaemonLog) -> Re
     let mut driver = Driver::adopt(world, held);
     driver.revive(resumed.apps);
     driver.forget_foreign_exits(&exits);
+    driver.continue_upgrade(upgrade);
     // While the daemon ends and its list is to stay, nothing is written over it.
     if !driver.world.record.keeps_list {
         let handle_of_team = write_team(&driver.world.link, team_path, driver.world.events.clone())
@@ -109,6 +125,16 @@ fn write_team(link: &KeeperLink, path: PathBuf, events: Events) -> io::Result<Te
     let team = TeamWriter::start(path, Box::new(move || source.team_file(false)), Box::new(tell))?;
     link.attach_team(team.clone());
     Ok(team)
+}
+
+/// Whether every record that is held can be gone on with.
+fn check_records(held: &Held) -> Result<(), SupervisorError> {
+    for (name, fd) in held.iter().filter(|(name, _)| is_record(name)) {
+        let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
+        let read = bytes.map_err(|error| error.to_string()).and_then(|bytes| can_read(name, &bytes));
+        read.map_err(|why| SupervisorError::Record { name: name.clone(), why })?;
+    }
+    Ok(())
 }
 
 /// What the world is made of.
@@ -162,6 +188,8 @@ impl World {
             events,
             wakes,
             registry,
+            examined: None,
+            broken: None,
             roots: std::collections::BTreeSet::new(),
             samples: Samples::default(),
             notify,
@@ -202,6 +230,7 @@ async fn forward_keeper(mut keeper: KeeperWatch, wakes: mpsc::Sender<Wake>) {
             KeeperEvent::Exit(exit) => Wake::KeeperReaped(exit),
             KeeperEvent::EndRequested => Wake::Terminate,
             KeeperEvent::Pong(_) => continue,
+            KeeperEvent::Renewed => Wake::KeeperRenewed,
             // It is told once: the driver tries until it has become the keeper.
             KeeperEvent::Died => {
                 let _ = wakes.send(Wake::KeeperGone).await;

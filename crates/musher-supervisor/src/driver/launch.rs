@@ -180,7 +180,7 @@ pub(super) fn is_permission_bound(spec: &AppSpec) -> bool {
 /// Nobody else can look into the home. A daemon of root, whose workers may be other users, has `/run/musher`, where only
 /// root writes.
 pub(super) fn preload_place(home: &Path) -> (PathBuf, bool) {
-    let name = format!("preload-{}.cjs", env!("CARGO_PKG_VERSION"));
+    let name = format!("preload-{}.cjs", crate::VERSION);
     let public = Path::new(PUBLIC);
     if rustix::process::geteuid().is_root() && make_public_directory(public).is_ok() {
         return (public.join(name), true);

@@ -17,7 +17,7 @@
 //! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
 //! changes. [`operations`]: how far commands are.
-//! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
+//! [`upgrade`]: becoming another executable. [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
 //! [`registry`]: logs for the control server.
@@ -52,6 +52,7 @@ mod spawning;
 #[cfg(test)]
 mod tests;
 mod unfit;
+mod upgrade;
 mod views;
 mod vitals;
 mod wakes;
@@ -66,11 +67,11 @@ use musher_api::EventKind;
 use musher_cluster::{Cluster, ClusterEvent, PRELOAD};
 use musher_core::lifecycle::Input;
 use musher_core::spec::{AppSpec, Runtime};
-use musher_core::{AppId, RunId, Time};
+use musher_core::{AppId, OpId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
 use musher_process::postmortem::MemoryGroup;
-use musher_process::{Pid, Rlimit, own};
+use musher_process::{Pid, Rlimit, inherit, own};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -80,9 +81,11 @@ use crate::home::Home;
 use crate::keeper::ExitRecord;
 use crate::link::KeeperLink;
 use crate::logs::LogHandle;
+use crate::takeover::{Refusal, Successor};
 use crate::team::Order;
 
 pub(crate) use self::boot::supervise;
+pub(crate) use self::records::{can_read, is_record};
 
 use self::app::ManagedApp;
 use self::commands::{Commands, Outcome};
@@ -122,6 +125,10 @@ pub(crate) enum Wake {
     KeeperReaped(ExitRecord),
     /// The keeper is gone.
     KeeperGone,
+    /// The keeper became another executable.
+    KeeperRenewed,
+    /// An executable was examined for an upgrade.
+    Examined(Box<Result<Successor, Refusal>>),
     /// Children of ours have ended.
     ChildEnded,
     /// Somebody notified over NOTIFY_SOCKET.
@@ -163,6 +170,10 @@ struct World {
     preload: Option<Preload>,
     chance: Chance,
     registry: LogRegistry,
+    /// The operation and the path of an executable that is being examined.
+    examined: Option<(OpId, String)>,
+    /// Why this supervisor has to end.
+    broken: Option<io::Error>,
     /// The first processes of all runs.
     roots: BTreeSet<Pid>,
     /// How adopted runs ended that the keeper had reaped before, until their pidfds tell that they did.
@@ -216,7 +227,13 @@ impl Driver {
         // Children that ended before the signal was listened to.
         self.wake(Wake::ChildEnded);
         let mut release = Some(now() + QUIET);
+        // A supervisor that became this executable had them blocked.
+        inherit::unblock_signals();
+        self.world.link.serving();
         while !self.has_ended() {
+            if let Some(error) = self.world.broken.take() {
+                return Err(error);
+            }
             let deadline = self.next_deadline();
             tokio::select! {
                 Some(request) = sources.requests.recv() => self.answer(request),

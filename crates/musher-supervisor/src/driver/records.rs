@@ -1,20 +1,22 @@
 //! What the driver writes to the keeper, so that a later supervisor can go on: the records of the home and of each app.
 //!
 //! Each record is one JSON document under one name. Fields may be added; unknown ones are ignored and missing ones have
-//! defaults, so that versions next to each other understand each other. A record whose `version` is larger than
-//! [`VERSION`] is not touched.
+//! defaults, so that versions next to each other understand each other. A record says which version is the oldest that
+//! can read it (`readable_from`); it is not touched by one that is older.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::hooks::HookRecord;
 use musher_api::{Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
-use musher_core::spec::ListenAddress;
+use musher_core::spec::{AppSpec, ListenAddress};
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version of the records that this supervisor writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = if cfg!(feature = "next") { 2 } else { 1 };
+/// The oldest version that can read them. It follows [`VERSION`] by one at least, so that a downgrade by one is possible.
+pub(super) const READABLE_FROM: u32 = 1;
 /// How many operations that are done are remembered.
 pub(super) const REMEMBERED_OPERATIONS: usize = 64;
 /// How many requests are recognised when they come again.
@@ -27,6 +29,7 @@ pub(super) const REMEMBERED_ANSWERS: usize = 2048;
 #[serde(default)]
 pub(super) struct HomeRecord {
     pub(super) version: u32,
+    pub(super) readable_from: u32,
     /// Marks the workers of this home in their environment.
     pub(super) home_id: String,
     pub(super) next_app: u32,
@@ -41,6 +44,24 @@ pub(super) struct HomeRecord {
     pub(super) taken_up: bool,
     /// The address that workers notify.
     pub(super) notify: String,
+    /// Set while supervisor and keeper become another executable.
+    pub(super) upgrade: Option<UpgradeRecord>,
+    /// A field that only the version after this one knows.
+    #[cfg(feature = "next")]
+    pub(super) of_the_next_version: Option<String>,
+}
+
+/// An upgrade that was begun.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct UpgradeRecord {
+    /// The operation that waits for its end.
+    pub(super) operation: u64,
+    /// The versions before and after.
+    pub(super) from: String,
+    pub(super) to: String,
+    /// The path that was given.
+    pub(super) path: String,
 }
 
 /// A request that was answered, to be answered the same when it comes again.
@@ -56,6 +77,8 @@ pub(super) struct AnsweredRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AppRecord {
     pub(super) version: u32,
+    #[serde(default)]
+    pub(super) readable_from: u32,
     pub(super) id: AppId,
     pub(super) name: String,
     /// When it was added, in milliseconds since 1970.
@@ -142,15 +165,35 @@ pub(super) enum RecordError {
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
+    /// Not said by the first version, which everybody can read.
+    #[serde(default)]
+    readable_from: Option<u32>,
 }
 
 /// Reads a record.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
-    let Versioned { version } = serde_json::from_slice(bytes)?;
-    if version > VERSION {
+    let Versioned { version, readable_from } = serde_json::from_slice(bytes)?;
+    if readable_from.unwrap_or(version) > VERSION {
         return Err(RecordError::Version(version));
     }
     Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Whether what the keeper holds under this name could be gone on with. Names that are no records are none of our matter.
+pub(crate) fn can_read(name: &str, bytes: &[u8]) -> Result<(), String> {
+    let told = |error: RecordError| error.to_string();
+    match name.split_once('/') {
+        None if name == names::HOME => decode::<HomeRecord>(bytes).map(drop).map_err(told),
+        Some(("app", _)) => decode::<AppRecord>(bytes).map(drop).map_err(told),
+        Some(("spec", _)) => serde_json::from_slice::<AppSpec>(bytes).map(drop).map_err(|error| error.to_string()),
+        Some(("cluster", _)) => musher_cluster::can_read(bytes).map_err(Into::into),
+        None | Some(_) => Ok(()),
+    }
+}
+
+/// Whether this is the name of a record.
+pub(crate) fn is_record(name: &str) -> bool {
+    name == names::HOME || ["app/", "spec/", "cluster/"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Names of things in the keeper.

@@ -56,6 +56,7 @@ impl Driver {
             Request::Send(request, reply) => drop(reply.send(self.send(&request))),
             Request::Save(_, reply) => self.save(reply),
             Request::Resurrect(request, reply) => self.begin_resurrection(request, reply),
+            Request::Upgrade(request, reply) => drop(reply.send(self.upgrade(&request))),
             Request::Shutdown(request, reply) => drop(reply.send(Ok(self.shutdown(&request)))),
         }
     }
@@ -86,7 +87,7 @@ impl Driver {
         Ok(found)
     }
 
-    fn answered(&self, request_id: &str) -> Option<&AnsweredRequest> {
+    pub(super) fn answered(&self, request_id: &str) -> Option<&AnsweredRequest> {
         self.world.record.requests.iter().find(|answered| answered.request_id == request_id)
     }
 
@@ -111,7 +112,7 @@ impl Driver {
         (op, self.world.operations.begin(op, app, name, kind))
     }
 
-    fn refuse_when_ending(&self) -> Result<(), ApiError> {
+    pub(super) fn refuse_when_ending(&self) -> Result<(), ApiError> {
         if self.world.record.shutting_down {
             return Err(ApiError::unavailable("the daemon is ending").with_hint("try again when it has ended"));
         }

@@ -22,11 +22,11 @@ impl Driver {
     pub(super) fn status(&self) -> Status {
         let workers = self.apps.values().map(|app| app.runs.len()).sum::<usize>();
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             api_version: musher_api::API_VERSION,
             home: self.world.home.root().display().to_string(),
-            supervisor: process_status(Some(Pid::own())),
-            keeper: process_status(self.world.link.keeper_pid()),
+            supervisor: process_status(Some(Pid::own()), crate::VERSION.to_owned()),
+            keeper: process_status(self.world.link.keeper_pid(), self.world.link.keeper_software()),
             apps: count(self.apps.len()),
             workers: count(workers),
         }
@@ -220,13 +220,14 @@ fn program(spec: &AppSpec) -> String {
     path.display().to_string()
 }
 
-fn process_status(pid: Option<Pid>) -> ProcessStatus {
+fn process_status(pid: Option<Pid>, version: String) -> ProcessStatus {
     let stat = pid.and_then(|pid| ProcessStat::read(pid).ok());
     let uptime = stat.as_ref().map(|stat| since_boot().saturating_sub(stat.started)).unwrap_or_default();
     ProcessStatus {
         pid: pid.and_then(number).unwrap_or(0),
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         memory_bytes: stat.map_or(0, |stat| stat.rss_bytes),
+        version,
     }
 }
 

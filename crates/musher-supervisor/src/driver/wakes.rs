@@ -51,6 +51,8 @@ impl Driver {
             }
             Wake::KeeperReaped(exit) => self.keeper_reaped(exit),
             Wake::KeeperGone => self.become_keeper(),
+            Wake::KeeperRenewed => self.keeper_renewed(),
+            Wake::Examined(examined) => self.examined(*examined),
             Wake::ChildEnded => self.reap_children(),
             Wake::Notified => self.notified(),
             Wake::Terminate => {

@@ -60,7 +60,23 @@ impl Holdings {
         if self.exits.len() >= MAX_EXITS {
             self.exits.pop_front();
         }
+        self.next_sequence = self.next_sequence.max(exit.sequence.saturating_add(1));
         self.exits.push_back(exit);
+    }
+
+    /// The sequence of the next exit.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Goes on with the numbers of an earlier keeper.
+    pub(crate) fn number_from(&mut self, next_sequence: u64) {
+        self.next_sequence = self.next_sequence.max(next_sequence);
+    }
+
+    /// What is held under a name.
+    pub(crate) fn get(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.fds.get(name).map(AsFd::as_fd)
     }
 
     pub(crate) fn forget_exit(&mut self, sequence: u64) {

@@ -14,7 +14,9 @@
 //! 4. The keeper dies: the supervisor sees the end of the link and becomes the keeper itself by execve(2), with the same
 //!    kind of list ([`crate::link::KeeperLink::become_keeper`]). Its pid, its children and its descriptors stay; it
 //!    starts a new supervisor. The shape of the tree is again keeper, supervisor, workers.
-//! 5. SIGTERM: the keeper asks the supervisor for the end. The supervisor stops all apps, says `shutdown`, ends; then
+//! 5. An upgrade: the supervisor becomes a new executable by execve(2) and, when that serves, so does the keeper; see
+//!    [`upgrade`]. Neither's pid or children change.
+//! 6. SIGTERM: the keeper asks the supervisor for the end. The supervisor stops all apps, says `shutdown`, ends; then
 //!    the keeper ends.
 //!
 //! # Failure modes
@@ -30,6 +32,7 @@ mod adoption;
 pub(crate) mod backoff;
 pub(crate) mod holdings;
 mod supervise;
+pub(crate) mod upgrade;
 pub(crate) mod wire;
 
 use std::io;
@@ -38,10 +41,11 @@ use std::os::fd::{OwnedFd, RawFd};
 use musher_process::{inherit, own};
 
 pub use adoption::Adoption;
+pub(crate) use adoption::LivingSupervisor;
 pub use wire::{MAX_NAME, Versions};
 
 use holdings::Holdings;
-use supervise::Keeper;
+use supervise::{Keeper, Supervisor};
 
 /// How a child of the keeper ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +104,18 @@ pub fn run(adopt: RawFd) -> Result<(), KeeperError> {
         }
     }
     for exit in &list.exits {
-        holdings.record_exit(exit.pid, exit.wait_status, exit.time_ms);
+        holdings.mirror_exit(*exit);
     }
+    let supervisor = list.supervisor.and_then(|living| match Supervisor::take_over(living) {
+        Ok(supervisor) => {
+            holdings.number_from(living.next_sequence);
+            Some(supervisor)
+        }
+        Err(error) => {
+            say(format_args!("the supervisor {} cannot be gone on with: {error}", living.pid));
+            None
+        }
+    });
 
     // What people see in ps(1); without it the process would be called "exe".
     let _ = rustix::thread::set_name(c"musher-keeper");
@@ -113,7 +127,9 @@ pub fn run(adopt: RawFd) -> Result<(), KeeperError> {
         say(format_args!("the limit of open files stays: {error}"));
     }
     let signals = block_signals().map_err(|source| KeeperError::System { step: "block signals", source })?;
-    Keeper::new(holdings, list.open_files, signals).run()
+    let mut keeper = Keeper::new(holdings, list.open_files, signals, supervisor);
+    keeper.end_requested = list.end_requested;
+    keeper.run()
 }
 
 /// SIGCHLD and SIGTERM are handled; SIGINT, SIGHUP, SIGQUIT and SIGPIPE are taken and mean nothing, so that a terminal

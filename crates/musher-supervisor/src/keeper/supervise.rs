@@ -5,15 +5,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use musher_process::{Child, Spawn, inherit, own, signal};
+use musher_process::{Child, Pid, Spawn, inherit, own, signal};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitOptions};
 
 use super::backoff::Backoff;
 use super::holdings::Holdings;
+use super::upgrade::Upgrade;
 use super::wire::{self, Incoming, Message};
-use super::{KeeperError, say};
+use super::{KeeperError, LivingSupervisor, say};
 
 /// How long a supervisor that has said `shutdown` may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -25,19 +26,20 @@ const QUIET: Duration = Duration::from_millis(500);
 const BATCH: usize = 256;
 
 pub(super) struct Keeper {
-    holdings: Holdings,
-    open_files: u64,
+    pub(super) holdings: Holdings,
+    pub(super) open_files: u64,
     signals: OwnedFd,
     backoff: Backoff,
-    stage: Stage,
+    pub(super) stage: Stage,
+    pub(super) upgrade: Upgrade,
     /// Somebody asked for the end of everything; every supervisor is told until one obeys.
-    end_requested: bool,
+    pub(super) end_requested: bool,
     /// There was an event since memory was let go of.
     busy: bool,
 }
 
 /// What the keeper has to do with a supervisor at the moment.
-enum Stage {
+pub(super) enum Stage {
     /// None lives; the next one is started then.
     Waiting { until: Instant },
     /// One lives.
@@ -46,23 +48,23 @@ enum Stage {
     Ending { supervisor: Supervisor, until: Instant },
 }
 
-struct Supervisor {
-    child: Child,
-    link: OwnedFd,
+pub(super) struct Supervisor {
+    pub(super) child: Child,
+    pub(super) link: OwnedFd,
     born: Instant,
     /// It has put something: it had everything by then.
     taken_over: bool,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
 }
 
 /// What has been sent to a supervisor. The rest is found in the holdings, so nothing is queued.
 #[derive(Default)]
-struct Outbox {
+pub(super) struct Outbox {
     hello: bool,
     last_name: Option<String>,
     all_names: bool,
     inventory_end: bool,
-    next_exit: u64,
+    pub(super) next_exit: u64,
     end_request: bool,
     pong: Option<u64>,
     room: Room,
@@ -80,9 +82,11 @@ enum Room {
 }
 
 impl Keeper {
-    pub(super) fn new(holdings: Holdings, open_files: u64, signals: OwnedFd) -> Keeper {
-        let stage = Stage::Waiting { until: Instant::now() };
-        Keeper { holdings, open_files, signals, backoff: Backoff::default(), stage, end_requested: false, busy: true }
+    pub(super) fn new(holdings: Holdings, open_files: u64, signals: OwnedFd, supervisor: Option<Supervisor>) -> Keeper {
+        let stage = supervisor.map_or_else(|| Stage::Waiting { until: Instant::now() }, Stage::Running);
+        let upgrade = Upgrade::new(&holdings);
+        let backoff = Backoff::default();
+        Keeper { holdings, open_files, signals, backoff, stage, upgrade, end_requested: false, busy: true }
     }
 
     /// Returns after an orderly end.
@@ -99,6 +103,7 @@ impl Keeper {
             self.wait().map_err(|source| KeeperError::System { step: "wait for events", source })?;
             self.take_signals();
             self.take_messages();
+            self.go_on_with_upgrade();
             if self.check_supervisor() {
                 return Ok(());
             }
@@ -108,15 +113,17 @@ impl Keeper {
     /// Waits for a signal, a packet, the supervisor's death, room to send or a deadline.
     fn wait(&mut self) -> io::Result<()> {
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        let quiet = self.busy.then(|| Instant::now() + QUIET);
         let deadline = match &self.stage {
             Stage::Waiting { until } => Some(*until),
             Stage::Running(supervisor) => {
                 fds.push(PollFd::new(&supervisor.child.pidfd, PollFlags::IN));
                 fds.push(PollFd::new(&supervisor.link, supervisor.interest()));
-                match supervisor.outbox.room {
+                let soon = match supervisor.outbox.room {
                     Room::NotInKernel => Some(Instant::now() + NO_ROOM),
-                    Room::Enough | Room::NotInSocket => self.busy.then(|| Instant::now() + QUIET),
-                }
+                    Room::Enough | Room::NotInSocket => quiet,
+                };
+                [soon, self.upgrade.deadline()].into_iter().flatten().min()
             }
             Stage::Ending { supervisor, until } => {
                 fds.push(PollFd::new(&supervisor.child.pidfd, PollFlags::IN));
@@ -125,7 +132,7 @@ impl Keeper {
         };
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(0) if self.busy && matches!(self.stage, Stage::Running(_)) => {
+            Ok(0) if quiet.is_some_and(|quiet| Instant::now() >= quiet) && matches!(self.stage, Stage::Running(_)) => {
                 own::release_memory();
                 self.busy = false;
                 Ok(())
@@ -174,6 +181,7 @@ impl Keeper {
                 Ok(Some(Incoming::Message(message, fd))) => {
                     shutdown |= message == Message::Shutdown;
                     supervisor.taken_over |= matches!(message, Message::Put { .. });
+                    self.upgrade.hear(&message);
                     obey(&mut self.holdings, &mut supervisor.outbox, message, fd);
                 }
                 Ok(Some(Incoming::Ignored { kind })) => {
@@ -217,6 +225,7 @@ impl Keeper {
                     if let Stage::Running(supervisor) = &self.stage {
                         let wait = self.backoff.after(supervisor.born.elapsed(), supervisor.taken_over);
                         self.stage = Stage::Waiting { until: Instant::now() + wait };
+                        self.supervisor_died();
                     }
                 }
                 // It may have said `shutdown` with its last breath.
@@ -236,13 +245,8 @@ impl Keeper {
         self.stage = match started {
             Ok((child, link)) => {
                 say(format_args!("supervisor {} started", child.pid));
-                Stage::Running(Supervisor {
-                    child,
-                    link,
-                    born: Instant::now(),
-                    taken_over: false,
-                    outbox: Outbox::default(),
-                })
+                let (born, outbox) = (Instant::now(), Outbox::default());
+                Stage::Running(Supervisor { child, link, born, taken_over: false, outbox })
             }
             Err(error) => {
                 say(format_args!("the supervisor cannot be started: {error}"));
@@ -293,10 +297,22 @@ fn obey(holdings: &mut Holdings, outbox: &mut Outbox, message: Message, fd: Opti
         | Message::Exit(_)
         | Message::EndRequested
         | Message::Pong { .. } => {}
+        // Heard by the upgrade.
+        Message::Upgrade | Message::Serving => {}
     }
 }
 
 impl Supervisor {
+    /// The one that lived under the executable that this process was.
+    pub(super) fn take_over(living: LivingSupervisor) -> io::Result<Supervisor> {
+        let pid = Pid::from_raw(living.pid).ok_or(io::ErrorKind::InvalidData)?;
+        let child = Child { pid, pidfd: inherit::take_inherited(living.pidfd)? };
+        let link = inherit::take_inherited(living.link)?;
+        // It knows all but that the keeper is another executable now.
+        let outbox = Outbox { all_names: true, inventory_end: true, next_exit: living.next_exit, ..Outbox::default() };
+        Ok(Supervisor { child, link, born: Instant::now(), taken_over: true, outbox })
+    }
+
     fn is_dead(&self) -> bool {
         has_input(&self.child.pidfd)
     }
@@ -313,7 +329,8 @@ impl Supervisor {
         let outbox = &mut self.outbox;
         let send = |message: &Message, fd| wire::send(&self.link, message, fd);
         Some(if !outbox.hello {
-            send(&Message::Hello { versions: wire::OURS, open_files }, None).map(|()| outbox.hello = true)
+            send(&Message::Hello { versions: wire::OURS, open_files, software: crate::VERSION.to_owned() }, None)
+                .map(|()| outbox.hello = true)
         } else if !outbox.all_names {
             match holdings.after(outbox.last_name.as_deref()) {
                 Some((name, fd)) => send(&Message::Held { name: name.to_owned() }, Some(fd))
@@ -399,7 +416,7 @@ mod tests {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         rustix::io::ioctl_fionbio(&ours, true).unwrap();
         let signals = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
-        let mut keeper = Keeper::new(Holdings::default(), 1024, signals);
+        let mut keeper = Keeper::new(Holdings::default(), 1024, signals, None);
         let child = Child { pid: Pid::own(), pidfd: pidfd_open(Pid::own()).unwrap() };
         let supervisor =
             Supervisor { child, link: ours, born: Instant::now(), taken_over: false, outbox: Outbox::default() };
@@ -428,7 +445,7 @@ mod tests {
     fn an_old_keeper_obeys_what_it_understands_of_a_newer_supervisor() {
         let (mut keeper, link) = keeper_and_link();
         let newer = wire::Versions { oldest: 3, newest: 9 };
-        wire::send(&link, &Message::Hello { versions: newer, open_files: 0 }, None).unwrap();
+        wire::send(&link, &Message::Hello { versions: newer, open_files: 0, software: String::new() }, None).unwrap();
         put(&link, "app/1");
         // A kind of version 9 with a descriptor, one that is cut, a put without and one with a wrong name.
         let fd = memfd::memfd_with("new", b"x").unwrap();
@@ -442,7 +459,8 @@ mod tests {
         assert_eq!(names(&keeper), ["app/1", "app/2"]);
         keeper.send();
         let heard = heard(&link);
-        assert_eq!(heard[0], Message::Hello { versions: wire::OURS, open_files: 1024 });
+        let software = crate::VERSION.to_owned();
+        assert_eq!(heard[0], Message::Hello { versions: wire::OURS, open_files: 1024, software });
         assert_eq!(heard.last(), Some(&Message::Pong { token: 5 }));
     }
 

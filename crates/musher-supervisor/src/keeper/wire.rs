@@ -12,8 +12,9 @@
 //! - a kind that the receiver does not know is ignored, and so are bytes after the fields that it knows;
 //! - so a newer side may always send more, and learns from the hello whether it is understood.
 //!
-//! Version 1 is all that is below. A later version may only add. A supervisor that shares no version with its keeper
-//! still gets the whole inventory, because that is part of version 1.
+//! Version 1 is all that is below but what is marked. Version 2 added `upgrade`, `serving`, the second hello of a keeper
+//! that became another executable, and the name of the software in a hello. A later version may only add. A supervisor
+//! that shares no version with its keeper still gets the whole inventory, because that is part of version 1.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,7 +39,13 @@ pub struct Versions {
 }
 
 /// What this executable speaks.
-pub(crate) const OURS: Versions = Versions { oldest: 1, newest: 1 };
+#[cfg(not(feature = "next"))]
+pub(crate) const OURS: Versions = Versions { oldest: 1, newest: 2 };
+/// What the next one speaks.
+#[cfg(feature = "next")]
+pub(crate) const OURS: Versions = Versions { oldest: 2, newest: 3 };
+/// The first version with upgrades.
+pub(crate) const UPGRADES: u16 = 2;
 
 /// The newest version that both speak; none: they share nothing but the frozen words.
 pub(crate) fn agreed(a: Versions, b: Versions) -> Option<u16> {
@@ -49,8 +56,9 @@ pub(crate) fn agreed(a: Versions, b: Versions) -> Option<u16> {
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Both: the first packet. `open_files` is the soft limit of open files that workers shall have (0: unknown).
-    Hello { versions: Versions, open_files: u64 },
+    /// Both: the first packet. `open_files` is the soft limit of open files that workers shall have (0: unknown). From
+    /// version 2 on with the version of the software; a keeper that became another executable says it again.
+    Hello { versions: Versions, open_files: u64, software: String },
     /// Keeper: one held descriptor, attached.
     Held { name: String },
     /// Keeper: everything held has been told.
@@ -71,6 +79,11 @@ pub(crate) enum Message {
     Shutdown,
     /// Supervisor: are you there?
     Ping { token: u64 },
+    /// Supervisor, version 2: I am about to become the executable that you hold. If that does not say `serving`, go on
+    /// with your own.
+    Upgrade,
+    /// Supervisor, version 2: I have taken over everything and serve.
+    Serving,
 }
 
 /// What a packet turned out to be.
@@ -98,16 +111,20 @@ impl Message {
             Message::ForgetExit { .. } => 9,
             Message::Shutdown => 10,
             Message::Ping { .. } => 11,
+            Message::Upgrade => 12,
+            Message::Serving => 13,
         }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = self.kind().to_le_bytes().to_vec();
         match self {
-            Message::Hello { versions, open_files } => {
+            Message::Hello { versions, open_files, software } => {
                 bytes.extend(versions.oldest.to_le_bytes());
                 bytes.extend(versions.newest.to_le_bytes());
                 bytes.extend(open_files.to_le_bytes());
+                bytes.extend(u16::try_from(software.len()).unwrap_or(u16::MAX).to_le_bytes());
+                bytes.extend(software.as_bytes());
             }
             Message::Held { name } | Message::Put { name } | Message::Remove { name } => {
                 bytes.extend(u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
@@ -121,7 +138,8 @@ impl Message {
             }
             Message::Pong { token } | Message::Ping { token } => bytes.extend(token.to_le_bytes()),
             Message::ForgetExit { sequence } => bytes.extend(sequence.to_le_bytes()),
-            Message::InventoryEnd | Message::EndRequested | Message::Shutdown => {}
+            Message::InventoryEnd | Message::EndRequested | Message::Shutdown | Message::Upgrade | Message::Serving => {
+            }
         }
         bytes
     }
@@ -133,6 +151,7 @@ impl Message {
             1 => Message::Hello {
                 versions: Versions { oldest: fields.u16()?, newest: fields.u16()? },
                 open_files: fields.u64()?,
+                software: fields.name().unwrap_or_default(),
             },
             2 => Message::Held { name: fields.name()? },
             3 => Message::InventoryEnd,
@@ -149,6 +168,8 @@ impl Message {
             9 => Message::ForgetExit { sequence: fields.u64()? },
             10 => Message::Shutdown,
             11 => Message::Ping { token: fields.u64()? },
+            12 => Message::Upgrade,
+            13 => Message::Serving,
             _ => return None,
         })
     }
@@ -228,7 +249,7 @@ mod tests {
     fn every_message() -> Vec<Message> {
         let name = String::from("run/7/pidfd");
         vec![
-            Message::Hello { versions: Versions { oldest: 1, newest: 9 }, open_files: 1024 },
+            Message::Hello { versions: Versions { oldest: 1, newest: 9 }, open_files: 1024, software: "1.2.3".into() },
             Message::Held { name: name.clone() },
             Message::InventoryEnd,
             Message::Exit(ExitRecord { sequence: 3, pid: 77, wait_status: 9, time_ms: 123_456 }),
@@ -239,6 +260,8 @@ mod tests {
             Message::ForgetExit { sequence: 8 },
             Message::Shutdown,
             Message::Ping { token: u64::MAX },
+            Message::Upgrade,
+            Message::Serving,
         ]
     }
 
@@ -257,12 +280,22 @@ mod tests {
     fn no_cut_or_foreign_packet_is_taken_for_a_message() {
         for message in every_message() {
             let bytes = message.encode();
-            for length in 0..bytes.len() {
+            // The name of the software may be missing: version 1 had none.
+            let optional = if let Message::Hello { software, .. } = &message { software.len() + 2 } else { 0 };
+            for length in 0..bytes.len() - optional {
                 assert_eq!(Message::decode(&bytes[..length]), None, "{message:?} cut to {length}");
             }
         }
         assert_eq!(Message::decode(&[0, 0]), None);
         assert_eq!(Message::decode(&[200, 1, 4, 4, 4]), None);
+    }
+
+    #[test]
+    fn a_hello_of_version_1_has_no_name_of_the_software() {
+        let versions = Versions { oldest: 1, newest: 1 };
+        let hello = Message::Hello { versions, open_files: 7, software: String::new() };
+        let bytes = hello.encode();
+        assert_eq!(Message::decode(&bytes[..14]), Some(hello));
     }
 
     #[test]

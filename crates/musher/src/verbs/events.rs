@@ -115,6 +115,7 @@ fn colour(kind: EventKind) -> Option<Colour> {
         | EventKind::OperationDone
         | EventKind::SupervisorStarted
         | EventKind::KeeperStarted
+        | EventKind::Upgrade
         | EventKind::Shutdown
         | EventKind::Other => None,
     }

@@ -12,6 +12,7 @@ mod save;
 mod start;
 mod status;
 mod targets;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Save => save::save(cli).await,
         Verb::Resurrect(args) => save::resurrect(cli, args).await,
         Verb::Kill(args) => kill::run(cli, args).await,
+        Verb::Upgrade(args) => upgrade::run(cli, args).await,
         Verb::Status(args) => status::run(cli, args).await,
         Verb::Events(args) => while_read(events::run(cli, args)).await,
         Verb::Openapi => documents::openapi(),

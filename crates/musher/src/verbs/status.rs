@@ -15,7 +15,7 @@ pub(crate) async fn run(cli: &Cli, args: &StatusArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
     let status = session::unless_absent(client.status().await)?;
     let home = session::home_path(cli)?.display().to_string();
-    let own_version = env!("CARGO_PKG_VERSION");
+    let own_version = musher_supervisor::VERSION;
     let mut out = std::io::stdout().lock();
     if args.json {
         let document = match &status {
@@ -51,8 +51,13 @@ fn text(status: Option<&Status>, home: &str, own_version: &str) -> String {
     let mut text = format!("version     {}\nhome        {}\n", status.version, status.home);
     for (name, process) in [("supervisor", &status.supervisor), ("keeper", &status.keeper)] {
         text.push_str(&format!(
-            "{name:<10}  pid {}, up {}, {} of memory\n",
+            "{name:<10}  pid {}{}, up {}, {} of memory\n",
             process.pid,
+            if process.version.is_empty() || process.version == status.version {
+                String::new()
+            } else {
+                format!(", version {}", process.version)
+            },
             units::uptime(process.uptime_ms),
             units::bytes(process.memory_bytes)
         ));
@@ -63,7 +68,9 @@ fn text(status: Option<&Status>, home: &str, own_version: &str) -> String {
         units::count(status.workers, "worker")
     ));
     if status.version != own_version {
-        text.push_str(&format!("note        this command is version {own_version}\n"));
+        text.push_str(&format!(
+            "note        this command is version {own_version}; `musher upgrade` lets the daemon become it\n"
+        ));
     }
     text
 }
@@ -76,13 +83,18 @@ mod tests {
 
     #[test]
     fn both_processes_are_told() {
-        let process = |pid| ProcessStatus { pid, uptime_ms: 61_000, memory_bytes: 3 << 20 };
+        let process = |pid, version: &str| ProcessStatus {
+            pid,
+            uptime_ms: 61_000,
+            memory_bytes: 3 << 20,
+            version: version.into(),
+        };
         let status = Status {
             version: "0.1.0".into(),
             api_version: 1,
             home: "/home/ann/.musher".into(),
-            supervisor: process(12),
-            keeper: process(11),
+            supervisor: process(12, "0.1.0"),
+            keeper: process(11, "0.0.9"),
             apps: 1,
             workers: 2,
         };
@@ -91,9 +103,9 @@ mod tests {
             "version     0.1.0\n\
              home        /home/ann/.musher\n\
              supervisor  pid 12, up 1m 1s, 3.0 MB of memory\n\
-             keeper      pid 11, up 1m 1s, 3.0 MB of memory\n\
+             keeper      pid 11, version 0.0.9, up 1m 1s, 3.0 MB of memory\n\
              apps        1 app, 2 workers\n\
-             note        this command is version 0.2.0\n"
+             note        this command is version 0.2.0; `musher upgrade` lets the daemon become it\n"
         );
         assert!(text(None, "/h", "0.1.0").contains("not running"));
     }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::support::apps::app;
 use crate::support::{
-    Background, Held, Home, Load, RATE, ask, free_port, fresh, is_free, keep_alive, nothing_lost, proc_fs,
-    some_answers, streaming, wait_until,
+    Background, Clients, Held, Home, ask, free_port, fresh, is_free, keep_alive, nothing_lost, proc_fs, some_answers,
+    wait_until,
 };
 
 fn web(home: &Home, instances: u32, balance: &str) -> u16 {
@@ -87,36 +87,6 @@ fn all_workers_killed_at_once_cost_only_what_they_held() {
     some_answers(&load, 200);
     home.wait_online("web", 2);
     held.only_these_lost("both workers", &load.finish());
-}
-
-/// All kinds of clients.
-struct Clients {
-    fresh: Load,
-    kept: Load,
-    streams: Load,
-}
-
-impl Clients {
-    fn on(port: u16) -> Clients {
-        Clients {
-            fresh: fresh(port),
-            kept: keep_alive(port, 16, Duration::from_millis(100)),
-            streams: streaming(port, 4),
-        }
-    }
-
-    #[track_caller]
-    fn answered(&self) {
-        some_answers(&self.fresh, u64::from(RATE) / 4);
-        some_answers(&self.kept, 20);
-    }
-
-    #[track_caller]
-    fn nothing_lost(self) {
-        nothing_lost("new connections", self.fresh);
-        nothing_lost("kept connections", self.kept);
-        nothing_lost("long answers", self.streams);
-    }
 }
 
 #[test]

@@ -32,3 +32,4 @@ mod reload;
 mod replace;
 mod support;
 mod uncaught;
+mod upgrade;

@@ -10,7 +10,7 @@ use musher_api::client::Client;
 use musher_api::{
     ActionResponse, ApiError, AppDetail, AppSummary, Cursor, LogFiles, LogLine, LogQuery, LogStream, Mode, Operation,
     OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress, SaveResponse, SendResponse,
-    ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status,
+    ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status, UpgradeResponse,
 };
 use musher_core::spec::{AppSpec, Balance, Exec, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,6 +131,9 @@ async fn drive(mut asked: Requests, operation: watch::Sender<Operation>) {
             Request::Resurrect(_, reply) => {
                 drop(reply.send(Ok(StartResponse { plan: Vec::new(), operations: begun() })));
             }
+            Request::Upgrade(_, reply) => {
+                drop(reply.send(Ok(UpgradeResponse { operation: begun().pop(), from: "0.1.0".into() })));
+            }
             Request::Shutdown(_, reply) => {
                 drop(reply.send(Ok(ShutdownResponse { apps: vec!["web".into()], supervisor_pid: 2, keeper_pid: 1 })))
             }
@@ -192,7 +195,7 @@ fn step(spec: &AppSpec) -> PlanStep {
 }
 
 fn status() -> Status {
-    let process = |pid| ProcessStatus { pid, uptime_ms: 5, memory_bytes: 1 << 20 };
+    let process = |pid| ProcessStatus { pid, uptime_ms: 5, memory_bytes: 1 << 20, version: "0.1.0".into() };
     Status {
         version: "0.1.0".into(),
         api_version: 1,

@@ -341,6 +341,11 @@ impl Output {
         self
     }
 
+    /// All that it said.
+    pub(crate) fn out_and_err(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("not JSON: {error}: {self:#?}"))

@@ -4,6 +4,7 @@
 //! programs under test; [`Held`] tells which lost requests a killed worker had held.
 
 pub(crate) mod apps;
+pub(crate) mod builds;
 mod home;
 mod killed;
 pub(crate) mod told;
@@ -97,6 +98,36 @@ pub(crate) fn nothing_lost(what: &str, load: Load) -> Report {
     assert!(report.answered() > 0, "{what}: no request was answered: {report}");
     assert!(report.lost().is_empty(), "{what}: {report}");
     report
+}
+
+/// All kinds of clients.
+pub(crate) struct Clients {
+    fresh: Load,
+    kept: Load,
+    streams: Load,
+}
+
+impl Clients {
+    pub(crate) fn on(port: u16) -> Clients {
+        Clients {
+            fresh: fresh(port),
+            kept: keep_alive(port, 16, Duration::from_millis(100)),
+            streams: streaming(port, 4),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn answered(&self) {
+        some_answers(&self.fresh, u64::from(RATE) / 4);
+        some_answers(&self.kept, 20);
+    }
+
+    #[track_caller]
+    pub(crate) fn nothing_lost(self) {
+        nothing_lost("new connections", self.fresh);
+        nothing_lost("kept connections", self.kept);
+        nothing_lost("long answers", self.streams);
+    }
 }
 
 /// The answer to `path` on a port of this machine.
