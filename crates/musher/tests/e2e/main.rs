@@ -22,6 +22,7 @@ mod death;
 mod disk;
 mod flapping;
 mod health;
+mod foreground;
 mod home;
 mod hooks;
 mod lifecycle;
