@@ -180,7 +180,7 @@ pub enum HomeError {
     Spawn(#[from] SpawnError),
     /// A daemon of this home lives.
     #[error("{path}: a daemon of this home runs already")]
-    Taken {
+    Lives {
         /// The home.
         path: PathBuf,
     },
@@ -206,7 +206,7 @@ impl HomeError {
             HomeError::Taken { .. } => "set MUSHER_HOME to another directory",
             HomeError::Io { .. } => "see the system's message; another MUSHER_HOME may help",
             HomeError::Spawn(_) => "see musher.log in the home for what the daemon said",
-            HomeError::Taken { .. } => "give another home with --home, or end that daemon with `musher kill`",
+            HomeError::Lives { .. } => "give another home with --home, or end that daemon with `musher kill`",
             HomeError::NoAnswer { .. } => "see musher.log in the home; `musher kill` or ending its processes helps",
         }
     }
@@ -460,10 +460,10 @@ pub fn start_daemon(home: &Home, exe: &Path) -> Result<Start, HomeError> {
 ///
 /// # Errors
 ///
-/// See [`HomeError`]; [`HomeError::Taken`] when a daemon of this home lives.
+/// See [`HomeError`]; [`HomeError::Lives`] when a daemon of this home lives.
 pub fn become_daemon(home: &Home, more: &[(&str, OwnedFd)]) -> HomeError {
     let prepare = || -> Result<(File, OwnedFd, OwnedFd), HomeError> {
-        let lock = take_lock(home)?.ok_or_else(|| HomeError::Taken { path: home.root.clone() })?;
+        let lock = take_lock(home)?.ok_or_else(|| HomeError::Lives { path: home.root.clone() })?;
         let control = listen(home)?;
         let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let mut adoption = Adoption::new(limit);
