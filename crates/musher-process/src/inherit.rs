@@ -3,7 +3,7 @@
 //! The keeper and the supervisor get descriptors by number; the supervisor can turn itself into the keeper by execve(2),
 //! with its descriptors and children. Descriptors that are not named stay behind: all of ours are close-on-exec.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -58,24 +58,6 @@ pub fn exec_file(executable: BorrowedFd<'_>, args: &[impl AsRef<OsStr>], keep: &
 
 #[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
 fn exec(program: &OsStr, args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
-    exec(args, None, keep)
-}
-
-/// As [`exec_self`], with this environment.
-pub fn exec_self_in(
-    environment: &[(OsString, OsString)],
-    args: &[impl AsRef<OsStr>],
-    keep: &[BorrowedFd<'_>],
-) -> io::Error {
-    exec(args, Some(environment), keep)
-}
-
-#[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
-fn exec(
-    args: &[impl AsRef<OsStr>],
-    environment: Option<&[(OsString, OsString)]>,
-    keep: &[BorrowedFd<'_>],
-) -> io::Error {
     let flags = |flags| keep.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
     if let Err(error) = flags(FdFlags::empty()) {
         return error.into();
@@ -83,9 +65,6 @@ fn exec(
     let mut command = std::process::Command::new(program);
     if let Some((name, rest)) = args.split_first() {
         command.arg0(name).args(rest);
-    }
-    if let Some(environment) = environment {
-        command.env_clear().envs(environment.iter().map(|(key, value)| (key, value)));
     }
     let error = command.exec();
     let _ = flags(FdFlags::CLOEXEC);

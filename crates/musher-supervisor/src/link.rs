@@ -66,8 +66,6 @@ pub enum KeeperEvent {
     Pong(u64),
     /// The keeper became another executable. What it speaks is told by [`KeeperLink::version`].
     Renewed,
-    /// A signal to a team in the foreground.
-    Signalled(i32),
     /// The keeper is gone: become the keeper. It comes again at every call.
     Died,
 }
@@ -314,17 +312,6 @@ impl KeeperLink {
         let mirror = self.mirror();
         let wanted = mirror.iter().filter(|(name, _)| wanted(name));
         wanted.map(|(name, fd)| Ok((name.to_owned(), fd.try_clone_to_owned()?))).collect()
-    /// The keeper is to exit with this code.
-    pub fn exit_code(&self, code: u8) {
-        let _mirror = self.mirror();
-        self.send(&Message::ExitCode { code }, None);
-    }
-
-    /// Duplicates of all listening sockets that are held.
-    pub(crate) fn listeners(&self) -> Vec<OwnedFd> {
-        let mirror = self.mirror();
-        let sockets = mirror.iter().filter(|(name, _)| name.starts_with("socket/") || name.starts_with("listen/"));
-        sockets.filter_map(|(_, fd)| fd.try_clone_to_owned().ok()).collect()
     }
 
     /// Asks for a [`KeeperEvent::Pong`] with this token.
@@ -385,9 +372,6 @@ impl KeeperLink {
                     return Some(KeeperEvent::Renewed);
                 }
                 Ok(Some(Incoming::Message(Message::Pong { token }, _))) => return Some(KeeperEvent::Pong(token)),
-                Ok(Some(Incoming::Message(Message::Signalled { signal }, _))) => {
-                    return Some(KeeperEvent::Signalled(signal));
-                }
                 Ok(Some(Incoming::Message(..) | Incoming::Ignored { .. })) => {}
                 Ok(None) => return None,
                 Ok(Some(Incoming::End)) | Err(_) => return Some(KeeperEvent::Died),
@@ -449,11 +433,6 @@ impl KeeperLink {
 
     fn about(&self) -> MutexGuard<'_, About> {
         self.shared.about.lock().unwrap_or_else(PoisonError::into_inner)
-        let number = list.as_raw_fd().to_string();
-        // A SIGTERM between the exec and the keeper's first steps would end everything: it waits for the keeper. If the
-        // exec fails, the other threads go on to take signals.
-        let _ = inherit::block_signals(&crate::keeper::TAKEN.map(Signal::as_raw));
-        inherit::exec_self(&["musher", "keeper", "--adopt", &number], &keep)
     }
 
     fn mirror(&self) -> MutexGuard<'_, Holdings> {

@@ -48,12 +48,9 @@ impl Role {
             Role::Keeper { adopt } => musher_supervisor::keeper::run(adopt).map_err(|error| error.to_string()),
             Role::Supervisor { link, adopt } => musher_supervisor::run(link, adopt).map_err(|error| error.to_string()),
             Role::TakeoverCheck { state } => check(state).map_err(|error| error.to_string()),
-            Role::Supervisor { link } => {
-                musher_supervisor::run(link).map(|()| exit_codes::OK).map_err(|error| error.to_string())
-            }
         };
         match played {
-            Ok(code) => ExitCode::from(code),
+            Ok(()) => ExitCode::from(exit_codes::OK),
             Err(error) => {
                 error_line(&error);
                 ExitCode::from(exit_codes::FAILED)

@@ -21,7 +21,6 @@ mod crash;
 mod death;
 mod disk;
 mod flapping;
-mod foreground;
 mod health;
 mod home;
 mod hooks;
