@@ -20,6 +20,7 @@ mod clients;
 mod crash;
 mod death;
 mod disk;
+mod family;
 mod flapping;
 mod health;
 mod home;
