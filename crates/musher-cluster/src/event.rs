@@ -64,7 +64,7 @@ pub enum ClusterEvent {
         /// What it did: `sent a line that is not JSON: ...`.
         reason: String,
     },
-    /// An exception that nobody caught ends the worker. It is told once.
+    /// An exception that nobody caught ends the worker. A supervisor that adopts it hears so too, without the stack.
     Uncaught {
         /// Which.
         run: RunId,

@@ -7,9 +7,9 @@
 
 const { env } = process;
 // Descendants inherit the environment, worker threads run preloads too: only the process that musher started is meant.
+// Threads have no channel.
 if (!env.MUSHER_RUN || !process.connected || typeof process.send !== 'function') return;
 if (env.MUSHER_WORKER_PID && env.MUSHER_WORKER_PID !== String(process.pid)) return;
-if (!require('worker_threads').isMainThread) return;
 env.MUSHER_WORKER_PID = String(process.pid);
 
 // Milliseconds that the worker may go on after an uncaught exception; none: it ends at once.

@@ -192,6 +192,11 @@ impl Primary {
         worker.asked = asked.collect();
         let listening: Vec<u32> =
             worker.asked.iter().filter(|asked| asked.listening).map(|asked| asked.group).collect();
+        if memory.failed {
+            // It may have been told to nobody but the supervisor that died.
+            let drains = memory.draining;
+            self.outbox.push(ClusterEvent::Uncaught { run, stack: String::new(), drains });
+        }
         if memory.online {
             self.outbox.push(ClusterEvent::Online { run });
         }

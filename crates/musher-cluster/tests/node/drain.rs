@@ -207,7 +207,11 @@ fn a_worker_keeps_its_own_options_and_its_children_are_left_alone() {
         "const { fork } = require('child_process');
          const child = fork(__dirname + '/child.js');
          child.on('internalMessage', (m) => { if (m.cmd === 'NODE_MUSHER') process.send('the child spoke'); });
-         child.on('message', (m) => process.send({child: m, own: globalThis.own}));
+         const patched = '/remember/.test(require(\"net\").Server.prototype.listen)';
+         const thread = new (require('worker_threads').Worker)(
+           `require('worker_threads').parentPort.postMessage(${patched})`, { eval: true });
+         const heard = new Promise((done) => thread.on('message', done));
+         child.on('message', async (m) => process.send({child: m, own: globalThis.own, thread: await heard, here: eval(patched)}));
          process.on('message', () => {});",
     );
     team.script(
@@ -217,7 +221,7 @@ fn a_worker_keeps_its_own_options_and_its_children_are_left_alone() {
     let preload = team.directory.path().join("preload.cjs");
     let options = format!("--require={} --require={}", own.display(), preload.display());
     let run = team.start_as(0, &script, false, &[("NODE_OPTIONS", &options)]);
-    assert_eq!(team.message(run), serde_json::json!({"child": [1, false], "own": true}));
+    assert_eq!(team.message(run), serde_json::json!({"child": [1, false], "own": true, "thread": false, "here": true}));
 }
 
 #[test]

@@ -114,6 +114,26 @@ fn nonsense_in_the_right_form_is_survived() {
 }
 
 #[test]
+fn a_preload_that_talks_nonsense_is_survived() {
+    let (mut team, good, bad) = with_bad_worker(
+        "for (const m of [
+           {act: 'uncaught'}, {act: 'uncaught', stack: {}, drains: 'yes'}, {act: 'uncaught', stack: '\\u001b[2J'.repeat(99999)},
+           {act: 'pulse'}, {act: 'pulse', requests: -1, errors: 1e308, active: 'x', latencies: Array(9999).fill(9e15), busy: -5},
+           {act: 'pulse', latencies: {length: 1e9}}, {act: 'cut'}, {act: 'cut', count: 1e308}, {act: 'cut', count: -1},
+           {act: 'hello'}, {act: 'hello', act2: []}, {act: 'watch', every: 1}, {act: null}, {},
+         ]) process.send({cmd: 'NODE_MUSHER', ...m});
+         process.send('survived');",
+    );
+    let watching = musher_cluster::Watching { pulses: Some(std::time::Duration::from_secs(1)), stuck_after: None };
+    team.cluster.watch(bad, watching);
+    assert_eq!(team.message(bad), "survived");
+    let (stack, drains) = team.uncaught(bad);
+    assert!(stack.is_empty() && !drains, "only the first counts, and nothing is made up: {stack}");
+    assert!(!team.heard(|event| matches!(event, ClusterEvent::Uncaught { .. } | ClusterEvent::Cut { .. })));
+    assert_unharmed(&mut team, good);
+}
+
+#[test]
 fn a_closed_descriptor_3_is_a_worker_that_has_left() {
     let (mut team, good, bad) = with_bad_worker("try { fs.closeSync(3); } catch {}");
     team.disconnected(bad);

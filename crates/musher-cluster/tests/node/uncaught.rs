@@ -109,6 +109,22 @@ fn what_else_is_thrown_until_the_end_does_not_delay_it() {
 }
 
 #[test]
+fn a_supervisor_that_takes_over_hears_of_it_too() {
+    let mut team = Team::new(Balance::Kernel);
+    let (run, address) = throwing(&mut team);
+    let waiting = ask(&address, "/wait");
+    assert_eq!(team.message(run), "asked");
+    team.cluster.send(run, "throw".into());
+    team.uncaught(run);
+    team.replace_supervisor();
+    assert_eq!(team.uncaught(run), (String::new(), true));
+    team.cluster.send(run, "go".into());
+    assert_eq!(finish(waiting), "done");
+    team.drained(run);
+    assert_eq!(team.exited(run), ExitStatus::Code(1));
+}
+
+#[test]
 fn a_worker_that_serves_nothing_ends_at_once() {
     let mut team = Team::new(Balance::Kernel);
     let script = team.script("early.js", "setInterval(() => {}, 1000); throw new Error('too early');");

@@ -7,6 +7,8 @@ use std::time::Duration;
 use musher_core::spec::Balance;
 use musher_process::ExitStatus;
 
+use musher_cluster::{ClusterEvent, Watching};
+
 use crate::team::{HTTP, LIMIT, Team, ask, finish, get};
 
 #[test]
@@ -16,7 +18,43 @@ fn other_versions_of_node_work_alike() {
         for policy in [Balance::Kernel, Balance::Shared, Balance::RoundRobin] {
             essentials(&node, policy);
         }
+        vitals(&node);
     }
+}
+
+/// What the preload does beyond a drain.
+fn vitals(node: &PathBuf) {
+    let mut team = Team::new(Balance::Kernel).node(node);
+    let script = team.script(
+        "vital.js",
+        "let held;
+         require('http').createServer((request, response) => {
+           if (request.url !== '/hold') return response.end('answered');
+           held = response;
+           process.send('asked');
+         }).listen(0, '127.0.0.1');
+         process.on('message', () => {
+           setTimeout(() => { process.send('still here'); held.end('done'); }, 50);
+           null.member;
+         });",
+    );
+    let run = team.start_as(0, &script, true, &[("MUSHER_ON_UNCAUGHT", "5000")]);
+    let address = team.listening(run);
+    team.cluster.watch(run, Watching { pulses: Some(Duration::from_millis(100)), stuck_after: None });
+    get(&address);
+    team.wait("a pulse with the request", |event| match event {
+        ClusterEvent::Pulse { run: of, pulse } if *of == run => (pulse.requests == 1).then_some(()),
+        _ => None,
+    });
+    let held = ask(&address, "/hold");
+    assert_eq!(team.message(run), "asked");
+    team.cluster.send(run, "throw".into());
+    let (stack, drains) = team.uncaught(run);
+    assert!(stack.starts_with("TypeError: ") && drains, "{node:?}: {stack}");
+    assert_eq!(team.message(run), "still here", "{node:?}");
+    assert_eq!(finish(held), "done", "{node:?}");
+    team.drained(run);
+    assert_eq!(team.exited(run), ExitStatus::Code(1), "{node:?}");
 }
 
 fn essentials(node: &PathBuf, policy: Balance) {

@@ -20,6 +20,14 @@ impl Driver {
     /// A worker's program threw something that nobody caught. What a worker says is its own word, and may come when it
     /// has ended.
     pub(super) fn uncaught(&mut self, run: RunId, stack: &str, drains: bool) {
+        let known = self.apps.get(&run.app()).and_then(|app| app.runs.get(&run)).map(|run| &run.record);
+        if stack.is_empty() && known.is_some_and(|record| record.uncaught.is_some()) {
+            // Told again to a supervisor that has taken over.
+            return if drains {
+                self.failing(run)
+            };
+        }
+        let stack = if stack.is_empty() { "an exception of which no more is known" } else { stack };
         let told: Vec<&str> = stack.lines().map(str::trim).take(TOLD).collect();
         let what = if drains { "finishes what it has, and ends" } else { "ends" };
         let detail = format!("{}; it {what}", told.join(", "));
