@@ -3,7 +3,7 @@
 //! The keeper and the supervisor get descriptors by number; the supervisor can turn itself into the keeper by execve(2),
 //! with its descriptors and children. Descriptors that are not named stay behind: all of ours are close-on-exec.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -48,16 +48,33 @@ pub fn next_signal(signalfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
 /// Becomes another program (or another role of this one) with the same pid, children and environment. Only stdin,
 /// stdout, stderr and `keep` stay open. Returns only if that fails; then `keep` is close-on-exec again.
 pub fn exec_self(args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
-    exec("/proc/self/exe".as_ref(), args, keep)
+    exec(SELF.as_ref(), args, None, keep)
+}
+
+/// As [`exec_self`], with this environment.
+pub fn exec_self_in(
+    environment: &[(OsString, OsString)],
+    args: &[impl AsRef<OsStr>],
+    keep: &[BorrowedFd<'_>],
+) -> io::Error {
+    exec(SELF.as_ref(), args, Some(environment), keep)
 }
 
 /// The same with the executable behind a descriptor, whatever became of its path. It must not be a script.
 pub fn exec_file(executable: BorrowedFd<'_>, args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
-    exec(format!("/proc/self/fd/{}", executable.as_raw_fd()).as_ref(), args, keep)
+    exec(format!("/proc/self/fd/{}", executable.as_raw_fd()).as_ref(), args, None, keep)
 }
 
+/// The executable that this process runs.
+const SELF: &str = "/proc/self/exe";
+
 #[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
-fn exec(program: &OsStr, args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) -> io::Error {
+fn exec(
+    program: &OsStr,
+    args: &[impl AsRef<OsStr>],
+    environment: Option<&[(OsString, OsString)]>,
+    keep: &[BorrowedFd<'_>],
+) -> io::Error {
     let flags = |flags| keep.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
     if let Err(error) = flags(FdFlags::empty()) {
         return error.into();
@@ -65,6 +82,9 @@ fn exec(program: &OsStr, args: &[impl AsRef<OsStr>], keep: &[BorrowedFd<'_>]) ->
     let mut command = std::process::Command::new(program);
     if let Some((name, rest)) = args.split_first() {
         command.arg0(name).args(rest);
+    }
+    if let Some(environment) = environment {
+        command.env_clear().envs(environment.iter().map(|(key, value)| (key, value)));
     }
     let error = command.exec();
     let _ = flags(FdFlags::CLOEXEC);

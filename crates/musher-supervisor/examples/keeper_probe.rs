@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["keeper", "--adopt", number] => {
-            number.parse().map_err(Failure::from).and_then(|n| keeper::run(n).map_err(Failure::from))
+            number.parse().map_err(Failure::from).and_then(|n| keeper::run(n).map(|_| ()).map_err(Failure::from))
         }
         ["supervisor", "--link", number] => number
             .parse()
@@ -73,7 +73,7 @@ fn supervise(link: OwnedFd) -> Result<(), Failure> {
                 event = watch.next() => match event {
                     KeeperEvent::Exit(exit) => exits.push(exit),
                     KeeperEvent::EndRequested => asked_to_end = true,
-                    KeeperEvent::Pong(_) | KeeperEvent::Renewed => {}
+                    KeeperEvent::Pong(_) | KeeperEvent::Renewed | KeeperEvent::Signalled(_) => {}
                     KeeperEvent::Died => return Err(link.become_keeper().into()),
                 },
                 client = control.accept() => {

@@ -19,7 +19,8 @@ const LOOK: u64 = 64 << 10;
 /// The supervisor's way to it.
 #[derive(Clone, Debug)]
 pub(crate) struct DaemonLog {
-    path: PathBuf,
+    /// None in the foreground: what keeper and supervisor say goes to whoever started them.
+    path: Option<PathBuf>,
     /// Bytes written since the last look.
     written: Arc<AtomicU64>,
 }
@@ -27,19 +28,22 @@ pub(crate) struct DaemonLog {
 impl DaemonLog {
     /// The log of the home at this path, which is our standard error, or becomes it if somebody deleted the one before.
     pub(crate) fn take(path: PathBuf) -> DaemonLog {
-        let log = DaemonLog { path, written: Arc::default() };
+        let log = DaemonLog { path: Some(path), written: Arc::default() };
         log.reopen();
         log.look();
         log
     }
 
+    /// Our standard error, whatever it is.
+    pub(crate) fn of_foreground() -> DaemonLog {
+        DaemonLog { path: None, written: Arc::default() }
+    }
+
     /// Makes the file at the path our standard error, if it is not. A directory that is gone is no reason to be silent:
     /// the file before goes on.
     pub(crate) fn reopen(&self) {
-        if is_at(&self.path) {
-            return;
-        }
-        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        let Some(path) = self.path.as_ref().filter(|path| !is_at(path)) else { return };
+        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         if let Ok(file) = opened {
             let _ = rustix::stdio::dup2_stdout(&file);
             let _ = rustix::stdio::dup2_stderr(&file);
@@ -47,8 +51,8 @@ impl DaemonLog {
     }
 
     fn look(&self) {
-        if is_at(&self.path)
-            && let Err(error) = rotate(&self.path, LIMIT)
+        if let Some(path) = self.path.as_ref().filter(|path| is_at(path))
+            && let Err(error) = rotate(path, LIMIT)
         {
             let _ = writeln!(io::stderr(), "musher.log cannot be rotated: {error}");
         }

@@ -22,13 +22,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use musher_process::{Child, Spawn, SpawnError};
+use musher_process::{Child, Spawn, SpawnError, inherit};
 use rustix::fs::FlockOperation;
 use rustix::process::Resource;
 
@@ -40,6 +40,8 @@ pub const LOCK_NAME: &str = "lock";
 /// Name of the listening control socket in the keeper.
 pub const CONTROL_NAME: &str = "control";
 
+/// Set for keeper and supervisor whose standard streams are somebody else's.
+pub(crate) const FOREGROUND: &str = "MUSHER_FOREGROUND";
 /// unix(7): sun_path is 108 bytes with its final NUL.
 const MAX_SOCKET_PATH: usize = 107;
 /// The daemon's environment: what programs need to find things, and nothing that the first user happened to have.
@@ -58,6 +60,7 @@ const DAEMON_ENV: &[&str] = &[
     "XDG_RUNTIME_DIR",
     "MUSHER_LOG",
     "RUST_BACKTRACE",
+    "MUSHER_AT_BOOT",
     "LD_LIBRARY_PATH",
 ];
 
@@ -175,6 +178,12 @@ pub enum HomeError {
     /// The keeper could not be executed.
     #[error("cannot start the daemon: {0}")]
     Spawn(#[from] SpawnError),
+    /// A daemon of this home lives.
+    #[error("{path}: a daemon of this home runs already")]
+    Lives {
+        /// The home.
+        path: PathBuf,
+    },
     /// A daemon holds the lock but takes no connection.
     #[error("{path}: a daemon of this home runs but does not answer on its control socket")]
     NoAnswer {
@@ -197,6 +206,7 @@ impl HomeError {
             HomeError::Taken { .. } => "set MUSHER_HOME to another directory",
             HomeError::Io { .. } => "see the system's message; another MUSHER_HOME may help",
             HomeError::Spawn(_) => "see musher.log in the home for what the daemon said",
+            HomeError::Lives { .. } => "give another home with --home, or end that daemon with `musher kill`",
             HomeError::NoAnswer { .. } => "see musher.log in the home; `musher kill` or ending its processes helps",
         }
     }
@@ -443,6 +453,44 @@ pub fn start_daemon(home: &Home, exe: &Path) -> Result<Start, HomeError> {
             Err(error.into())
         }
     }
+}
+
+/// Turns this process into the daemon of `home`: its keeper, with the pid and the standard streams of this process.
+/// `more` are descriptors that it is to hold beside its own. Returns only if that fails.
+///
+/// # Errors
+///
+/// See [`HomeError`]; [`HomeError::Lives`] when a daemon of this home lives.
+pub fn become_daemon(home: &Home, more: &[(&str, OwnedFd)]) -> HomeError {
+    let prepare = || -> Result<(File, OwnedFd, OwnedFd), HomeError> {
+        let lock = take_lock(home)?.ok_or_else(|| HomeError::Lives { path: home.root.clone() })?;
+        let control = listen(home)?;
+        let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let mut adoption = Adoption::new(limit);
+        adoption.fd(LOCK_NAME, lock.as_raw_fd());
+        adoption.fd(CONTROL_NAME, control.as_raw_fd());
+        for (name, fd) in more {
+            adoption.fd(name, fd.as_raw_fd());
+        }
+        let list = adoption.to_memfd().map_err(|e| failed(&home.root, e))?;
+        Ok((lock, control, list))
+    };
+    let (lock, control, list) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => return error,
+    };
+    let number = list.as_raw_fd().to_string();
+    let mut keep = vec![lock.as_fd(), control.as_fd(), list.as_fd()];
+    keep.extend(more.iter().map(|(_, fd)| fd.as_fd()));
+    let mut env = daemon_env(home);
+    env.push((FOREGROUND.into(), "1".into()));
+    // Somebody reads what the daemon says: only what matters.
+    if !env.iter().any(|(key, _)| key == "MUSHER_LOG") {
+        env.push(("MUSHER_LOG".into(), "warn".into()));
+    }
+    let source = inherit::exec_self_in(&env, &["musher", "keeper", "--adopt", &number], &keep);
+    let _ = std::fs::remove_file(home.control_socket());
+    HomeError::Io { path: home.root.clone(), source }
 }
 
 /// The lock, or none when somebody holds it.

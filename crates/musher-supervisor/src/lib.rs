@@ -6,6 +6,7 @@
 //! - `driver`: apps and their processes: the world as inputs of `musher-core`'s decisions, their effects carried out.
 //! - [`control`]: the control API on the unix socket.
 //! - [`takeover`]: whether another executable can take over.
+//! - [`foreground`]: a team in the foreground, as in a container; `health_checks`: what answers for it.
 //! - `team`: the list of apps on the disk.
 //! - `guard`: the control socket served, and the home made again when somebody deletes it.
 //! - `daemon_log`: `musher.log`, rotated.
@@ -17,7 +18,9 @@ mod clock;
 pub mod control;
 mod daemon_log;
 mod driver;
+pub mod foreground;
 mod guard;
+mod health_checks;
 pub mod home;
 pub mod keeper;
 pub mod link;
@@ -83,7 +86,8 @@ pub fn run(link: RawFd, adopt: Option<RawFd>) -> Result<(), SupervisorError> {
     // What people see in ps(1); without it the process would be called "exe".
     let _ = rustix::thread::set_name(c"musher-superv");
     let home = Home::from_env()?;
-    let log = DaemonLog::take(home.daemon_log());
+    let in_foreground = std::env::var_os(home::FOREGROUND).is_some();
+    let log = if in_foreground { DaemonLog::of_foreground() } else { DaemonLog::take(home.daemon_log()) };
     log_to(log.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

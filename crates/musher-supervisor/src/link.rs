@@ -66,6 +66,8 @@ pub enum KeeperEvent {
     Pong(u64),
     /// The keeper became another executable. What it speaks is told by [`KeeperLink::version`].
     Renewed,
+    /// A signal to a team in the foreground.
+    Signalled(i32),
     /// The keeper is gone: become the keeper. It comes again at every call.
     Died,
 }
@@ -314,6 +316,19 @@ impl KeeperLink {
         wanted.map(|(name, fd)| Ok((name.to_owned(), fd.try_clone_to_owned()?))).collect()
     }
 
+    /// The keeper is to exit with this code.
+    pub fn exit_code(&self, code: u8) {
+        let _mirror = self.mirror();
+        self.send(&Message::ExitCode { code }, None);
+    }
+
+    /// Duplicates of all listening sockets that are held.
+    pub(crate) fn listeners(&self) -> Vec<OwnedFd> {
+        let mirror = self.mirror();
+        let sockets = mirror.iter().filter(|(name, _)| name.starts_with("socket/") || name.starts_with("listen/"));
+        sockets.filter_map(|(_, fd)| fd.try_clone_to_owned().ok()).collect()
+    }
+
     /// Asks for a [`KeeperEvent::Pong`] with this token.
     pub fn ping(&self, token: u64) {
         let _mirror = self.mirror();
@@ -372,6 +387,9 @@ impl KeeperLink {
                     return Some(KeeperEvent::Renewed);
                 }
                 Ok(Some(Incoming::Message(Message::Pong { token }, _))) => return Some(KeeperEvent::Pong(token)),
+                Ok(Some(Incoming::Message(Message::Signalled { signal }, _))) => {
+                    return Some(KeeperEvent::Signalled(signal));
+                }
                 Ok(Some(Incoming::Message(..) | Incoming::Ignored { .. })) => {}
                 Ok(None) => return None,
                 Ok(Some(Incoming::End)) | Err(_) => return Some(KeeperEvent::Died),
@@ -425,9 +443,7 @@ impl KeeperLink {
         keep.push(list.as_fd());
         // A SIGTERM between the exec and the first steps of what comes then would end the process: it waits. If the exec
         // fails, the other threads go on to take signals.
-        let _ = inherit::block_signals(
-            &[Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].map(Signal::as_raw),
-        );
+        let _ = inherit::block_signals(&crate::keeper::TAKEN.map(Signal::as_raw));
         exec(&list.as_raw_fd().to_string(), &keep)
     }
 

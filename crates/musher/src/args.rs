@@ -39,6 +39,9 @@ pub(crate) enum Verb {
     /// Start a script, a command, the apps of a file, or apps that are stopped
     #[command(after_long_help = exit_codes::HELP)]
     Start(Box<StartArgs>),
+    /// Run a script, a command or the apps of a file in the foreground, as in a container
+    #[command(after_help = RUN_HELP, after_long_help = exit_codes::RUN_HELP)]
+    Run(Box<RunArgs>),
     /// Show every worker
     #[command(visible_alias = "ls", aliases = ["l", "ps"])]
     List(ListArgs),
@@ -140,6 +143,37 @@ pub(crate) struct StartArgs {
     /// Arguments of the script; or, without WHAT, a command and its arguments.
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
+}
+
+const RUN_HELP: &str = "\
+In a container:  ENTRYPOINT [\"musher\", \"run\", \"team.toml\", \"--health\", \"0.0.0.0:9000\"]";
+
+/// `musher run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) start: StartArgs,
+    /// A file that exists as long as all apps are ready.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "In the foreground")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Answer health checks over HTTP: /ready and /live.
+    #[arg(long, value_name = "IP:PORT", help_heading = "In the foreground")]
+    pub(crate) health: Option<std::net::SocketAddr>,
+    /// From SIGTERM or SIGINT to SIGKILL for what is left.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration,
+        default_value = "25s",
+        help_heading = "In the foreground"
+    )]
+    pub(crate) shutdown_grace: Duration,
+    /// Serve on for this long after SIGTERM, not ready any more, before draining.
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "In the foreground")]
+    pub(crate) linger: Option<Duration>,
+    /// Output as JSON, one object a line.
+    #[arg(long, help_heading = "In the foreground")]
+    pub(crate) json: bool,
 }
 
 /// What is rarely wanted on a command line: a process file is the better place for most.

@@ -18,6 +18,17 @@ pub(crate) const TIMEOUT: u8 = 6;
 /// The surroundings do not allow it: the home is not writable, its path is too long, a permission is missing.
 pub(crate) const ENVIRONMENT: u8 = 7;
 
+/// Everything was killed because somebody asked `musher run` twice to end: 128 and the number of SIGINT. Its value is
+/// the supervisor's to send.
+pub(crate) const RUN_HELP: &str = "\
+Exit codes of `musher run`, once the team runs:
+  0      it was asked to end (SIGTERM, SIGINT) and did; or every app ended well
+  N      the only app ended by itself, or was given up: its exit code
+  128+N  ... by signal N
+  1      one of several apps failed
+  130    it was asked twice to end, and what was left was killed
+Before that, those of the other commands: 2 command line, 3 process file, 7 surroundings.";
+
 /// Every code with its meaning, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:

@@ -46,11 +46,13 @@ impl Role {
     pub(crate) fn play(self) -> ExitCode {
         let played = match self {
             Role::Keeper { adopt } => musher_supervisor::keeper::run(adopt).map_err(|error| error.to_string()),
-            Role::Supervisor { link, adopt } => musher_supervisor::run(link, adopt).map_err(|error| error.to_string()),
-            Role::TakeoverCheck { state } => check(state).map_err(|error| error.to_string()),
+            Role::Supervisor { link, adopt } => {
+                musher_supervisor::run(link, adopt).map(|()| exit_codes::OK).map_err(|error| error.to_string())
+            }
+            Role::TakeoverCheck { state } => check(state).map(|()| exit_codes::OK).map_err(|error| error.to_string()),
         };
         match played {
-            Ok(()) => ExitCode::from(exit_codes::OK),
+            Ok(code) => ExitCode::from(code),
             Err(error) => {
                 error_line(&error);
                 ExitCode::from(exit_codes::FAILED)

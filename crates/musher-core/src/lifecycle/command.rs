@@ -17,16 +17,26 @@ use super::app::{App, Turn, Wanted, count};
 use super::event::Event;
 use super::operation::{OpError, Operation, Reloading, Scaling};
 use super::slot::{History, Slot, SlotState, Vacancy};
-use super::{Command, Effect, Target};
+use super::{Chance, Command, Effect, Target};
 use crate::ids::{Generation, OpId, RunId, SlotId};
 use crate::spec::MAX_INSTANCES;
+use crate::time::Time;
+
+/// How runs end when all of an app does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// With the stop signal.
+    AtOnce,
+    /// Those that serve drain first.
+    Draining,
+}
 
 impl App {
     pub(super) fn command(&mut self, turn: &mut Turn<'_>, op: OpId, command: Command) {
         let result = match command {
             Command::Start { target } => self.start(turn, op, target),
-            Command::Stop => self.stop_all(turn, op, false),
-            Command::Delete => self.stop_all(turn, op, true),
+            Command::Stop => self.stop_all(turn, op, false, Manner::AtOnce),
+            Command::Delete => self.stop_all(turn, op, true, Manner::AtOnce),
             Command::Restart { target } => self.restart(turn, op, target),
             Command::Reload { target } => self.reload(turn, op, target),
             Command::Scale { to } => self.scale(turn, op, to),
@@ -102,7 +112,19 @@ impl App {
         Ok(())
     }
 
-    fn stop_all(&mut self, turn: &mut Turn<'_>, op: OpId, delete: bool) -> Result<(), OpError> {
+    /// As [`Command::Delete`], but runs that serve drain before they get the stop signal: the end of a whole team, after
+    /// which nobody takes over.
+    pub fn leave(&mut self, now: Time, chance: Chance<'_>, op: OpId, effects: &mut Vec<Effect>) {
+        let first = effects.len();
+        let mut turn = Turn { now, chance, effects };
+        if let Err(error) = self.stop_all(&mut turn, op, true, Manner::Draining) {
+            turn.finish([op], &Err(error));
+        }
+        self.settle(&mut turn);
+        self.remember(&effects[first..]);
+    }
+
+    fn stop_all(&mut self, turn: &mut Turn<'_>, op: OpId, delete: bool, manner: Manner) -> Result<(), OpError> {
         if self.is_deleted() {
             return Err(OpError::Deleted);
         }
@@ -115,7 +137,15 @@ impl App {
         }
         self.supersede_scaling(turn, op);
         self.wanted = Wanted::Down;
-        self.stop_slots(turn, |_| true);
+        match manner {
+            Manner::AtOnce => self.stop_slots(turn, |_| true),
+            Manner::Draining => {
+                let runs: Vec<(RunId, bool)> = self.runs.iter().map(|(id, run)| (*id, run.is_draining())).collect();
+                for (run, _) in runs.into_iter().filter(|(_, drains)| !drains) {
+                    self.let_go(turn, run);
+                }
+            }
+        }
         for slot in &mut self.slots {
             slot.state = SlotState::Vacant(Vacancy::Stopped);
             slot.unfit = None;

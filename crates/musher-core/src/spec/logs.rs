@@ -37,6 +37,8 @@ pub enum LogFormat {
     Timestamp,
     /// One JSON object a line: time, app, slot, pid, stream, message.
     Json,
+    /// The app and the slot, a bar, the line: for several apps in one place (`musher run`).
+    Named,
 }
 
 impl Default for Logs {

@@ -55,6 +55,21 @@ fn no_such_family(error: &io::Error) -> bool {
         .any(|errno| Some(errno.raw_os_error()) == code)
 }
 
+/// Lets a listening socket take no new connections: the first packet of one is dropped, as if it had been lost on its
+/// way, so that the client sends it again, later, and is not refused before the socket is closed. What is on its way
+/// already, or waits, can still be accepted. For all duplicates of the socket, and for good.
+pub fn take_no_more(socket: impl AsFd) -> io::Result<()> {
+    // The data begins with the TCP header; SYN (2) without ACK (16) in its byte 13 is the first packet.
+    let program = [
+        sys::net::Instruction { code: 0x30, jump_true: 0, jump_false: 0, value: 13 },
+        sys::net::Instruction { code: 0x54, jump_true: 0, jump_false: 0, value: 0x12 },
+        sys::net::Instruction { code: 0x15, jump_true: 0, jump_false: 1, value: 0x02 },
+        sys::net::Instruction { code: 0x06, jump_true: 0, jump_false: 0, value: 0 },
+        sys::net::Instruction { code: 0x06, jump_true: 0, jump_false: 0, value: u32::MAX },
+    ];
+    sys::net::attach_filter(socket.as_fd(), &program)
+}
+
 /// What the kernel says of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenState {
@@ -84,6 +99,19 @@ mod tests {
 
     fn loopback() -> SocketAddr {
         (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    #[test]
+    fn one_that_takes_no_more_still_gives_what_waits() {
+        let socket = bind(loopback(), false, Membership::Alone).unwrap();
+        net::listen(&socket, 16).unwrap();
+        let address = net::local_address(&socket).unwrap();
+        let waiting = TcpStream::connect(address).unwrap();
+        super::take_no_more(&socket).unwrap();
+        let late = TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300));
+        assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "neither taken nor refused");
+        let listener = std::net::TcpListener::from(socket);
+        assert_eq!(listener.accept().unwrap().1, waiting.local_addr().unwrap());
     }
 
     #[test]

@@ -50,6 +50,15 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<(u8, u32, u32)> {
 
 /// Attaches a program that chooses the member of a SO_REUSEPORT group for a new connection.
 pub(crate) fn attach_reuseport_program(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
+}
+
+/// Attaches a program that says how much of each packet a socket gets: 0 for none.
+pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    attach(socket, libc::SO_ATTACH_FILTER, program)
+}
+
+fn attach(socket: BorrowedFd<'_>, option: libc::c_int, program: &[Instruction]) -> io::Result<()> {
     let mut filters: Vec<libc::sock_filter> = program
         .iter()
         .map(|i| libc::sock_filter { code: i.code, jt: i.jump_true, jf: i.jump_false, k: i.value })
@@ -61,7 +70,7 @@ pub(crate) fn attach_reuseport_program(socket: BorrowedFd<'_>, program: &[Instru
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
+            option,
             (&raw const program).cast(),
             libc::socklen_t::try_from(mem::size_of::<libc::sock_fprog>()).unwrap_or(0),
         )

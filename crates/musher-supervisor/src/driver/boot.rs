@@ -1,6 +1,7 @@
 //! The first steps of a supervisor: take over from the keeper, start the threads, begin to serve.
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use tokio::sync::mpsc;
 use crate::SupervisorError;
 use crate::control::{self, Events, News};
 use crate::daemon_log::DaemonLog;
+use crate::foreground::HEALTH_NAME;
 use crate::guard::Guard;
+use crate::health_checks;
 use crate::home::{CONTROL_NAME, DaemonPids, Home};
 use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
@@ -25,13 +28,13 @@ use crate::team::TeamWriter;
 
 use super::adopt::{self, Held, RECORD_LIMIT};
 use super::commands::Commands;
+use super::foreground;
 use super::operations::Operations;
 use super::records::{can_read, is_record, names};
 use super::registry::LogRegistry;
-use super::resume;
+use super::resume::{self, Resumed};
 use super::sample::Samples;
 use super::upgrade::Found;
-use super::wakes::AfterEnd;
 use super::{Chance, Driver, Preload, Sources, WAKES, Wake, World, launch};
 
 /// How many events of the cluster thread may wait.
@@ -81,7 +84,13 @@ pub(crate) async fn supervise(
     let (mut handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
 
     let (of_guard, at) = (link.clone(), home.clone());
-    let resumed = resume::resume(&home, &link, &mut held);
+    let team = foreground::held_plan(&mut held);
+    let health = held.remove(HEALTH_NAME);
+    let resumed = match &team {
+        // What is to run is what the command said, and nothing that was there before.
+        Some(team) => Resumed { apps: team.apps(), ..Resumed::default() },
+        None => resume::resume(&home, &link, &mut held),
+    };
     let team_path = home.team_list();
     let mut world = World::new(
         Parts { home, link: link.clone(), logs, cluster, events, wakes: wakes.clone(), registry },
@@ -89,6 +98,7 @@ pub(crate) async fn supervise(
     )
     .map_err(system("prepare for workers"))?;
     (world.resumed, world.strays) = (resumed.same_boot, resumed.strays);
+    world.foreground = team;
     world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, *exit)));
     world.events.publish(News::new(EventKind::SupervisorStarted, format!("process {}", Pid::own())));
     for told in resumed.told {
@@ -96,17 +106,27 @@ pub(crate) async fn supervise(
         world.events.publish(News::new(EventKind::Other, told));
     }
     let mut driver = Driver::adopt(world, held);
-    driver.revive(resumed.apps);
+    if !driver.world.record.taken_up {
+        driver.revive(resumed.apps);
+    }
     driver.forget_foreign_exits(&exits);
     driver.continue_upgrade(upgrade);
     // While the daemon ends and its list is to stay, nothing is written over it.
-    if !driver.world.record.keeps_list {
+    if !driver.world.record.keeps_list && driver.world.foreground.is_none() {
         let handle_of_team = write_team(&driver.world.link, team_path, driver.world.events.clone())
             .map_err(system("start the thread that writes the list"))?;
         handle.write_through(handle_of_team);
     }
     if end_requested {
-        driver.begin_shutdown(AfterEnd::ComesBack);
+        driver.wake(Wake::Terminate);
+    }
+    if let (Some(team), Some(health)) = (&driver.world.foreground, health) {
+        let ready = team.ready.subscribe();
+        tokio::spawn(async move {
+            if let Err(error) = health_checks::serve(TcpListener::from(health), ready).await {
+                tracing::error!(%error, "health checks cannot be answered");
+            }
+        });
     }
 
     tokio::spawn(forward_notices(noticed, wakes.clone()));
@@ -202,6 +222,7 @@ impl World {
             keeper_exits: std::collections::HashMap::new(),
             resumed: false,
             strays: Vec::new(),
+            foreground: None,
         };
         world.write_home();
         Ok(world)
@@ -229,6 +250,7 @@ async fn forward_keeper(mut keeper: KeeperWatch, wakes: mpsc::Sender<Wake>) {
         let wake = match keeper.next().await {
             KeeperEvent::Exit(exit) => Wake::KeeperReaped(exit),
             KeeperEvent::EndRequested => Wake::Terminate,
+            KeeperEvent::Signalled(signal) => Wake::Signalled(signal),
             KeeperEvent::Pong(_) => continue,
             KeeperEvent::Renewed => Wake::KeeperRenewed,
             // It is told once: the driver tries until it has become the keeper.

@@ -19,6 +19,8 @@
 //! changes. [`operations`]: how far commands are.
 //! [`upgrade`]: becoming another executable. [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
+//! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
+//! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
 //! [`registry`]: logs for the control server.
 
@@ -31,6 +33,7 @@ mod death;
 mod effects;
 mod exits;
 mod fitness;
+mod foreground;
 mod hooks;
 mod launch;
 mod liveness;
@@ -90,6 +93,7 @@ pub(crate) use self::records::{can_read, is_record};
 use self::app::ManagedApp;
 use self::commands::{Commands, Outcome};
 use self::death::LastWords;
+use self::foreground::{InForeground, Step};
 use self::operations::Operations;
 use self::records::{HomeRecord, names};
 use self::registry::LogRegistry;
@@ -137,6 +141,10 @@ pub(crate) enum Wake {
     Terminate,
     /// A process that no record knows was asked to end: what is left of it now is killed.
     StrayLeft(Stray),
+    /// A signal to a team in the foreground.
+    Signalled(i32),
+    /// A step of the end of a team in the foreground.
+    Leaving(Step),
     /// The saved list was read, for somebody who wants it back.
     Resurrect(Box<Resurrection>),
     /// A deadline passed.
@@ -182,6 +190,8 @@ struct World {
     resumed: bool,
     /// Processes of this home that no record knows.
     strays: Vec<Stray>,
+    /// Set for a team in the foreground.
+    foreground: Option<InForeground>,
 }
 
 /// The script that lets Node workers drain.
@@ -252,6 +262,7 @@ impl Driver {
                     continue;
                 }
             }
+            self.attend();
             // Whatever was just done may have used memory that is not needed again for long.
             release.get_or_insert_with(|| now() + QUIET);
             // There may always be something to do, a worker to spawn in each turn: the control server and the watch of
@@ -332,6 +343,10 @@ impl Driver {
                 team.order(Order::Forget);
             }
             team.settle().await;
+        }
+        if self.world.foreground.as_ref().is_some_and(|team| team.plan.throw_away) {
+            // Whatever of it stays is in nobody's way.
+            let _ = std::fs::remove_dir_all(self.world.home.root());
         }
         self.world.link.shutdown();
         // Let the control server send its last answers and events.

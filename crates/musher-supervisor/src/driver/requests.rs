@@ -159,7 +159,7 @@ impl Driver {
         Ok(ActionResponse { operations })
     }
 
-    fn signal_workers(&mut self, id: AppId, op: OpId, signal: i32) {
+    pub(super) fn signal_workers(&mut self, id: AppId, op: OpId, signal: i32) {
         let Some(app) = self.apps.get(&id) else { return };
         let failures: Vec<String> = app
             .runs

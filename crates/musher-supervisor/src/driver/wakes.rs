@@ -56,8 +56,12 @@ impl Driver {
             Wake::ChildEnded => self.reap_children(),
             Wake::Notified => self.notified(),
             Wake::Terminate => {
-                self.begin_shutdown(AfterEnd::ComesBack);
+                if !self.begin_to_leave() {
+                    self.begin_shutdown(AfterEnd::ComesBack);
+                }
             }
+            Wake::Signalled(signal) => self.signalled(signal),
+            Wake::Leaving(step) => self.leaving(step),
             Wake::Resurrect(resurrection) => self.resurrect(*resurrection),
             Wake::StrayLeft(stray) => self.world.kill_stray(&stray),
             Wake::Deadline => self.deadline(),
@@ -224,6 +228,10 @@ impl Driver {
         for (app, _) in &apps {
             self.world.record.next_operation += 1;
             let op = OpId(self.world.record.next_operation);
+            if self.world.foreground.is_some() {
+                self.leave_app(*app, op);
+                continue;
+            }
             self.step(*app, Input::Command { op, command: Command::Delete });
         }
         self.world.write_home();

@@ -39,6 +39,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
 use musher_process::{inherit, own};
+use rustix::process::Signal;
 
 pub use adoption::Adoption;
 pub(crate) use adoption::LivingSupervisor;
@@ -84,12 +85,12 @@ pub enum KeeperError {
 }
 
 /// The keeper's whole life. `adopt` is the number of the descriptor of the list ([`Adoption`]). Returns after an orderly
-/// end; the process is to exit then.
+/// end; the process is to exit then, with the code that is returned.
 ///
 /// # Errors
 ///
 /// Only before it has become responsible for anything, or when not even waiting for events works.
-pub fn run(adopt: RawFd) -> Result<(), KeeperError> {
+pub fn run(adopt: RawFd) -> Result<u8, KeeperError> {
     let list = inherit::take_inherited(adopt).map_err(KeeperError::Adoption)?;
     let list = Adoption::read(list).map_err(KeeperError::Adoption)?;
     let mut holdings = Holdings::default();
@@ -132,14 +133,18 @@ pub fn run(adopt: RawFd) -> Result<(), KeeperError> {
     keeper.run()
 }
 
-/// SIGCHLD and SIGTERM are handled; SIGINT, SIGHUP, SIGQUIT and SIGPIPE are taken and mean nothing, so that a terminal
-/// that closes ends nothing.
+/// SIGCHLD and SIGTERM are handled, in the foreground also SIGINT, SIGHUP, SIGUSR1 and SIGUSR2. The others, and all of
+/// these in the background, are taken and mean nothing, so that a terminal that closes ends nothing.
 fn block_signals() -> io::Result<OwnedFd> {
-    use rustix::process::Signal;
-    inherit::block_signals(
-        &[Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::PIPE].map(Signal::as_raw),
-    )
+    inherit::block_signals(&TAKEN.map(Signal::as_raw))
 }
+
+/// The signals that a keeper takes.
+pub(crate) const TAKEN: [Signal; 8] =
+    [Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::PIPE, Signal::USR1, Signal::USR2];
+
+/// The name of what a team in the foreground is started with (`musher run`). A keeper that holds it hands signals on.
+pub(crate) const FOREGROUND_NAME: &str = "foreground";
 
 /// A line for musher.log, which is the keeper's stderr. A failure to write it must not matter.
 fn say(text: std::fmt::Arguments<'_>) {

@@ -1,5 +1,6 @@
 //! The keeper's loop: signals, the link, the supervisor's life.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,12 +15,14 @@ use super::backoff::Backoff;
 use super::holdings::Holdings;
 use super::upgrade::Upgrade;
 use super::wire::{self, Incoming, Message};
-use super::{KeeperError, LivingSupervisor, say};
+use super::{FOREGROUND_NAME, KeeperError, LivingSupervisor, say};
 
 /// How long a supervisor that has said `shutdown` may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// When the kernel has no room for descriptors in flight there is no event that tells when it has again.
 const NO_ROOM: Duration = Duration::from_millis(20);
+/// How many signals wait for a supervisor.
+const MAX_UNTOLD: usize = 16;
 /// How long after the last event memory is let go of: most of a keeper's is the code of its start.
 const QUIET: Duration = Duration::from_millis(500);
 /// Packets read in one go, so that signals get their turn.
@@ -36,6 +39,11 @@ pub(super) struct Keeper {
     pub(super) end_requested: bool,
     /// There was an event since memory was let go of.
     busy: bool,
+    /// The process is what somebody waits for: a person at a terminal, a container.
+    foreground: bool,
+    /// Signals that no supervisor has been told of yet.
+    untold: VecDeque<i32>,
+    exit_code: u8,
 }
 
 /// What the keeper has to do with a supervisor at the moment.
@@ -86,11 +94,24 @@ impl Keeper {
         let stage = supervisor.map_or_else(|| Stage::Waiting { until: Instant::now() }, Stage::Running);
         let upgrade = Upgrade::new(&holdings);
         let backoff = Backoff::default();
-        Keeper { holdings, open_files, signals, backoff, stage, upgrade, end_requested: false, busy: true }
+        let foreground = holdings.iter().any(|(name, _)| name == FOREGROUND_NAME);
+        Keeper {
+            holdings,
+            open_files,
+            signals,
+            backoff,
+            stage,
+            upgrade,
+            end_requested: false,
+            busy: true,
+            foreground,
+            untold: VecDeque::new(),
+            exit_code: 0,
+        }
     }
 
-    /// Returns after an orderly end.
-    pub(super) fn run(mut self) -> Result<(), KeeperError> {
+    /// Returns after an orderly end, with the exit code.
+    pub(super) fn run(mut self) -> Result<u8, KeeperError> {
         // Children may have ended before SIGCHLD was blocked, above all after an execve.
         self.reap();
         loop {
@@ -105,7 +126,7 @@ impl Keeper {
             self.take_messages();
             self.go_on_with_upgrade();
             if self.check_supervisor() {
-                return Ok(());
+                return Ok(self.exit_code);
             }
         }
     }
@@ -150,9 +171,24 @@ impl Keeper {
             if number == Signal::CHILD.as_raw() {
                 self.reap();
             } else if number == Signal::TERM.as_raw() {
-                say(format_args!("SIGTERM: asking the supervisor to stop everything"));
+                if !self.foreground {
+                    say(format_args!("SIGTERM: asking the supervisor to stop everything"));
+                }
                 self.end_requested = true;
+            } else if self.foreground {
+                self.hand_on(number);
             }
+        }
+    }
+
+    /// A signal to a team in the foreground: the first SIGINT asks for the end, the others are the supervisor's.
+    fn hand_on(&mut self, number: i32) {
+        if number == Signal::INT.as_raw() && !self.end_requested {
+            self.end_requested = true;
+        } else if [Signal::INT, Signal::HUP, Signal::USR1, Signal::USR2].map(Signal::as_raw).contains(&number)
+            && self.untold.len() < MAX_UNTOLD
+        {
+            self.untold.push_back(number);
         }
     }
 
@@ -164,6 +200,10 @@ impl Keeper {
         };
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let (pid, status) = (pid.as_raw_nonzero().get(), status.as_raw());
+            let is_orderly = self.foreground && matches!(self.stage, Stage::Ending { .. });
+            if Some(pid) == supervisor && is_orderly {
+                continue;
+            }
             if Some(pid) == supervisor {
                 say(format_args!("the supervisor ({pid}) ended with wait status {status:#x}"));
             } else {
@@ -180,6 +220,9 @@ impl Keeper {
             match wire::receive(&supervisor.link) {
                 Ok(Some(Incoming::Message(message, fd))) => {
                     shutdown |= message == Message::Shutdown;
+                    if let Message::ExitCode { code } = message {
+                        self.exit_code = code;
+                    }
                     supervisor.taken_over |= matches!(message, Message::Put { .. });
                     self.upgrade.hear(&message);
                     obey(&mut self.holdings, &mut supervisor.outbox, message, fd);
@@ -241,10 +284,12 @@ impl Keeper {
     }
 
     fn start_supervisor(&mut self) {
-        let started = spawn_supervisor();
+        let started = spawn_supervisor(self.foreground);
         self.stage = match started {
             Ok((child, link)) => {
-                say(format_args!("supervisor {} started", child.pid));
+                if !self.foreground {
+                    say(format_args!("supervisor {} started", child.pid));
+                }
                 let (born, outbox) = (Instant::now(), Outbox::default());
                 Stage::Running(Supervisor { child, link, born, taken_over: false, outbox })
             }
@@ -269,6 +314,12 @@ impl Keeper {
             }
             return;
         }
+        while let Some(signal) = self.untold.front() {
+            if wire::send(&supervisor.link, &Message::Signalled { signal: *signal }, None).is_err() {
+                return;
+            }
+            self.untold.pop_front();
+        }
     }
 }
 
@@ -292,6 +343,8 @@ fn obey(holdings: &mut Holdings, outbox: &mut Outbox, message: Message, fd: Opti
         }
         // `shutdown` is the caller's; the others are the keeper's own words.
         Message::Shutdown
+        | Message::ExitCode { .. }
+        | Message::Signalled { .. }
         | Message::Held { .. }
         | Message::InventoryEnd
         | Message::Exit(_)
@@ -355,7 +408,8 @@ impl Supervisor {
     }
 }
 
-fn spawn_supervisor() -> Result<(Child, OwnedFd), String> {
+/// In the foreground the supervisor is in a session of its own: what a terminal sends is the keeper's to answer.
+fn spawn_supervisor(session: bool) -> Result<(Child, OwnedFd), String> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|error| format!("no socket pair: {error}"))?;
@@ -375,7 +429,7 @@ fn spawn_supervisor() -> Result<(Child, OwnedFd), String> {
         env: std::env::vars_os().collect(),
         cwd: PathBuf::from("/"),
         fds,
-        session: false,
+        session,
         limits: Vec::new(),
         nice: None,
         credentials: None,

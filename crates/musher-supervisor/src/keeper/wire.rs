@@ -84,6 +84,10 @@ pub(crate) enum Message {
     Upgrade,
     /// Supervisor, version 2: I have taken over everything and serve.
     Serving,
+    /// Keeper: a signal came that is the supervisor's to answer.
+    Signalled { signal: i32 },
+    /// Supervisor: exit with this code when I have ended everything.
+    ExitCode { code: u8 },
 }
 
 /// What a packet turned out to be.
@@ -113,6 +117,8 @@ impl Message {
             Message::Ping { .. } => 11,
             Message::Upgrade => 12,
             Message::Serving => 13,
+            Message::Signalled { .. } => 14,
+            Message::ExitCode { .. } => 15,
         }
     }
 
@@ -140,6 +146,8 @@ impl Message {
             Message::ForgetExit { sequence } => bytes.extend(sequence.to_le_bytes()),
             Message::InventoryEnd | Message::EndRequested | Message::Shutdown | Message::Upgrade | Message::Serving => {
             }
+            Message::Signalled { signal } => bytes.extend(signal.to_le_bytes()),
+            Message::ExitCode { code } => bytes.extend(u16::from(*code).to_le_bytes()),
         }
         bytes
     }
@@ -170,6 +178,8 @@ impl Message {
             11 => Message::Ping { token: fields.u64()? },
             12 => Message::Upgrade,
             13 => Message::Serving,
+            14 => Message::Signalled { signal: fields.i32()? },
+            15 => Message::ExitCode { code: u8::try_from(fields.u16()?).ok()? },
             _ => return None,
         })
     }

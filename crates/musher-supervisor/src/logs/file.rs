@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -37,9 +37,25 @@ pub(super) struct Refused {
     pub(super) error: io::Error,
 }
 
+/// Our own standard streams are not opened anew: that needs rights that we may not have any more (a pipe of another
+/// user), does not work for sockets, and would write over a file from its beginning.
+fn own_stream(path: &Path) -> io::Result<Option<File>> {
+    let stream = match path.to_str() {
+        Some("/dev/stdout") => io::stdout().as_fd().try_clone_to_owned()?,
+        Some("/dev/stderr") => io::stderr().as_fd().try_clone_to_owned()?,
+        _ => return Ok(None),
+    };
+    Ok(Some(stream.into()))
+}
+
 impl LogFile {
     /// Opens or makes the file (0600) and the directories above it (0700).
     pub(super) fn open(path: &Path) -> io::Result<LogFile> {
+        if let Some(stream) = own_stream(path)? {
+            let found = stream.metadata()?;
+            // Also when it is a file: that is somebody else's.
+            return Ok(LogFile { id: FileId::from(&found), regular: false, path: path.to_path_buf(), file: stream });
+        }
         // O_NONBLOCK: opening a named pipe that nobody reads must not hold up everything.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let open = || OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path);

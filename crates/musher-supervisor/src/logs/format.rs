@@ -32,6 +32,8 @@ struct Message {
     message: String,
 }
 
+/// What stands between a name and the line.
+const NAME_END: &[u8] = b" | ";
 /// Length of `2026-01-31T23:59:59.123Z` and the space behind it.
 const STAMP: usize = 25;
 
@@ -46,6 +48,11 @@ pub(super) fn write<'a>(format: LogFormat, origin: Origin<'_>, lines: &'a [u8], 
         if format == LogFormat::Timestamp {
             buffer.extend_from_slice(time.as_bytes());
             buffer.push(b' ');
+            buffer.extend_from_slice(line);
+            continue;
+        }
+        if format == LogFormat::Named {
+            buffer.extend_from_slice(format!("{}/{} | ", origin.app, origin.slot).as_bytes());
             buffer.extend_from_slice(line);
             continue;
         }
@@ -72,6 +79,10 @@ pub(super) fn read(format: LogFormat, line: &[u8]) -> String {
         LogFormat::Timestamp => match line.split_at_checked(STAMP) {
             Some((stamp, rest)) if stamp.ends_with(b"Z ") => plain(rest),
             _ => plain(line),
+        },
+        LogFormat::Named => match line.windows(NAME_END.len()).position(|end| end == NAME_END) {
+            Some(at) => plain(&line[at + NAME_END.len()..]),
+            None => plain(line),
         },
         LogFormat::Json => serde_json::from_slice(line).map_or_else(|_| plain(line), |line: Message| line.message),
     }
@@ -104,6 +115,11 @@ mod tests {
     }
 
     #[test]
+    fn every_line_gets_a_name_in_front() {
+        assert_eq!(written(LogFormat::Named, b"a | b\n\n"), b"web/2 | a | b\nweb/2 | \n");
+    }
+
+    #[test]
     fn json_is_valid_whatever_the_bytes_are() {
         let bytes: Vec<u8> = (0..=255).filter(|byte| *byte != b'\n').chain([b'\n']).collect();
         let line = written(LogFormat::Json, &bytes);
@@ -117,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_back() {
-        for format in [LogFormat::Raw, LogFormat::Timestamp, LogFormat::Json] {
+        for format in [LogFormat::Raw, LogFormat::Timestamp, LogFormat::Json, LogFormat::Named] {
             let line = written(format, "a \"quoted\" \u{e4} line\r\n".as_bytes());
             assert_eq!(read(format, text(&line)), "a \"quoted\" \u{e4} line", "{format:?}");
             assert_eq!(read(format, b"[not of the form"), "[not of the form");

@@ -127,6 +127,7 @@ impl Record {
             LogFormat::Raw => 0,
             LogFormat::Timestamp => 1,
             LogFormat::Json => 2,
+            LogFormat::Named => 3,
         };
         bytes[24..28].copy_from_slice(&self.slot.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.pid.to_le_bytes());
@@ -151,6 +152,7 @@ impl Record {
             format: match bytes[21] {
                 1 => LogFormat::Timestamp,
                 2 => LogFormat::Json,
+                3 => LogFormat::Named,
                 _ => LogFormat::Raw,
             },
             slot: u32_at(24),

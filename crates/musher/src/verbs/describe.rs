@@ -151,6 +151,7 @@ fn rules(page: &mut Page, spec: &AppSpec) {
         LogFormat::Raw => "as written",
         LogFormat::Timestamp => "with time",
         LogFormat::Json => "JSON",
+        LogFormat::Named => "with names",
     };
     let rotated = match spec.logs.max_bytes {
         0 => "never rotated".to_owned(),

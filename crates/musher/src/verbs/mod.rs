@@ -8,6 +8,7 @@ mod kill;
 mod list;
 mod logs;
 mod operations;
+mod run;
 mod save;
 mod start;
 mod status;
@@ -63,6 +64,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Delete(args) => act::run(cli, Action::Delete, &args.targets, &args.wait).await,
         Verb::Scale(args) => act::scale(cli, args).await,
         Verb::Signal(args) => act::signal(cli, args).await,
+        Verb::Run(args) => run::run(cli, args).await,
         Verb::Save => save::save(cli).await,
         Verb::Resurrect(args) => save::resurrect(cli, args).await,
         Verb::Kill(args) => kill::run(cli, args).await,

@@ -17,7 +17,7 @@ use crate::output::{Column, Table, Terminal, note, sanitize};
 use crate::session;
 
 /// What is to be started.
-enum Wanted {
+pub(super) enum Wanted {
     /// The apps of process files.
     Files(Vec<PathBuf>),
     /// One script.
@@ -34,11 +34,37 @@ pub(crate) async fn run(cli: &Cli, args: &StartArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
     let specs = match wanted(cli, args, &around).await? {
         Wanted::Known(targets) => return start_known(cli, args, &targets).await,
-        Wanted::Files(files) => from_files(&files, args, &around)?,
-        Wanted::Script(script) => vec![from_words(&script, false, &args.args, args, &around)?],
-        Wanted::Command(words) => vec![from_words(&words[0], true, &words[1..], args, &around)?],
+        wanted => specs_of(wanted, args, &around)?,
     };
     if args.dry_run { dry_run(cli, args, specs).await } else { start(cli, args, specs).await }
+}
+
+/// The apps of files, a script or a command.
+pub(super) fn specs_of(wanted: Wanted, args: &StartArgs, around: &Surroundings) -> Result<Vec<AppSpec>, Failure> {
+    match wanted {
+        Wanted::Known(_) => Ok(Vec::new()),
+        Wanted::Files(files) => from_files(&files, args, around),
+        Wanted::Script(script) => Ok(vec![from_words(&script, false, &args.args, args, around)?]),
+        Wanted::Command(words) => Ok(vec![from_words(&words[0], true, &words[1..], args, around)?]),
+    }
+}
+
+/// What is to be started where no supervisor knows any apps.
+pub(super) fn wanted_anew(args: &StartArgs, around: &Surroundings) -> Result<Wanted, Failure> {
+    match (args.what.as_slice(), args.args.as_slice()) {
+        ([], []) => match config::find_in(&around.cwd) {
+            Some(file) => Ok(Wanted::Files(vec![file])),
+            None => Err(Failure::new(exit_codes::USAGE, "there is nothing to run")
+                .with_hint("name a script or a process file, or put a musher.toml here; see `musher run --help`")),
+        },
+        ([], command) => Ok(Wanted::Command(command.to_vec())),
+        (what, _) if what.iter().all(|word| config::is_process_file(Path::new(word))) => {
+            Ok(Wanted::Files(what.iter().map(PathBuf::from).collect()))
+        }
+        ([script], _) => Ok(Wanted::Script(script.clone())),
+        _ => Err(Failure::new(exit_codes::USAGE, "several things at once can only be process files")
+            .with_hint("a command and its arguments go behind `--`: musher run -- python3 -m http.server")),
+    }
 }
 
 async fn wanted(cli: &Cli, args: &StartArgs, around: &Surroundings) -> Result<Wanted, Failure> {

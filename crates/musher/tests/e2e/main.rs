@@ -22,6 +22,7 @@ mod death;
 mod disk;
 mod family;
 mod flapping;
+mod foreground;
 mod health;
 mod home;
 mod hooks;
