@@ -45,6 +45,7 @@ function write(count) {
   }
 }
 
+const leaked = [];
 const orders = {
   block(ms) {
     const end = Date.now() + ms;
@@ -52,10 +53,10 @@ const orders = {
   },
   flood: (count) => write(count),
   leak(megabytes) {
-    const kept = [];
+    const until = leaked.length + megabytes / 20;
     const timer = setInterval(() => {
-      kept.push(Buffer.alloc(20 << 20, 1));
-      if (kept.length * 20 >= megabytes) clearInterval(timer);
+      leaked.push(Buffer.alloc(20 << 20, 1));
+      if (leaked.length >= until) clearInterval(timer);
     }, 50);
   },
   throw() {

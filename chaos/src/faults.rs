@@ -294,9 +294,7 @@ fn gone(world: &World, pid: u32, kind: Kind) -> String {
     }) {
         Some(after) => format!("pid {pid}, gone after {} ms", after.as_millis()),
         None => {
-            if kind == Kind::Uncaught {
-                world.found(format!("{}: worker {pid} is still there after {PATIENCE:?}", kind.word()));
-            }
+            world.found(format!("{}: worker {pid} is still there after {PATIENCE:?}", kind.word()));
             format!("pid {pid}, never replaced")
         }
     }
