@@ -92,10 +92,11 @@ impl Team {
             let status = Command::new("mount").args(mount).arg(team.home()).stdin(Stdio::null()).status()?;
             team.can_fill = status.success();
         }
+        // The process files depend on it.
+        team.knows = team.ask_what_it_knows()?;
         for (number, app) in APPS.iter().enumerate() {
             team.prepare_app(number, app)?;
         }
-        team.knows = team.ask_what_it_knows()?;
         Ok(team)
     }
 
