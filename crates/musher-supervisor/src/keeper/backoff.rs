@@ -4,6 +4,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
+/// The longest wait for a successor of one that had taken over: with the policy `round-robin` clients wait, too.
+const LONGEST_AFTER_WORK: Duration = Duration::from_secs(1);
 /// A supervisor that lived this long was sound.
 const SOUND: Duration = Duration::from_secs(10);
 /// How many supervisors in a row that had taken over are followed at once. Until the next one has taken over the keeper
@@ -18,13 +20,13 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// How long to wait after a supervisor that lived for `life` and had or had not `taken_over`: not at all the first
-    /// time (20 times, if it had), then 50 ms, doubling to 5 s, from the beginning again after a life of 10 s.
+    /// time (20 times, if it had), then 50 ms, doubling to 5 s (1 s, if it had), from the beginning again after a life of 10 s.
     pub(crate) fn after(&mut self, life: Duration, taken_over: bool) -> Duration {
         if life >= SOUND {
             self.short_lives = 0;
         }
         self.short_lives = self.short_lives.saturating_add(1);
-        let free = if taken_over { FOLLOWED_AT_ONCE } else { 1 };
+        let (free, longest) = if taken_over { (FOLLOWED_AT_ONCE, LONGEST_AFTER_WORK) } else { (1, LONGEST) };
         match self.short_lives.checked_sub(free + 1) {
             None => Duration::ZERO,
             Some(n) => FIRST.saturating_mul(1u32.checked_shl(n).unwrap_or(u32::MAX)).min(LONGEST),
@@ -50,6 +52,7 @@ mod tests {
         assert!((0..FOLLOWED_AT_ONCE).all(|_| backoff.after(Duration::from_millis(90), true) == Duration::ZERO));
         assert_eq!(backoff.after(Duration::from_millis(90), true), FIRST);
         assert_eq!(backoff.after(Duration::from_millis(90), true), FIRST * 2);
+        assert!((0..100).all(|_| backoff.after(Duration::from_millis(90), true) <= LONGEST_AFTER_WORK));
         assert_eq!(backoff.after(SOUND, true), Duration::ZERO);
     }
 
