@@ -89,6 +89,15 @@ pub enum Action {
     Restart,
     /// Replace its workers without refusing a connection.
     Reload,
+    /// The same, with the new version on trial in a few slots first; when it is not good, the old one is brought back and
+    /// the operation fails.
+    Canary {
+        /// How many slots; 0: none, whatever the spec says.
+        slots: u32,
+        /// How long they are watched, in milliseconds. Without it: what the spec says, else 30 seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
     /// Stop its workers, close its ports, forget it.
     Delete,
     /// Change the number of slots.
@@ -303,7 +312,7 @@ impl From<Action> for OperationKind {
             Action::Start => OperationKind::Start,
             Action::Stop => OperationKind::Stop,
             Action::Restart => OperationKind::Restart,
-            Action::Reload => OperationKind::Reload,
+            Action::Reload | Action::Canary { .. } => OperationKind::Reload,
             Action::Delete => OperationKind::Delete,
             Action::Scale { .. } => OperationKind::Scale,
             Action::Signal { .. } => OperationKind::Signal,

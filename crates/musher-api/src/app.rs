@@ -161,11 +161,42 @@ pub struct AppDetail {
     pub slots: Vec<SlotDetail>,
     /// Its listening sockets.
     pub listeners: Vec<Listener>,
+    /// The trial of a new version that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryDetail>,
     /// Its log files.
     pub log_files: LogFiles,
     /// The operation that runs now, or the last one.
     #[serde(default)]
     pub operation: Option<Operation>,
+}
+
+/// The trial of a new version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CanaryDetail {
+    /// The generation that is tried.
+    pub generation: u64,
+    /// The slots that have it first.
+    pub slots: Vec<u32>,
+    /// How long they are watched still, in milliseconds; without it they are being started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
+    /// What their workers did since they are watched, as far as they count it.
+    pub new: Traffic,
+    /// What the workers of the old version did meanwhile.
+    pub old: Traffic,
+}
+
+/// What workers answered in some time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Traffic {
+    /// Requests.
+    pub requests: u64,
+    /// Answers with a status of 500 or more.
+    pub errors: u64,
+    /// The 95th percentile of the time to answer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
 }
 
 /// One slot in full.

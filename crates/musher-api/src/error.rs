@@ -57,6 +57,8 @@ pub enum ErrorCode {
     BindFailed,
     /// The operation was given up because a newer one took its place.
     Superseded,
+    /// The new version failed its trial.
+    CanaryFailed,
     /// The slot restarted too often and gave up.
     GaveUp,
     /// An executable cannot take over; nothing was changed, or the one before was gone back to.
@@ -85,6 +87,7 @@ impl ErrorCode {
             | ErrorCode::NotReady
             | ErrorCode::SpawnFailed
             | ErrorCode::BindFailed
+            | ErrorCode::CanaryFailed
             | ErrorCode::GaveUp
             | ErrorCode::CannotTakeOver
             | ErrorCode::Other => 500,

@@ -97,6 +97,8 @@ pub enum EventKind {
     Adopted,
     /// A worker sent a message.
     Message,
+    /// A new version is on trial: its workers are watched, do well, or do not.
+    Canary,
     /// An operation began.
     OperationStarted,
     /// An operation ended.

@@ -26,8 +26,8 @@ pub use action::{
     ShutdownResponse, StartRequest, StartResponse, UpgradeRequest, UpgradeResponse,
 };
 pub use app::{
-    AppDetail, AppQuery, AppSummary, Listener, LogFiles, Mode, REDACTED, RunDetail, RunPhase, RunState, SlotDetail,
-    SlotRow, SlotStatus, SlotsQuery,
+    AppDetail, AppQuery, AppSummary, CanaryDetail, Listener, LogFiles, Mode, REDACTED, RunDetail, RunPhase, RunState,
+    SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
 };
 pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};

@@ -6,8 +6,10 @@
 //! - [`spec`]: the validated description of an app, the one type that files, flags, the API and the state share.
 //! - [`ids`]: names of apps, slots, runs, operations and generations.
 //! - [`lifecycle`]: when to start, restart, replace, stop, kill and give up.
+//! - [`compare`]: whether a new version does worse than the old one.
 //! - [`vitals`]: how a worker is, by its own word.
 
+pub mod compare;
 pub mod ids;
 pub mod lifecycle;
 pub mod spec;

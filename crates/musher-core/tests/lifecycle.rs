@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail in this way too")]
 
+#[path = "lifecycle/canaries.rs"]
+mod canaries;
 #[path = "lifecycle/commands.rs"]
 mod commands;
 #[path = "lifecycle/recoveries.rs"]
@@ -19,7 +21,7 @@ use musher_core::lifecycle::{Command, ExitOutcome};
 
 const START: Command = Command::Start { target: None };
 const RESTART: Command = Command::Restart { target: None };
-const RELOAD: Command = Command::Reload { target: None };
+const RELOAD: Command = Command::Reload { target: None, canary: None };
 const SIGKILL: ExitOutcome = ExitOutcome::Signal { signal: 9, core_dumped: false };
 const SIGTERM: ExitOutcome = ExitOutcome::Signal { signal: 15, core_dumped: false };
 

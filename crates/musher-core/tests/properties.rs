@@ -4,25 +4,29 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use musher_core::lifecycle::{
-    App, Command, Effect, ExitOutcome, Input, Observation, Policy, RunState, SlotState, Target, Vacancy,
+    App, Canary, Command, Effect, ExitOutcome, Input, Observation, Policy, RunState, SlotState, Target, Vacancy,
 };
 use musher_core::{AppId, Generation, OpId, RunId, Time};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 fn target() -> impl Strategy<Value = Option<Target>> {
-    let target = |(generation, drains, max_surge)| Target {
+    let target = |(generation, drains, max_surge, max_unavailable)| Target {
         generation: Generation(generation),
-        policy: Policy { drains, max_surge, ..Policy::default() },
+        policy: Policy { drains, max_surge, max_unavailable, ..Policy::default() },
     };
-    proptest::option::of((0..5_u32, any::<bool>(), 0..4_u32).prop_map(target))
+    proptest::option::of((0..5_u32, any::<bool>(), 0..4_u32, 0..3_u32).prop_map(target))
+}
+
+fn canary() -> impl Strategy<Value = Canary> {
+    (0..4_u32, 0..30_000_u64).prop_map(|(slots, wait)| Canary { slots, wait: Duration::from_millis(wait) })
 }
 
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         target().prop_map(|target| Command::Start { target }),
         target().prop_map(|target| Command::Restart { target }),
-        target().prop_map(|target| Command::Reload { target }),
+        (target(), proptest::option::of(canary())).prop_map(|(target, canary)| Command::Reload { target, canary }),
         (0..6_u32).prop_map(|to| Command::Scale { to }),
         Just(Command::Stop),
         proptest::sample::select(vec![Command::Delete, Command::Stop, Command::Stop, Command::Stop]),
@@ -49,6 +53,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => (run(), outcome()).prop_map(|(run, outcome)| Input::Exited { run, outcome }),
         2 => run().prop_map(|run| Input::Unfit { run, reason: String::new() }),
         2 => run().prop_map(|run| Input::Failing { run }),
+        1 => Just(Input::CanaryWorse { reason: String::new() }),
         1 => Just(Input::Tick),
     ]
 }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use musher_core::lifecycle::{
-    App, Command, Effect, Event, Input, Run, RunState, SlotState, Stage, Target, Vacancy, Why,
+    App, Canary, Command, Effect, Event, Input, Run, RunState, SlotState, Stage, Target, Vacancy, Why,
 };
 use musher_core::{AppId, Generation, OpId, RunId};
 
@@ -75,7 +75,15 @@ impl Simulation {
             0..20 => Command::Start { target: target.filter(|_| rng.permille(300)) },
             20..32 => Command::Stop,
             32..48 => Command::Restart { target },
-            48..80 => Command::Reload { target },
+            48..80 => {
+                let slots = u32::try_from(rng.below(4)).unwrap();
+                let wait = Duration::from_millis(rng.pick(&[0, 300, 4000]));
+                if rng.permille(300) {
+                    let after = rng.below(6000);
+                    self.world.plan(after, Happening::Worse);
+                }
+                Command::Reload { target, canary: (slots > 0).then_some(Canary { slots, wait }) }
+            }
             80..99 => Command::Scale { to: u32::try_from(rng.below(8)).unwrap() },
             _ => Command::Delete,
         }
@@ -201,12 +209,17 @@ impl Simulation {
         for (id, run) in self.app.runs().filter(|(_, run)| run.is_draining()) {
             let Some(process) = self.world.processes.get_mut(&id) else { continue };
             if before.run(id).is_some_and(|before| !before.is_draining()) {
-                process.lingers = leaves_gently || fails(id);
+                let blocks = matches!(run.state, RunState::Draining { blocks: true, .. });
+                process.lingers = !blocks && (leaves_gently || fails(id));
             } else if stops_all && matches!(run.state, RunState::Draining { blocks: true, .. }) {
                 process.lingers = false;
             }
             let drained = |run: &Run| matches!(run.state, RunState::Draining { stage: Stage::Drain, .. });
-            if before.run(id).is_some_and(drained) && !drained(run) && process.told.is_none() {
+            if before.run(id).is_some_and(drained)
+                && !drained(run)
+                && process.told.is_none()
+                && !effects.contains(&Effect::Drain { run: id })
+            {
                 return Err(format!("run {id} is stopped, but was never told to drain"));
             }
         }

@@ -52,7 +52,7 @@ pub(crate) enum Verb {
     #[command(alias = "log")]
     Logs(LogsArgs),
     /// Replace workers one after the other, without refusing a connection
-    Reload(TargetArgs),
+    Reload(ReloadArgs),
     /// Stop workers, then start them
     Restart(TargetArgs),
     /// Change the number of workers: N, +N, -N or max
@@ -207,6 +207,9 @@ pub(crate) struct MoreStartArgs {
     /// How many workers a reload replaces at a time.
     #[arg(long, value_name = "N")]
     pub(crate) max_surge: Option<String>,
+    /// How many workers a reload may end before their successors start.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_unavailable: Option<String>,
     /// Replace a worker whose processes together have more memory than this: 200M, 1.5GiB.
     #[arg(long, visible_alias = "max-memory-restart", value_name = "SIZE")]
     pub(crate) max_memory: Option<String>,
@@ -259,7 +262,8 @@ impl Verb {
     pub(crate) fn wait(&self) -> Option<&WaitArgs> {
         match self {
             Verb::Start(args) => Some(&args.wait),
-            Verb::Reload(args) | Verb::Restart(args) | Verb::Stop(args) | Verb::Delete(args) => Some(&args.wait),
+            Verb::Reload(args) => Some(&args.target.wait),
+            Verb::Restart(args) | Verb::Stop(args) | Verb::Delete(args) => Some(&args.wait),
             Verb::Scale(args) => Some(&args.wait),
             Verb::Kill(args) => Some(&args.wait),
             _ => None,
@@ -275,6 +279,21 @@ pub(crate) struct TargetArgs {
     pub(crate) targets: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+/// `musher reload`
+#[derive(Debug, Args)]
+#[command(after_help = "Example: musher reload web --canary 1 --canary-wait 2m")]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Replace only so many workers at first, watch them, and go back to the old version when they are not good. 0: no
+    /// trial, also if the process file asks for one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) canary: Option<u32>,
+    /// How long they are watched [default: reload.canary.wait of the process file, else 30s].
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "canary")]
+    pub(crate) canary_wait: Option<Duration>,
 }
 
 /// `musher list`

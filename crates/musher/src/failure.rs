@@ -106,6 +106,7 @@ impl From<ApiError> for Failure {
             | ErrorCode::NotReady
             | ErrorCode::SpawnFailed
             | ErrorCode::BindFailed
+            | ErrorCode::CanaryFailed
             | ErrorCode::GaveUp
             | ErrorCode::CannotTakeOver
             | ErrorCode::Other => exit_codes::FAILED,

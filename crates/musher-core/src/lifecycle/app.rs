@@ -93,6 +93,7 @@ impl App {
             Input::Unfit { run, reason } => self.unfit(&mut turn, run, reason),
             Input::Failing { run } => self.failing(&mut turn, run),
             Input::Extend { run, by } => self.extend(&turn, run, by),
+            Input::CanaryWorse { reason } => self.canary_worse(&mut turn, &reason),
             Input::Tick => {}
         }
         self.settle(&mut turn);
@@ -116,7 +117,7 @@ impl App {
             | SlotState::Replacing { .. } => None,
         });
         let unfit = self.slots.iter().filter_map(|slot| slot.unfit.as_ref()?.deadline());
-        runs.chain(backoffs).chain(unfit).min()
+        runs.chain(backoffs).chain(unfit).chain(self.trial_deadline()).min()
     }
 
     /// The app's id.
@@ -235,7 +236,7 @@ impl App {
     }
 
     /// Whether nothing runs and nothing will, unless a user starts it: every slot was stopped, has ended or was given
-    /// up.
+    /// up, and no trial is waited for before the others are replaced.
     pub(super) fn is_at_rest(&self) -> bool {
         let at_rest = |slot: &Slot| match &slot.state {
             SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
@@ -243,7 +244,7 @@ impl App {
             | SlotState::Filled { .. }
             | SlotState::Replacing { .. } => false,
         };
-        self.runs.is_empty() && self.slots.iter().all(at_rest)
+        self.runs.is_empty() && self.reloading().is_none() && self.slots.iter().all(at_rest)
     }
 
     /// Slots that have to wait for the exit of a run that was stopped in them.

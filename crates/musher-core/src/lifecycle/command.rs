@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use super::app::{App, Turn, Wanted, count};
+use super::canary::{Canary, Trial};
 use super::event::Event;
 use super::operation::{OpError, Operation, Reloading, Scaling};
 use super::slot::{History, Slot, SlotState, Vacancy};
@@ -38,7 +39,7 @@ impl App {
             Command::Stop => self.stop_all(turn, op, false, Manner::AtOnce),
             Command::Delete => self.stop_all(turn, op, true, Manner::AtOnce),
             Command::Restart { target } => self.restart(turn, op, target),
-            Command::Reload { target } => self.reload(turn, op, target),
+            Command::Reload { target, canary } => self.reload(turn, op, target, canary),
             Command::Scale { to } => self.scale(turn, op, to),
         };
         if let Err(error) = result {
@@ -90,7 +91,13 @@ impl App {
         Ok(())
     }
 
-    fn reload(&mut self, turn: &mut Turn<'_>, op: OpId, target: Option<Target>) -> Result<(), OpError> {
+    fn reload(
+        &mut self,
+        turn: &mut Turn<'_>,
+        op: OpId,
+        target: Option<Target>,
+        canary: Option<Canary>,
+    ) -> Result<(), OpError> {
         self.refuse_deleted()?;
         if !self.is_wanted() {
             return self.start(turn, op, target);
@@ -104,11 +111,13 @@ impl App {
         }
         let previous = self.target;
         self.aim(target);
-        let queue = (0..count(&self.slots)).map(SlotId).collect();
+        let queue: BTreeSet<SlotId> = (0..count(&self.slots)).map(SlotId).collect();
+        let trial = canary.and_then(|canary| Trial::of(canary, &queue));
         let generation = self.target;
         turn.event(Event::ReloadStarted { generation, slots: count(&self.slots) });
+        let replaced = BTreeSet::new();
         self.operation =
-            Some(Operation::Reloading(Reloading { op, generation, previous, queue, replaced: BTreeSet::new() }));
+            Some(Operation::Reloading(Reloading { op, generation, previous, queue, replaced, trial, back: None }));
         Ok(())
     }
 
@@ -269,7 +278,7 @@ impl App {
 
 impl Slot {
     /// Fills the slot as soon as possible because a user wants it, with nothing remembered.
-    fn refill(&mut self, generation: Generation) {
+    pub(super) fn refill(&mut self, generation: Generation) {
         self.generation = generation;
         self.history = History::default();
         self.unfit = None;

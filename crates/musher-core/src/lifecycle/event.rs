@@ -112,6 +112,30 @@ pub enum Event {
         /// Slots that had been replaced before; they stay.
         replaced: u32,
     },
+    /// The new runs of a reload's first slots are ready and watched.
+    CanaryWatched {
+        generation: Generation,
+        slots: u32,
+        /// For so long, in milliseconds.
+        wait_ms: u64,
+    },
+    /// They did well: the reload goes on.
+    CanaryPassed { generation: Generation, slots: u32 },
+    /// They did not: the old version is brought back.
+    CanaryFailed {
+        generation: Generation,
+        /// The slot of the run that failed, if it is one that did.
+        slot: Option<SlotId>,
+        /// That run.
+        run: Option<RunId>,
+        reason: String,
+    },
+    /// The old version serves in every slot again.
+    WentBack {
+        generation: Generation,
+        /// The version that failed.
+        from: Generation,
+    },
     /// The number of slots changed.
     Scaled { from: u32, to: u32 },
     /// Every run is gone because a user stopped the app.

@@ -19,11 +19,12 @@
 //! # Where things are
 //!
 //! [`run`](Run): states of one process. [`slot`](Slot): what fills a slot. `step`: inputs that the world causes.
-//! `command`: inputs that people cause. `unfit`: runs that serve and have to go. `reload`: replacing runs. `restart`: what follows a death. `recover`: after a
+//! `command`: inputs that people cause. `unfit`: runs that serve and have to go. `reload`: replacing runs. `canary`: trying a few first. `restart`: what follows a death. `recover`: after a
 //! crash of the supervisor. [`Policy`]: the rules, taken from a spec.
 
 mod app;
 mod backoff;
+mod canary;
 mod command;
 mod event;
 mod operation;
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Generation, OpId, RunId, SlotId};
 
 pub use app::App;
+pub use canary::{Canary, TrialView};
 pub use event::Event;
 pub use operation::{OpError, Progress};
 pub use policy::Policy;
@@ -114,6 +116,12 @@ pub enum Input {
         /// How much.
         by: Duration,
     },
+    /// Who compares the new runs of a reload's first slots with the old ones found that they do worse. Ignored when none
+    /// are on trial.
+    CanaryWorse {
+        /// In what, for people.
+        reason: String,
+    },
     /// Nothing but time passed.
     Tick,
 }
@@ -138,6 +146,8 @@ pub enum Command {
     Reload {
         /// The spec to use from now on; none: the same as before. It is withdrawn when the reload aborts.
         target: Option<Target>,
+        /// Try it on a few slots first.
+        canary: Option<Canary>,
     },
     /// Change the number of slots. Finished when added slots are online and the runs of removed slots are gone.
     Scale {

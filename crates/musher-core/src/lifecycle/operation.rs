@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::canary::{Back, Trial};
 use super::run::Death;
 use crate::ids::{Generation, OpId, RunId, SlotId};
 
@@ -32,6 +33,12 @@ pub(super) struct Reloading {
     pub(super) queue: BTreeSet<SlotId>,
     /// Slots that have been replaced.
     pub(super) replaced: BTreeSet<SlotId>,
+    /// The trial that it begins with, until that has ended.
+    #[serde(default)]
+    pub(super) trial: Option<Trial>,
+    /// That it takes back what its trial did.
+    #[serde(default)]
+    pub(super) back: Option<Back>,
 }
 
 /// A change of the number of slots that is going on.
@@ -124,6 +131,27 @@ pub enum OpError {
         /// Slots in all.
         total: u32,
     },
+    /// The new version failed its trial.
+    #[error("the canary failed: {reason}; {}", went_back(*.left))]
+    CanaryFailed {
+        /// Why.
+        reason: String,
+        /// The slot of the run that failed, if it is one that did.
+        slot: Option<SlotId>,
+        /// That run.
+        run: Option<RunId>,
+        /// Slots that could not go back to the old version.
+        left: u32,
+    },
+}
+
+/// How going back went.
+fn went_back(left: u32) -> String {
+    match left {
+        0 => "the old version serves again".to_owned(),
+        1 => "going back failed too: 1 slot has the new version still".to_owned(),
+        left => format!("going back failed too: {left} slots have the new version still"),
+    }
 }
 
 /// The rest of the sentence, where the death does not say it itself.
@@ -145,6 +173,7 @@ impl OpError {
             | OpError::Died { .. }
             | OpError::Ended { .. }
             | OpError::GaveUp { .. }
+            | OpError::CanaryFailed { .. }
             | OpError::ReloadAborted { .. } => false,
         }
     }

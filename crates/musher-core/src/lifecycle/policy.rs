@@ -42,6 +42,8 @@ pub struct Policy {
     pub drains: bool,
     /// How many slots a reload replaces at a time.
     pub max_surge: u32,
+    /// How many slots a reload may leave without a worker that is ready.
+    pub max_unavailable: u32,
 }
 
 /// When its time to drain is over, a Node worker cuts what is left by itself, and tells how much that was. It gets the stop
@@ -73,6 +75,7 @@ impl From<&AppSpec> for Policy {
             uncaught: spec.stop.uncaught + cutting,
             drains,
             max_surge: spec.reload.max_surge,
+            max_unavailable: spec.reload.max_unavailable,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Going on after a crash of the supervisor, from the state that was written last.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::app::{App, Turn, count};
 use super::event::Event;
@@ -10,6 +11,9 @@ use super::{Chance, Effect};
 use crate::ids::{RunId, SlotId};
 use crate::spec::RestartPolicy;
 use crate::time::Time;
+
+/// The time that a run has at least for what it is in the middle of, unless the whole time is shorter.
+pub(super) const LEAST: Duration = Duration::from_secs(1);
 
 /// What a new supervisor found out about a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +32,9 @@ impl App {
     /// in an unknown way, or its spawn was never carried out. In the second case the slot gets a new run, which is not
     /// counted as a restart.
     ///
-    /// Everything else that may not have been carried out is said again. A run that is starting or draining gets the
-    /// whole time of its stage anew: its proof may have come while nobody listened, and it may not have been told.
+    /// Everything else that may not have been carried out is said again. A run that is starting or draining has what is
+    /// left of its time, so that many crashes do not let it take for ever; but at least [`LEAST`], as its proof may have
+    /// come while nobody listened, and it may not have been told.
     pub fn recover(
         &mut self,
         now: Time,
@@ -100,12 +105,12 @@ impl App {
 
     fn found_alive(&mut self, turn: &mut Turn<'_>, id: RunId) {
         let Some(run) = self.runs.get(&id) else { return };
-        let fresh = turn.now + self.policy(run.generation).ready_timeout;
+        let least = turn.now + self.policy(run.generation).ready_timeout.min(LEAST);
         let Some(run) = self.runs.get_mut(&id) else { return };
         match &mut run.state {
             RunState::Starting { deadline, spawned } => {
                 *spawned = true;
-                *deadline = fresh;
+                *deadline = (*deadline).max(least);
             }
             RunState::Online { .. } => {}
             RunState::Draining { spawned: false, blocks, .. } => {

@@ -5,7 +5,7 @@ use super::app::{App, Turn, count};
 use super::backoff;
 use super::event::Event;
 use super::policy::Policy;
-use super::run::{Death, ExitOutcome};
+use super::run::{Death, ExitOutcome, Life};
 use super::slot::{History, Vacancy};
 use crate::ids::{Generation, SlotId};
 use crate::spec::RestartPolicy;
@@ -37,7 +37,24 @@ impl Policy {
     }
 }
 
+/// How many runs in a row that were ready, though not for long, are replaced without a wait: what kills them may come
+/// from outside, and there is a restart for each within the window. One that never gets ready always waits.
+const AT_ONCE: u32 = 3;
+
 impl History {
+    /// Notes how a run lived that died; gives the number of failures in a row that the next one has to wait for.
+    pub(super) fn died(&mut self, life: Life) -> u32 {
+        match life {
+            Life::Stable => (self.failures, self.at_once) = (0, 0),
+            Life::Ready if self.at_once < AT_ONCE => {
+                self.at_once += 1;
+                return 0;
+            }
+            Life::Ready | Life::Starting => self.failures = self.failures.saturating_add(1),
+        }
+        self.failures
+    }
+
     /// How many restarts a window that ends at `at` already has.
     fn restarts_before(&self, at: Time, policy: &Policy) -> u32 {
         count(self.restarts.iter().filter(|restart| **restart + policy.window > at))
@@ -73,19 +90,18 @@ impl App {
         slot: SlotId,
         generation: Generation,
         death: &Death,
-        stable: bool,
+        life: Life,
     ) -> Vacancy {
         let policy = self.policy(generation);
         let death = death.clone();
         let Some(state) = self.slot_mut(slot) else { return Vacancy::Stopped };
         let history = &mut state.history;
-        history.failures = if stable { 0 } else { history.failures.saturating_add(1) };
+        let attempt = history.died(life);
         if policy.stays_down(&death) {
-            history.failures = 0;
+            history.died(Life::Stable);
             turn.event(Event::Ended { slot, death: death.clone() });
             return Vacancy::Ended { death };
         }
-        let attempt = history.failures;
         let delay = backoff::delay(&policy, attempt, turn.chance);
         let until = turn.now + delay;
         let restarts = history.restarts_before(until, &policy);

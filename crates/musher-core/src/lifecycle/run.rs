@@ -67,6 +67,17 @@ pub enum Stage {
     Kill,
 }
 
+/// How far in its life a run got before it died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It never was ready.
+    Starting,
+    /// It was ready, for less than the minimal time.
+    Ready,
+    /// It was ready for the minimal time.
+    Stable,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -134,8 +134,11 @@ pub struct LastExit {
 /// What backoff and giving up remember of a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct History {
-    /// Failures in a row.
+    /// Failures in a row, but for those in `at_once`.
     pub(super) failures: u32,
+    /// Of the deaths since the last stable run, those of runs that had been ready and were replaced at once.
+    #[serde(default)]
+    pub(super) at_once: u32,
     /// When it was restarted, oldest first, as far back as the window goes.
     pub(super) restarts: VecDeque<Time>,
 }

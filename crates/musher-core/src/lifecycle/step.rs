@@ -7,7 +7,7 @@ use super::app::{App, Turn, count};
 use super::event::Event;
 use super::operation::{OpError, Operation};
 use super::restart::millis;
-use super::run::{Death, ExitOutcome, Run, RunState, Stage};
+use super::run::{Death, ExitOutcome, Life, Run, RunState, Stage};
 use super::slot::{Before, LastExit, SlotState, Vacancy, Why};
 use crate::ids::{Generation, RunId, SlotId};
 use crate::time::Time;
@@ -78,6 +78,7 @@ impl App {
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
         self.expire(turn);
         // A reload takes vacant slots before they are filled with the old spec once more.
+        self.advance_trial(turn);
         self.advance_reload(turn);
         self.replace_unfit(turn);
         self.fill(turn);
@@ -110,10 +111,8 @@ impl App {
     /// A run ended that nobody had asked to end. It is no longer among the runs, or draining.
     pub(super) fn died(&mut self, turn: &mut Turn<'_>, id: RunId, run: &Run, death: &Death) {
         let slot = run.slot;
-        let (was_ready, stable) = match run.state {
-            RunState::Online { since } => (true, turn.now.since(since) >= self.policy(run.generation).min_uptime),
-            RunState::Starting { .. } | RunState::Draining { .. } => (false, false),
-        };
+        let life = self.life(run, turn.now);
+        let (was_ready, stable) = (life != Life::Starting, life == Life::Stable);
         let ended_well = self.policy(run.generation).ended_well(death);
         let Some(state) = self.slot_mut(slot) else { return };
         state.last_exit = Some(LastExit {
@@ -130,7 +129,7 @@ impl App {
         match &mut state.state {
             SlotState::Filled { run: filled } if *filled == id => {
                 state.unfit = None;
-                let vacancy = self.verdict(turn, slot, run.generation, death, stable);
+                let vacancy = self.verdict(turn, slot, run.generation, death, life);
                 self.vacate(slot, vacancy);
                 self.new_run_died(turn, slot, id, death, stable);
             }
@@ -153,6 +152,15 @@ impl App {
             }
             SlotState::Replacing { new, .. } if *new == id => self.abort_reload(turn, slot, id, death),
             SlotState::Filled { .. } | SlotState::Replacing { .. } | SlotState::Vacant(_) => {}
+        }
+    }
+
+    /// How far a run got by now.
+    pub(super) fn life(&self, run: &Run, now: Time) -> Life {
+        match run.state {
+            RunState::Online { since } if now.since(since) >= self.policy(run.generation).min_uptime => Life::Stable,
+            RunState::Online { .. } => Life::Ready,
+            RunState::Starting { .. } | RunState::Draining { .. } => Life::Starting,
         }
     }
 

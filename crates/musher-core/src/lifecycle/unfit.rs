@@ -9,7 +9,7 @@ use super::backoff;
 use super::event::Event;
 use super::operation::Operation;
 use super::restart::millis;
-use super::run::{Death, Run, RunState, Stage};
+use super::run::{Death, Life, Run, RunState, Stage};
 use super::slot::{Before, SlotState, Why};
 use crate::ids::{Generation, RunId, SlotId};
 use crate::time::Time;
@@ -42,15 +42,16 @@ impl App {
     pub(super) fn unfit(&mut self, turn: &mut Turn<'_>, id: RunId, reason: String) {
         let Some(run) = self.runs.get(&id) else { return };
         let (slot, generation) = (run.slot, run.generation);
-        let stable = match run.state {
-            RunState::Online { since } => turn.now.since(since) >= self.policy(generation).min_uptime,
-            RunState::Starting { .. } | RunState::Draining { .. } => return,
-        };
+        let life = self.life(run, turn.now);
         let Some(state) = self.slots.get(index(slot)) else { return };
-        if state.state.serving() != Some(id) || state.unfit.is_some() {
+        if life == Life::Starting || state.state.serving() != Some(id) || state.unfit.is_some() {
             return;
         }
-        let due = self.next_try(turn, slot, generation, stable);
+        if self.is_on_trial(slot) {
+            let reason = format!("the new worker in slot {slot} is unfit: {reason}");
+            return self.canary_failed(turn, &reason, Some((slot, id)));
+        }
+        let due = self.next_try(turn, slot, generation, life);
         turn.event(Event::Unfit { slot, run: id, generation, reason: reason.clone(), wait_ms: due.wait_ms(turn.now) });
         if let Some(state) = self.slot_mut(slot) {
             state.unfit = Some(Unfit { run: id, reason, due });
@@ -103,7 +104,7 @@ impl App {
     pub(super) fn successor_failed(&mut self, turn: &mut Turn<'_>, old: RunId, new: RunId, death: &Death) {
         let Some(run) = self.runs.get(&old) else { return };
         let (slot, generation) = (run.slot, run.generation);
-        let due = self.next_try(turn, slot, generation, false);
+        let due = self.next_try(turn, slot, generation, Life::Starting);
         let Some(state) = self.slot_mut(slot) else { return };
         state.state = SlotState::Filled { run: old };
         if let Some(unfit) = &mut state.unfit {
@@ -123,7 +124,7 @@ impl App {
         }
         if self.policy(old.generation).ended_well(death) {
             self.stop(turn, new, true);
-            let vacancy = self.verdict(turn, slot, old.generation, death, true);
+            let vacancy = self.verdict(turn, slot, old.generation, death, Life::Stable);
             self.vacate(slot, vacancy);
         }
     }
@@ -150,15 +151,13 @@ impl App {
         }
     }
 
-    /// When a replacement may be tried, after one more failure or after a stable run: when the backoff is over and a
+    /// When a replacement may be tried, after a run that lived so: when the backoff is over and a
     /// window that ends then has room for a restart.
-    fn next_try(&mut self, turn: &mut Turn<'_>, slot: SlotId, generation: Generation, stable: bool) -> Due {
+    fn next_try(&mut self, turn: &mut Turn<'_>, slot: SlotId, generation: Generation, life: Life) -> Due {
         let policy = self.policy(generation);
         let Some(state) = self.slot_mut(slot) else { return Due::Never };
-        let history = &mut state.history;
-        history.failures = if stable { 0 } else { history.failures.saturating_add(1) };
-        let after = turn.now + backoff::delay(&policy, history.failures, turn.chance);
-        history.room_from(after, &policy).map_or(Due::Never, Due::At)
+        let after = turn.now + backoff::delay(&policy, state.history.died(life), turn.chance);
+        state.history.room_from(after, &policy).map_or(Due::Never, Due::At)
     }
 
     fn is_queued(&self, slot: SlotId) -> bool {

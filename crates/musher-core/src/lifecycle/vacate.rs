@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Effect;
 use super::app::{App, Turn};
 use super::event::Event;
+use super::recover::LEAST;
 use super::run::{RunState, Stage};
 use crate::ids::{RunId, SlotId};
 
@@ -82,7 +83,7 @@ impl App {
         }
     }
 
-    /// Says again what a draining run was told, and gives it the time for it anew.
+    /// Says again what a draining run was told. It has what is left of its time.
     pub(super) fn repeat_stage(&mut self, turn: &mut Turn<'_>, id: RunId) {
         let Some(run) = self.runs.get(&id) else { return };
         let policy = self.policy(run.generation);
@@ -94,7 +95,7 @@ impl App {
             Stage::Signal => (Effect::Signal { run: id, signal: policy.stop_signal }, policy.grace),
             Stage::Kill => (Effect::Kill { run: id }, KILL_AGAIN),
         };
-        *deadline = turn.now + time;
+        *deadline = (*deadline).max(turn.now + time.min(LEAST));
         turn.effects.push(effect);
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     AppSpec, Balance, ListenAddress, MAX_ARGS_AND_ENV, MAX_DURATION, MAX_INSTANCES, MAX_LISTEN, MAX_NAME, OnUncaught,
-    ReadyWhen, Runtime,
+    ReadyWhen, Reload, Runtime,
 };
 
 /// One thing that is wrong with a spec.
@@ -102,9 +102,7 @@ impl AppSpec {
                 fault("on_uncaught", why.into());
             }
         }
-        if self.reload.max_surge == 0 || self.reload.max_surge > MAX_INSTANCES {
-            fault("reload.max_surge", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.reload.max_surge));
-        }
+        self.check_reload(&mut fault);
         self.check_limits(&mut fault);
         self.check_health(&mut fault);
         self.check_hooks(&mut fault);
@@ -117,6 +115,31 @@ impl AppSpec {
             fault("logs.keep", format!("{} is out of range: 0 to 1000", self.logs.keep));
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn check_reload(&self, fault: &mut impl FnMut(&'static str, String)) {
+        let Reload { max_surge, max_unavailable, .. } = self.reload;
+        if max_surge == 0 && max_unavailable == 0 {
+            fault("reload.max_surge", "0 is only possible with a reload.max_unavailable of 1 or more".into());
+        }
+        for (field, number) in [("reload.max_surge", max_surge), ("reload.max_unavailable", max_unavailable)] {
+            if number > MAX_INSTANCES {
+                fault(field, format!("{number} is out of range: 0 to {MAX_INSTANCES}"));
+            }
+        }
+        let Some(canary) = &self.reload.canary else { return };
+        if canary.slots == 0 || canary.slots > MAX_INSTANCES {
+            fault("reload.canary.slots", format!("{} is out of range: 1 to {MAX_INSTANCES}", canary.slots));
+        }
+        if canary.wait > MAX_DURATION {
+            fault("reload.canary.wait", "longer than a year".into());
+        }
+        if canary.max_errors_permille > 1000 {
+            fault("reload.canary.max_errors", "out of range: 0 to 1 (a part of all answers)".into());
+        }
+        if !(100..=10_000).contains(&canary.max_latency_percent) {
+            fault("reload.canary.max_latency", "out of range: 1 to 100 (times the old version's)".into());
+        }
     }
 
     fn check_listen(&self, fault: &mut impl FnMut(&'static str, String)) {

@@ -28,7 +28,7 @@ pub use limits::Limits;
 pub use listen::{Listen, ListenAddress};
 pub use logs::{LogFormat, Logs};
 pub use ready::{Ready, ReadyWhen};
-pub use replace::{OnUncaught, Reload, Stop};
+pub use replace::{Canary, OnUncaught, Reload, Stop};
 pub use restart::{Backoff, Restart, RestartPolicy};
 
 /// The largest number of slots an app may have.

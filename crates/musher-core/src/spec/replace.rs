@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::Bounds;
+
 use super::{AppSpec, Runtime, millis, one};
 
 /// How a worker is stopped: stop signal, grace, kill.
@@ -58,9 +60,52 @@ impl AppSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
-    /// How many slots are replaced at a time, 1 to 1000.
+    /// How many slots have a new worker beside the old one at a time, 0 to 1000.
     #[serde(default = "one")]
     pub max_surge: u32,
+    /// How many slots may be without a ready worker because their old one ends before the new one starts, 0 to 1000.
+    #[serde(default)]
+    pub max_unavailable: u32,
+    /// Whether a reload tries the new version on a few slots first.
+    #[serde(default)]
+    pub canary: Option<Canary>,
+}
+
+/// How a reload tries the new version first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// How many slots get it first, 1 to 1000.
+    #[serde(default = "one")]
+    pub slots: u32,
+    /// How long they are watched.
+    #[serde(with = "millis", default = "default_wait", rename = "wait_ms")]
+    #[schemars(with = "u64")]
+    pub wait: Duration,
+    /// How many more of a thousand answers than the old version's may be errors, 0 to 1000.
+    #[serde(default = "default_max_errors")]
+    pub max_errors_permille: u32,
+    /// How long answers may take, in percent of the old version's, 100 to 10000.
+    #[serde(default = "default_max_latency")]
+    pub max_latency_percent: u32,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Canary {
+            slots: 1,
+            wait: default_wait(),
+            max_errors_permille: default_max_errors(),
+            max_latency_percent: default_max_latency(),
+        }
+    }
+}
+
+impl Canary {
+    /// How much worse the new version may be.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { max_errors_permille: self.max_errors_permille, max_latency_percent: self.max_latency_percent }
+    }
 }
 
 impl Default for Stop {
@@ -76,8 +121,20 @@ impl Default for Stop {
 
 impl Default for Reload {
     fn default() -> Self {
-        Reload { max_surge: 1 }
+        Reload { max_surge: 1, max_unavailable: 0, canary: None }
     }
+}
+
+fn default_wait() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_max_errors() -> u32 {
+    10
+}
+
+fn default_max_latency() -> u32 {
+    200
 }
 
 /// SIGTERM.

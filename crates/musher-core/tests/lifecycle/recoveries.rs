@@ -18,13 +18,26 @@ fn a_spawn_that_was_lost_in_a_crash_is_made_again_and_not_counted() {
 }
 
 #[test]
-fn a_process_that_was_found_again_goes_on_starting_with_its_whole_time() {
+fn a_process_that_was_found_again_goes_on_starting_with_the_time_that_is_left() {
     let mut team = Team::new(1, rules());
     team.input_and_crash(Input::Command { op: OpId(1), command: START });
-    team.pass(29_000);
-    team.crash_and_recover(&[(RunId(1), Observation::Alive)]);
+    for _ in 0..2 {
+        team.pass(10_000);
+        team.crash_and_recover(&[(RunId(1), Observation::Alive)]);
+    }
+    team.pass(9999);
     assert_eq!(team.asked(), [""; 0]);
-    team.pass(29_000);
+    team.pass(1);
+    assert!(team.asked().contains(&"signal 1 with 15".into()), "crashes do not let it start for ever");
+}
+
+#[test]
+fn a_process_that_was_found_again_at_its_last_moment_has_a_second_to_be_heard() {
+    let mut team = Team::new(1, rules());
+    team.input_and_crash(Input::Command { op: OpId(1), command: START });
+    team.now = team.now + std::time::Duration::from_secs(40);
+    team.crash_and_recover(&[(RunId(1), Observation::Alive)]);
+    team.pass(999);
     team.ready(0);
     assert_eq!(team.asked(), ["1 ok"]);
 }

@@ -3,13 +3,13 @@
 use musher_core::lifecycle::{Command, Death, OpError, Policy};
 use musher_core::{Generation, RunId};
 
-use super::team::{Team, rules, target};
+use super::team::{Team, reload_to, rules, target};
 use super::{RELOAD, SIGKILL, SIGTERM, START, code};
 
 #[test]
 fn a_reload_has_the_new_ready_before_the_old_drains() {
     let mut team = Team::online(2, Policy { drains: true, ..rules() });
-    let reload = team.command(Command::Reload { target: target(2, Policy { drains: true, ..rules() }) });
+    let reload = team.command(reload_to(target(2, Policy { drains: true, ..rules() })));
     assert_eq!(team.asked(), ["spawn 3 in 0 as 2"]);
     team.ready(0);
     assert_eq!(team.asked(), ["drain 1", "spawn 4 in 1 as 2"]);
@@ -58,17 +58,17 @@ fn a_reload_replaces_only_so_many_slots_at_a_time() {
 #[test]
 fn a_reload_whose_new_worker_dies_keeps_the_old_ones() {
     let mut team = Team::online(3, rules());
-    let reload = team.command(Command::Reload { target: target(2, Policy { max_surge: 2, ..rules() }) });
+    let reload = team.command(reload_to(target(2, Policy { max_surge: 2, ..rules() })));
     team.ready(0);
     team.asked();
     team.exits(1, code(1));
     assert_eq!(
         team.asked(),
         [
+            "signal 6 with 15".into(),
             format!(
                 "{reload} failed: the reload was aborted: the new worker in slot 1 ended with exit code 1; 1 of 3 slots were replaced before"
             ),
-            "signal 6 with 15".into(),
         ]
     );
     assert_eq!(team.app.target(), Generation(1));
@@ -80,7 +80,7 @@ fn a_reload_whose_new_worker_dies_keeps_the_old_ones() {
 #[test]
 fn a_reload_whose_new_worker_is_not_ready_in_time_is_aborted() {
     let mut team = Team::online(1, rules());
-    let reload = team.command(Command::Reload { target: target(2, rules()) });
+    let reload = team.command(reload_to(target(2, rules())));
     team.pass(30_000);
     assert!(matches!(team.result(reload), Some(Err(OpError::ReloadAborted { death: Death::NotReady { .. }, .. }))));
     assert_eq!(team.app.ready_slots(), 1);
@@ -92,7 +92,7 @@ fn a_reload_whose_new_worker_is_not_ready_in_time_is_aborted() {
 #[test]
 fn a_reload_is_aborted_when_a_new_worker_dies_soon_after_it_was_ready() {
     let mut team = Team::online(2, rules());
-    let reload = team.command(Command::Reload { target: target(2, rules()) });
+    let reload = team.command(reload_to(target(2, rules())));
     team.ready(0);
     team.pass(999);
     team.exits(0, code(1));
@@ -103,7 +103,7 @@ fn a_reload_is_aborted_when_a_new_worker_dies_soon_after_it_was_ready() {
 fn an_old_worker_that_dies_during_its_replacement_comes_back_only_when_the_reload_aborts() {
     let mut team = Team::online(1, rules());
     team.pass(5000);
-    team.command(Command::Reload { target: target(2, rules()) });
+    team.command(reload_to(target(2, rules())));
     team.asked();
     team.run_exits(RunId(1), SIGKILL);
     assert_eq!(team.asked(), [""; 0]);
@@ -117,7 +117,7 @@ fn a_reload_starts_what_is_vacant_and_puts_it_back_when_it_aborts() {
     team.exits(1, code(1));
     let before = team.slot(1).state.clone();
     team.asked();
-    team.command(Command::Reload { target: target(2, rules()) });
+    team.command(reload_to(target(2, rules())));
     assert_eq!(team.asked(), ["spawn 3 in 0 as 2", "spawn 4 in 1 as 2"]);
     team.exits(1, code(7));
     assert_eq!(team.slot(1).state, before);
@@ -130,7 +130,7 @@ fn a_reload_waits_for_a_worker_that_is_starting() {
     team.pass(1000);
     team.exits(0, SIGKILL);
     team.asked();
-    team.command(Command::Reload { target: target(2, rules()) });
+    team.command(reload_to(target(2, rules())));
     assert_eq!(team.asked(), [""; 0]);
     team.ready(0);
     assert_eq!(team.asked(), ["spawn 3 in 0 as 2"]);
@@ -139,7 +139,7 @@ fn a_reload_waits_for_a_worker_that_is_starting() {
 #[test]
 fn a_reload_of_a_stopped_app_is_a_start() {
     let mut team = Team::new(2, rules());
-    let reload = team.command(Command::Reload { target: target(2, rules()) });
+    let reload = team.command(reload_to(target(2, rules())));
     assert_eq!(team.asked(), ["spawn 1 in 0 as 2", "spawn 2 in 1 as 2"]);
     team.ready(0);
     team.ready(1);
@@ -159,7 +159,7 @@ fn a_running_reload_keeps_starts_and_reloads_off() {
 #[test]
 fn the_spec_of_a_superseded_reload_is_what_the_next_start_uses() {
     let mut team = Team::online(1, rules());
-    team.command(Command::Reload { target: target(2, rules()) });
+    team.command(reload_to(target(2, rules())));
     team.command(Command::Stop);
     team.run_exits(RunId(1), SIGTERM);
     team.run_exits(RunId(2), SIGTERM);
@@ -171,13 +171,13 @@ fn the_spec_of_a_superseded_reload_is_what_the_next_start_uses() {
 #[test]
 fn slots_that_come_or_go_during_a_reload_come_and_go_in_it() {
     let mut team = Team::online(3, rules());
-    let reload = team.command(Command::Reload { target: target(2, rules()) });
+    let reload = team.command(reload_to(target(2, rules())));
     team.command(Command::Scale { to: 1 });
     team.ready(0);
     assert_eq!(team.result(reload), Some(Ok(())));
 
     let mut team = Team::online(1, rules());
-    let reload = team.command(Command::Reload { target: target(2, rules()) });
+    let reload = team.command(reload_to(target(2, rules())));
     team.asked();
     let scale = team.command(Command::Scale { to: 2 });
     assert_eq!(team.asked(), ["spawn 3 in 1 as 2"]);

@@ -48,6 +48,8 @@ fn a_stable_worker_is_replaced_at_once() {
 fn failures_in_a_row_wait_longer_and_a_stable_run_resets_that() {
     let mut team = Team::online(1, rules());
     let mut waits = Vec::new();
+    // The first one had been ready.
+    team.exits(0, code(1));
     for _ in 0..4 {
         team.exits(0, code(1));
         let died = team.now;
@@ -59,9 +61,33 @@ fn failures_in_a_row_wait_longer_and_a_stable_run_resets_that() {
     team.pass(1000);
     team.asked();
     team.exits(0, code(1));
-    assert_eq!(team.asked(), ["spawn 6 in 0 as 1"]);
+    assert_eq!(team.asked(), ["spawn 7 in 0 as 1"]);
     team.exits(0, code(1));
     assert_eq!(*team.vacancy(0), Vacancy::Backoff { until: team.now + Duration::from_millis(100), attempt: 1 });
+}
+
+#[test]
+fn a_worker_that_is_killed_again_and_again_though_it_was_ready_is_replaced_at_once_three_times() {
+    let mut team = Team::online(1, rules());
+    for run in 2..5 {
+        team.asked();
+        team.pass(100);
+        team.exits(0, SIGKILL);
+        assert_eq!(team.asked(), [format!("spawn {run} in 0 as 1")]);
+        team.ready(0);
+    }
+    for wait in [100, 200] {
+        team.exits(0, SIGKILL);
+        assert_eq!(team.app.next_deadline().unwrap().since(team.now).as_millis(), wait);
+        team.pass(wait.try_into().unwrap());
+        team.ready(0);
+    }
+    team.pass(1000);
+    team.exits(0, SIGKILL);
+    team.ready(0);
+    team.asked();
+    team.exits(0, SIGKILL);
+    assert_eq!(team.asked(), ["spawn 8 in 0 as 1"], "after a stable one it begins anew");
 }
 
 #[test]
@@ -150,7 +176,7 @@ fn a_slot_that_gave_up_starts_over_when_a_user_says_so() {
         team.ready(0);
         assert_eq!(team.result(op), Some(Ok(())));
         team.exits(0, code(1));
-        assert!(matches!(team.vacancy(0), Vacancy::Backoff { attempt: 1, .. }));
+        assert!(matches!(team.slot(0).state, SlotState::Filled { .. }), "{:?}", team.slot(0));
     }
 }
 

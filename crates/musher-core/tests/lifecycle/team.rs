@@ -25,6 +25,11 @@ pub(crate) fn target(generation: u32, policy: Policy) -> Option<Target> {
     Some(Target { generation: Generation(generation), policy })
 }
 
+/// A reload without a trial.
+pub(crate) fn reload_to(target: Option<Target>) -> Command {
+    Command::Reload { target, canary: None }
+}
+
 impl Team {
     /// A stopped team.
     pub(crate) fn new(slots: u32, policy: Policy) -> Team {

@@ -7,7 +7,7 @@ use musher_core::lifecycle::{
     Command, Death, Due, Event, Input, Observation, OpError, Policy, RunState, SlotState, Stage, Vacancy,
 };
 
-use super::team::{Team, rules, target};
+use super::team::{Team, reload_to, rules, target};
 use super::{SIGKILL, SIGTERM, code};
 
 fn draining() -> Policy {
@@ -149,7 +149,7 @@ fn an_unfit_worker_that_has_done_its_work_needs_no_successor() {
 fn a_reload_that_aborts_leaves_an_unfit_worker_to_its_own_replacement() {
     let mut team = Team::online(1, rules());
     team.pass(1000);
-    let reload = team.command(Command::Reload { target: target(2, rules()) });
+    let reload = team.command(reload_to(target(2, rules())));
     team.unfit(0, "does not answer");
     team.asked();
     team.run_exits(RunId(2), code(1));

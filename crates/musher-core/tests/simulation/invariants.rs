@@ -1,6 +1,7 @@
 //! What has to be true of the state after every step, whatever happened before.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use musher_core::lifecycle::{
     App, Before, Command, Due, Effect, Event, Input, Policy, Run, RunState, Slot, SlotState, Stage, Unfit, Vacancy, Why,
@@ -66,8 +67,8 @@ pub(crate) fn slots_hold_together(app: &App) -> Check {
     Ok(())
 }
 
-/// Ready workers get fewer only by deaths, and by commands that say so: never by a reload.
-pub(crate) fn readiness_is_kept(step: &Step<'_>) -> Check {
+/// Ready workers get fewer only by deaths, and by commands that say so: by a reload only as far as its rules say.
+pub(crate) fn readiness_is_kept(step: &Step<'_>, reloading: bool) -> Check {
     let mut removed = 0;
     match step.input {
         Some(Input::Command { op, command }) if !refused(step.effects, *op) => match command {
@@ -87,7 +88,20 @@ pub(crate) fn readiness_is_kept(step: &Step<'_>) -> Check {
     };
     let deaths = step.effects.iter().filter(died).count();
     let (before, after) = (step.before.ready_slots() as usize, step.after.ready_slots() as usize);
-    ensure!(after + deaths + removed >= before, "{before} ready workers became {after} by {deaths} deaths");
+    if after + deaths + removed >= before {
+        return Ok(());
+    }
+    let most = step.after.policy(step.after.target()).max_unavailable as usize;
+    ensure!(reloading && most > 0, "{before} ready workers became {after} by {deaths} deaths");
+    let gone = |slot: &&Slot| match &slot.state {
+        SlotState::Vacant(vacancy) | SlotState::Replacing { before: Before::Vacant(vacancy), .. } => {
+            matches!(vacancy, Vacancy::Ended { .. } | Vacancy::GaveUp { .. })
+        }
+        SlotState::Replacing { .. } | SlotState::Filled { .. } => false,
+    };
+    let gone = step.after.slots().iter().filter(gone).count();
+    let least = step.after.slots().len().saturating_sub(most + gone);
+    ensure!(after >= least, "a reload left {after} ready workers of {least} that have to be");
     Ok(())
 }
 
@@ -114,6 +128,10 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
                     ensure!(slot.generation == *generation, "the reload finished without slot {id}");
                 }
             }
+            Event::WentBack { from, generation } if from != generation => {
+                let left = step.after.slots().iter().filter(|slot| slot.generation == *from).count();
+                ensure!(left == 0, "the old version is back, but not in {left} slots");
+            }
             Event::Stopped => {
                 ensure!(step.after.runs().next().is_none(), "the app is stopped and has runs");
                 ensure!(step.effects.contains(&Effect::CloseListeners), "a stopped app keeps its listeners");
@@ -126,14 +144,20 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
 
 /// Not more slots are replaced at a time than the target says; those that an earlier target let begin may go on.
 pub(crate) fn surge_is_bounded(step: &Step<'_>) -> Check {
-    let (before, surge) = (surge(step.before), surge(step.after));
     let limit = step.after.policy(step.after.target()).max_surge as usize;
-    ensure!(surge <= limit || surge <= before, "{surge} slots are replaced at a time, of {limit}");
+    // An unfit run is replaced without a gap also where a reload would leave one.
+    for (of, limit) in [(&[Why::Reload][..], limit), (&[Why::Reload, Why::Unfit][..], limit.max(1))] {
+        let (before, surge) = (surge(step.before, of), surge(step.after, of));
+        ensure!(surge <= limit || surge <= before, "{surge} slots are replaced at a time, of {limit}");
+    }
     Ok(())
 }
 
-fn surge(app: &App) -> usize {
-    let replaced = |state: &SlotState| matches!(state, SlotState::Replacing { before: Before::Online { .. }, .. });
+fn surge(app: &App, of: &[Why]) -> usize {
+    let replaced = |state: &SlotState| match state {
+        SlotState::Replacing { before: Before::Online { .. }, why, .. } => of.contains(why),
+        SlotState::Replacing { .. } | SlotState::Filled { .. } | SlotState::Vacant(_) => false,
+    };
     app.slots().iter().filter(|slot| replaced(&slot.state)).count()
 }
 
@@ -149,7 +173,12 @@ pub(crate) fn unfit_runs_serve_and_are_replaced(step: &Step<'_>, reloading: bool
         let blocks = |run: &Run| run.slot == id && matches!(run.state, RunState::Draining { blocks: true, .. });
         let waits = match due {
             Due::At(at) => app.next_deadline().is_some_and(|deadline| deadline <= *at),
-            Due::Now => is_being_replaced || reloading || surge(app) > 0 || app.runs().any(|(_, run)| blocks(run)),
+            Due::Now => {
+                is_being_replaced
+                    || reloading
+                    || surge(app, &[Why::Reload, Why::Unfit]) > 0
+                    || app.runs().any(|(_, run)| blocks(run))
+            }
             Due::Never => app.policy(slot.generation).max_restarts == 0,
         };
         ensure!(waits, "the unfit run {run} of slot {id} waits for nothing: {due:?}");
@@ -159,7 +188,8 @@ pub(crate) fn unfit_runs_serve_and_are_replaced(step: &Step<'_>, reloading: bool
         for (id, run) in step.before.runs().filter(|(_, run)| run.is_online()) {
             let drains = step.after.run(id).is_some_and(|run| run.is_draining() && !run.failing);
             let asked = matches!(step.input, Some(Input::Command { .. }));
-            ensure!(!drains || asked, "run {id} of slot {} drains, and nobody took its place", run.slot);
+            let taken_down = reloading && app.policy(app.target()).max_unavailable > 0;
+            ensure!(!drains || asked || taken_down, "run {id} of slot {} drains, and nobody took its place", run.slot);
         }
         return Ok(());
     };
@@ -201,7 +231,7 @@ pub(crate) fn commands_reach_everything(step: &Step<'_>) -> Check {
     Ok(())
 }
 
-/// A new supervisor gives starting runs their whole time, and listeners are closed only when nothing runs.
+/// A new supervisor leaves starting runs their time, and listeners are closed only when nothing runs.
 pub(crate) fn recovery_is_kind(step: &Step<'_>) -> Check {
     if step.effects.contains(&Effect::CloseListeners) {
         let rests = |slot: &Slot| {
@@ -214,10 +244,15 @@ pub(crate) fn recovery_is_kind(step: &Step<'_>) -> Check {
         return Ok(());
     }
     for (id, run) in step.after.runs() {
-        if let RunState::Starting { deadline, .. } = run.state {
-            let whole = step.now + step.after.policy(run.generation).ready_timeout;
-            ensure!(deadline == whole, "run {id} has until {deadline:?}, not {whole:?}");
-        }
+        let RunState::Starting { deadline, .. } = run.state else { continue };
+        let whole = step.after.policy(run.generation).ready_timeout;
+        let least = step.now + whole.min(Duration::from_secs(1));
+        ensure!(deadline >= least, "run {id} has until {deadline:?}, but may not have been heard");
+        let before = match step.before.run(id).map(|run| run.state) {
+            Some(RunState::Starting { deadline, .. }) => deadline,
+            _ => step.now + whole,
+        };
+        ensure!(deadline <= before.max(least), "run {id} gets more time by a crash: {deadline:?}");
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ pub(crate) struct Oracle {
     target: Generation,
     /// The target before the reload that goes on.
     previous: Option<Generation>,
+    /// Whether that has its new version on trial.
+    trial: bool,
     given: BTreeMap<Generation, Policy>,
     finished: BTreeMap<OpId, Result<(), OpError>>,
     pub(crate) tally: Tally,
@@ -53,6 +55,9 @@ pub(crate) struct Tally {
     pub(crate) relieved: u64,
     pub(crate) kept: u64,
     pub(crate) failing: u64,
+    pub(crate) passed: u64,
+    pub(crate) returned: u64,
+    pub(crate) taken_down: u64,
 }
 
 #[derive(Clone, Default)]
@@ -67,6 +72,7 @@ struct Shadow {
     /// Its run was put there by the reload that goes on.
     reloaded: bool,
     failures: u32,
+    at_once: u32,
     restarts: Vec<Time>,
     /// The own run died while a new one was starting.
     died: Option<(Death, bool)>,
@@ -95,6 +101,7 @@ impl Oracle {
     /// Checks a step whose result was written.
     pub(crate) fn check(&mut self, step: &Step<'_>) -> Check {
         self.tally.steps += 1;
+        let was_reloading = self.previous.is_some();
         if let Some(Input::Command { op, command }) = step.input {
             self.command(step, *op, command);
         }
@@ -112,12 +119,16 @@ impl Oracle {
                 | Effect::CloseListeners => {}
             }
         }
+        if let Some(Input::CanaryWorse { .. }) = step.input {
+            ensure!(!self.trial, "the version on trial does worse, and nothing happens");
+        }
+        let reloading = was_reloading || self.previous.is_some();
         ensure!(step.after.target() == self.target, "the target is {}, not {}", step.after.target(), self.target);
         invariants::slots_hold_together(step.after)?;
-        invariants::readiness_is_kept(step)?;
+        invariants::readiness_is_kept(step, reloading)?;
         invariants::results_are_true(step)?;
         invariants::surge_is_bounded(step)?;
-        invariants::unfit_runs_serve_and_are_replaced(step, self.previous.is_some())?;
+        invariants::unfit_runs_serve_and_are_replaced(step, reloading)?;
         invariants::policies_are_kept(step.after, &self.given)?;
         invariants::commands_reach_everything(step)?;
         invariants::recovery_is_kind(step)
@@ -161,7 +172,7 @@ impl Oracle {
         let before = self.target;
         if let Command::Start { target: Some(target) }
         | Command::Restart { target: Some(target) }
-        | Command::Reload { target: Some(target) } = command
+        | Command::Reload { target: Some(target), .. } = command
         {
             self.target = target.generation;
             self.given.insert(target.generation, target.policy.clone());
@@ -172,6 +183,7 @@ impl Oracle {
             Command::Reload { .. } if step.before.is_wanted() => {
                 self.tally.reloads += 1;
                 self.previous = Some(before);
+                self.trial = matches!(command, Command::Reload { canary: Some(_), .. });
                 self.slots.iter_mut().for_each(|slot| slot.reloaded = false);
             }
             Command::Start { .. } | Command::Reload { .. } => {
@@ -182,12 +194,14 @@ impl Oracle {
             }
             Command::Restart { .. } => {
                 self.previous = None;
+                self.trial = false;
                 self.fragile.insert(op, 0);
                 self.slots.fill(user);
             }
             Command::Stop | Command::Delete => {
                 self.tally.stops += 1;
                 self.previous = None;
+                self.trial = false;
                 for slot in &mut self.slots {
                     *slot = Shadow { generation: slot.generation, ..Shadow::default() };
                 }
@@ -243,7 +257,7 @@ impl Oracle {
                 let stable = self.online_since.get(run).is_some_and(|since| step.now.since(*since) >= min_uptime);
                 let shadow = &mut self.slots[slot.0 as usize];
                 ensure!(shadow.own == Some(*run), "run {run} of slot {slot} is unfit, and does not serve");
-                shadow.failures = if stable { 0 } else { shadow.failures + 1 };
+                shadow.lived(true, stable);
                 Ok(())
             }
             Event::Kept { slot, run, .. } => {
@@ -251,9 +265,20 @@ impl Oracle {
                 ensure!(self.slots[slot.0 as usize].own == Some(*run), "run {run} is kept, and does not serve");
                 Ok(())
             }
-            Event::ReloadAborted { .. } => self.aborted(step, position),
-            Event::ReloadFinished { .. } => {
-                self.previous = None;
+            Event::ReloadAborted { .. }
+            | Event::CanaryFailed { .. }
+            | Event::CanaryPassed { .. }
+            | Event::ReloadFinished { .. }
+            | Event::WentBack { .. } => self.reload_event(step, position, event),
+            Event::Draining { slot, run, .. } | Event::Stopping { slot, run, .. } => {
+                let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
+                if shadow.own == Some(*run) && self.previous.is_some() {
+                    // Taken down before the new one starts; when the reload aborts, it is filled again.
+                    self.tally.taken_down += 1;
+                    ensure!(shadow.new.is_none(), "slot {slot} has a new run, and its old one is taken down");
+                    shadow.own = None;
+                    shadow.cause = Cause::User;
+                }
                 Ok(())
             }
             Event::Giveup { slot, .. } => {
@@ -262,13 +287,12 @@ impl Oracle {
                 ensure!(shadow.cause == Cause::None, "slot {slot} gives up while it waits for {:?}", shadow.cause);
                 Ok(())
             }
-            Event::Draining { .. }
-            | Event::Stopping { .. }
-            | Event::Killing { .. }
+            Event::Killing { .. }
             | Event::Ended { .. }
             | Event::Backoff { .. }
             | Event::Started { .. }
             | Event::ReloadStarted { .. }
+            | Event::CanaryWatched { .. }
             | Event::Scaled { .. }
             | Event::Stopped
             | Event::Deleted
@@ -346,13 +370,16 @@ impl Oracle {
         if shadow.own != Some(run) && shadow.new != Some(run) {
             return Ok(());
         }
-        let aborts = step.effects[position..]
-            .iter()
-            .any(|effect| matches!(effect, Effect::Event(Event::ReloadAborted { run: other, .. }) if *other == run));
+        let aborts = step.effects[position..].iter().any(|effect| match effect {
+            Effect::Event(Event::ReloadAborted { run: other, .. } | Event::CanaryFailed { run: Some(other), .. }) => {
+                *other == run
+            }
+            _ => false,
+        });
         let harmless = shadow.own.is_none() && ended_well(&policy, death);
         let relieves = shadow.relief && shadow.new == Some(run);
         let fatal = if shadow.own == Some(run) {
-            shadow.new.is_none() && shadow.reloaded && !stable
+            shadow.new.is_none() && shadow.reloaded && (!stable || self.trial)
         } else {
             !harmless && !relieves
         };
@@ -378,7 +405,7 @@ impl Oracle {
             if std::mem::take(&mut shadow.relief) {
                 let successor = shadow.new.take();
                 if ended_well(&policy, death) {
-                    return self.verdict(step, position, slot, &policy, death, true);
+                    return self.verdict(step, position, slot, &policy, death, (true, true));
                 }
                 shadow.own = successor;
                 return Ok(());
@@ -387,12 +414,12 @@ impl Oracle {
                 shadow.died = Some((death.clone(), stable));
                 return Ok(());
             }
-            return self.verdict(step, position, slot, &policy, death, stable);
+            return self.verdict(step, position, slot, &policy, death, (was_ready, stable));
         }
         if shadow.new == Some(run) {
             shadow.new = None;
             if std::mem::take(&mut shadow.relief) {
-                shadow.failures += 1;
+                shadow.lived(false, false);
                 return Ok(());
             }
             if shadow.own.is_none() && ended_well(&policy, death) {
@@ -403,10 +430,42 @@ impl Oracle {
         Ok(())
     }
 
-    fn aborted(&mut self, step: &Step<'_>, position: usize) -> Check {
-        self.tally.aborts += 1;
-        let Some(previous) = self.previous.take() else { return Err("a reload is aborted that was not there".into()) };
-        self.target = previous;
+    /// How a reload goes, and its trial.
+    fn reload_event(&mut self, step: &Step<'_>, position: usize, event: &Event) -> Check {
+        match event {
+            Event::ReloadAborted { .. } => {
+                self.tally.aborts += 1;
+                self.target = self.aborted(step, position)?;
+                self.previous = None;
+            }
+            Event::CanaryFailed { .. } => {
+                ensure!(self.trial, "a trial fails that is not held");
+                self.target = self.aborted(step, position)?;
+                for shadow in &mut self.slots {
+                    if std::mem::take(&mut shadow.reloaded) && shadow.own.is_none() {
+                        *shadow = Shadow { generation: self.target, cause: Cause::User, ..Shadow::default() };
+                    }
+                }
+            }
+            Event::CanaryPassed { .. } => {
+                self.tally.passed += 1;
+                self.trial = false;
+            }
+            Event::WentBack { .. } => {
+                self.tally.returned += 1;
+                self.previous = None;
+            }
+            _ => {
+                ensure!(!self.trial, "a reload finishes before its trial does");
+                self.previous = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn aborted(&mut self, step: &Step<'_>, position: usize) -> Result<Generation, String> {
+        let Some(previous) = self.previous else { return Err("a reload is aborted that was not there".into()) };
+        self.trial = false;
         for slot in 0..self.slots.len() {
             let shadow = &mut self.slots[slot];
             if shadow.relief {
@@ -415,10 +474,10 @@ impl Oracle {
             shadow.new = None;
             if let Some((death, stable)) = shadow.died.take() {
                 let policy = step.before.policy(step.before.slots()[slot].generation);
-                self.verdict(step, position, SlotId(u32::try_from(slot).unwrap()), &policy, &death, stable)?;
+                self.verdict(step, position, SlotId(u32::try_from(slot).unwrap()), &policy, &death, (true, stable))?;
             }
         }
-        Ok(())
+        Ok(previous)
     }
 
     /// What has to become of a slot whose run died.
@@ -429,23 +488,23 @@ impl Oracle {
         slot: SlotId,
         policy: &Policy,
         death: &Death,
-        stable: bool,
+        (was_ready, stable): (bool, bool),
     ) -> Check {
         let shadow = &mut self.slots[slot.0 as usize];
-        shadow.failures = if stable { 0 } else { shadow.failures + 1 };
+        let failures = shadow.lived(was_ready, stable);
         let gave_up = step.effects[position..]
             .iter()
             .any(|effect| matches!(effect, Effect::Event(Event::Giveup { slot: other, .. }) if *other == slot));
         let ended = ended(step, position, slot);
         if stays_down(policy, death) {
-            shadow.failures = 0;
+            shadow.lived(true, true);
             shadow.cause = Cause::None;
             ensure!(ended && !gave_up, "slot {slot} should stay down after it {death}");
             return Ok(());
         }
         ensure!(!ended, "slot {slot} stays down after it {death}");
         // The restart would be made after the wait; with jitter, somewhere between the two.
-        let longest = wait(policy, shadow.failures);
+        let longest = wait(policy, failures);
         let shortest = longest * f64::from(100 - policy.backoff_jitter_percent) / 100.0;
         let within = |delay: f64| {
             let at = step.now.0 as f64 + delay;
@@ -511,6 +570,22 @@ fn wait(policy: &Policy, failures: u32) -> f64 {
     wait.min(policy.backoff_max.as_secs_f64()) * 1000.0
 }
 
+impl Shadow {
+    /// Notes how its run lived; gives the failures that the next one has to wait for.
+    fn lived(&mut self, was_ready: bool, stable: bool) -> u32 {
+        if stable {
+            self.failures = 0;
+            self.at_once = 0;
+        } else if was_ready && self.at_once < 3 {
+            self.at_once += 1;
+            return 0;
+        } else {
+            self.failures += 1;
+        }
+        self.failures
+    }
+}
+
 impl Tally {
     pub(crate) fn add(&mut self, other: &Tally) {
         self.steps += other.steps;
@@ -527,5 +602,8 @@ impl Tally {
         self.relieved += other.relieved;
         self.kept += other.kept;
         self.failing += other.failing;
+        self.passed += other.passed;
+        self.returned += other.returned;
+        self.taken_down += other.taken_down;
     }
 }

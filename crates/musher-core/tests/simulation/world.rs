@@ -70,7 +70,7 @@ impl Faults {
 /// Rules as users may write them, the odd ones too.
 pub(crate) fn any_policy(rng: &mut Rng) -> Policy {
     let ms = |rng: &mut Rng, from: &[u64]| Duration::from_millis(rng.pick(from));
-    Policy {
+    let mut policy = Policy {
         restart: rng.pick(&[
             RestartPolicy::Always,
             RestartPolicy::Always,
@@ -93,7 +93,13 @@ pub(crate) fn any_policy(rng: &mut Rng) -> Policy {
         uncaught: ms(rng, &[0, 100, 2000]),
         drains: rng.permille(500),
         max_surge: u32::try_from(1 + rng.below(3)).unwrap(),
+        max_unavailable: 0,
+    };
+    if rng.permille(300) {
+        let (surge, unavailable) = rng.pick(&[(0, 1), (0, 3), (1, 1), (2, 1)]);
+        (policy.max_surge, policy.max_unavailable) = (surge, unavailable);
     }
+    policy
 }
 
 pub(crate) struct Process {
@@ -119,6 +125,8 @@ pub(crate) enum Happening {
     Ready(RunId),
     /// A process has drained.
     Drained(RunId),
+    /// Somebody finds that the version on trial does worse.
+    Worse,
     /// A process is found to be unfit.
     Unfit(RunId),
     /// A process reports an exception that nothing caught.
@@ -187,6 +195,7 @@ impl World {
             }
             Happening::Ready(run) => self.is_alive(run).then_some(Input::Ready { run }),
             Happening::Drained(run) => self.is_alive(run).then_some(Input::Drained { run }),
+            Happening::Worse => Some(Input::CanaryWorse { reason: "more errors".into() }),
             Happening::Unfit(run) => {
                 if self.is_alive(run) && self.rng.permille(700) {
                     // Whoever found it looks again.
@@ -317,6 +326,7 @@ impl World {
             | Happening::Drained(_)
             | Happening::Unfit(_)
             | Happening::Failing(_)
+            | Happening::Worse
             | Happening::Exit(..)
             | Happening::Command(_) => true,
         });
@@ -327,7 +337,8 @@ impl World {
                 message @ (Happening::Ready(_)
                 | Happening::Drained(_)
                 | Happening::Unfit(_)
-                | Happening::Failing(_)) => {
+                | Happening::Failing(_)
+                | Happening::Worse) => {
                     if !self.rng.permille(self.faults.lost_in_crash) {
                         kept.push(message);
                     }

@@ -8,6 +8,9 @@ use musher_api::{
 };
 use musher_core::spec::MAX_INSTANCES;
 
+/// The longest wait of a canary, in milliseconds: as in a spec, a year.
+const MAX_WAIT_MS: u64 = 365 * 24 * 3600 * 1000;
+
 /// A request that can be out of bounds.
 pub(super) trait Bounded {
     /// Says what is out of bounds.
@@ -42,6 +45,13 @@ impl Bounded for ActionRequest {
                 Err(ApiError::bad_request(format!("{to} instances are out of range: 1 to {MAX_INSTANCES}"))
                     .with_hint("use stop or delete to run none"))
             }
+            Action::Canary { slots, wait_ms }
+                if slots > MAX_INSTANCES || wait_ms.is_some_and(|wait| wait > MAX_WAIT_MS) =>
+            {
+                Err(ApiError::bad_request(format!(
+                    "a canary has at most {MAX_INSTANCES} slots and waits at most a year"
+                )))
+            }
             Action::Signal { signal } if !(1..=64).contains(&signal) => {
                 Err(ApiError::bad_request(format!("{signal} is not the number of a signal: 1 to 64")))
             }
@@ -51,6 +61,7 @@ impl Bounded for ActionRequest {
             | Action::Stop
             | Action::Restart
             | Action::Reload
+            | Action::Canary { .. }
             | Action::Delete => Ok(()),
         }
     }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use musher_api::{EventKind, LogStream};
 use musher_cluster::{Listens, WorkerConfig};
@@ -384,6 +385,7 @@ impl World {
         let proof = Pid::from_raw(pid)
             .filter(|_| starting)
             .and_then(|pid| adopted_proof(spec.as_deref()?, app.listens, pid))
+            .map(|proof| proof.after(app.machine.run(run).map_or(Duration::ZERO, |run| now().since(run.since))))
             .map(|proof| proof.watch(run, self.wakes.clone()));
         let exit = pidfd.try_clone().ok().map(|pidfd| watch_exit(run, pidfd, self.wakes.clone()));
         let news = News::new(EventKind::Adopted, "found again by a new supervisor").of_app(&app.name, app.id.0);

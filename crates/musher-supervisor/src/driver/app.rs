@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use musher_api::{Death, RunPhase};
 use musher_cluster::{Listens, Watching};
@@ -11,6 +12,7 @@ use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use musher_process::{Pid, exit};
 
+use super::canary::Comparison;
 use super::fitness::Checks;
 use super::hooks::HookRecord;
 use super::pressure::LastSeen;
@@ -36,6 +38,10 @@ pub(super) struct ManagedApp {
     pub(super) next_worker: u32,
     /// Whether a Node program of this app proved ready by listening.
     pub(super) listens: bool,
+    /// How often its workers tell how they are.
+    pub(super) pulses: Option<Duration>,
+    /// What is compared while a new version is on trial.
+    pub(super) comparison: Option<Comparison>,
     /// The sockets that the driver opened for the spec's `listen`.
     pub(super) sockets: Sockets,
     /// Whether the cluster thread knows the app.
@@ -99,6 +105,8 @@ impl ManagedApp {
             deaths: BTreeMap::new(),
             next_worker: 0,
             listens: false,
+            pulses: None,
+            comparison: None,
             sockets: Sockets::default(),
             clustered: false,
             cluster_listens: BTreeMap::new(),
@@ -136,6 +144,7 @@ impl ManagedApp {
             Err(OpError::Died { run, .. } | OpError::ReloadAborted { run, .. }) => {
                 !self.stories.contains(run) && self.machine.run(*run).is_none()
             }
+            Err(OpError::CanaryFailed { run, .. }) => run.is_none_or(|run| !self.stories.contains(&run)),
             Err(
                 OpError::Ended { .. }
                 | OpError::GaveUp { .. }

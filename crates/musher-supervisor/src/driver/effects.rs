@@ -106,6 +106,10 @@ impl World {
             Err(OpError::Died { slot, run, .. } | OpError::ReloadAborted { slot, run, .. }) => {
                 death_of(slot).filter(|death| death.run == run.0)
             }
+            Err(OpError::CanaryFailed { slot: Some(slot), run: Some(run), .. }) => {
+                death_of(slot).filter(|death| death.run == run.0)
+            }
+            Err(OpError::CanaryFailed { .. }) => None,
             Err(OpError::Ended { slot, .. } | OpError::GaveUp { slot, .. }) => death_of(slot),
             Err(OpError::Superseded { .. } | OpError::Busy { .. } | OpError::Deleted | OpError::OutOfRange { .. })
             | Ok(()) => None,

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use musher_api::{EventKind, OperationKind};
-use musher_core::lifecycle::{Command, Input, SlotState, Vacancy};
+use musher_core::lifecycle::{Input, SlotState, Vacancy};
 use musher_core::{AppId, OpId};
 use musher_process::memfd::read_memfd;
 use musher_process::net::tcp;
@@ -186,9 +186,9 @@ impl Driver {
                 continue;
             }
             let (op, _) = self.begin(id, &name, OperationKind::Reload);
-            let target = self.next_generation(id, None);
+            let command = self.reload_command(id, None, None);
             self.world.write_home();
-            self.step(id, Input::Command { op, command: Command::Reload { target } });
+            self.step(id, Input::Command { op, command });
             self.drop_unused_specs(id);
         }
     }

@@ -15,6 +15,7 @@
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
 //! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
 //! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
+//! [`canary`]: new versions on trial.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
 //! changes. [`operations`]: how far commands are.
 //! [`upgrade`]: becoming another executable. [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
@@ -28,6 +29,7 @@ mod adopt;
 mod app;
 mod birth;
 mod boot;
+mod canary;
 mod commands;
 mod death;
 mod effects;
@@ -293,6 +295,7 @@ impl Driver {
         }
         world.tend(managed);
         world.report_progress(managed);
+        world.watch_all(managed);
         if self.world.resumed {
             self.renew(app);
             self.end_strays(app);

@@ -68,8 +68,28 @@ impl World {
             Event::ReloadFinished { generation } => {
                 Some(News::new(EventKind::Changed, format!("generation {generation} serves")))
             }
-            Event::ReloadAborted { slot, run, death, .. } => {
-                about(slot, run, EventKind::Changed, format!("reload aborted: {death}; the old workers are kept"))
+            Event::ReloadAborted { slot, run, death, .. } => about(
+                slot,
+                run,
+                EventKind::Changed,
+                format!("reload aborted: {death}; the workers that serve are kept"),
+            ),
+            Event::CanaryWatched { generation, slots, wait_ms } => {
+                let detail = format!("generation {generation} is watched in {slots} slots for {wait_ms} ms");
+                Some(News::new(EventKind::Canary, detail))
+            }
+            Event::CanaryPassed { generation, .. } => {
+                Some(News::new(EventKind::Canary, format!("generation {generation} did well; the reload goes on")))
+            }
+            Event::CanaryFailed { generation, slot, run, reason } => {
+                let detail = format!("generation {generation} failed: {reason}; the old version is brought back");
+                match (slot, run) {
+                    (Some(slot), Some(run)) => about(slot, run, EventKind::Canary, detail),
+                    _ => Some(News::new(EventKind::Canary, detail)),
+                }
+            }
+            Event::WentBack { generation, from } => {
+                Some(News::new(EventKind::Canary, format!("generation {generation} serves again, {from} is gone")))
             }
             Event::Scaled { from, to } => Some(News::new(EventKind::Scaled, format!("from {from} to {to} slots"))),
             Event::Stopped => Some(News::new(EventKind::Stopped, "stopped")),

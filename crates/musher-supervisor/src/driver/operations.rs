@@ -172,6 +172,13 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
         }
         OpError::GaveUp { .. } => ApiError::new(ErrorCode::GaveUp, message)
             .with_hint(format!("mend it, then `musher start {app}`; `musher logs {app}` shows all it said")),
+        OpError::CanaryFailed { left, .. } => {
+            let hint = match left {
+                0 => "nobody but the clients of the canaries noticed; mend the program and reload again".to_owned(),
+                _ => format!("`musher describe {app}` shows which version each slot has; reload again"),
+            };
+            ApiError::new(ErrorCode::CanaryFailed, message).with_hint(hint)
+        }
         OpError::ReloadAborted { death, .. } => ApiError::new(spawn_failed(death), message)
             .with_hint("the old workers were kept and go on serving; mend the program and reload again"),
     }

@@ -69,6 +69,14 @@ impl Proof {
         }
     }
 
+    /// The same for a run that has lived for a while: a crash of the supervisor does not begin its time anew.
+    pub(super) fn after(self, age: Duration) -> Proof {
+        match self {
+            Proof::Lived(time) => Proof::Lived(time.saturating_sub(age)),
+            Proof::TreeListens(_) | Proof::Connects(_) | Proof::Answers(..) => self,
+        }
+    }
+
     /// Watches for it and wakes the driver.
     pub(super) fn watch(self, run: RunId, wakes: mpsc::Sender<Wake>) -> Watch {
         Watch::spawn(async move {

@@ -84,7 +84,7 @@ impl Driver {
         tracing::warn!(app = name, "{why}");
         self.world.events.publish(News::new(EventKind::Changed, why).of_app(&name, id.0));
         let command = match kind {
-            OperationKind::Reload => Command::Reload { target: self.next_generation(id, None) },
+            OperationKind::Reload => Command::Reload { target: self.next_generation(id, None), canary: None },
             _ => Command::Restart { target: None },
         };
         let (op, _) = self.begin(id, &name, kind);

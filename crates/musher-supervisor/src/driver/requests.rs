@@ -15,6 +15,7 @@ use crate::control::{News, Request};
 use crate::logs::LogPaths;
 
 use super::app::ManagedApp;
+use super::canary::trial_of;
 use super::plan::{self, Present};
 use super::records::{AnsweredRequest, REMEMBERED_ANSWERS, REMEMBERED_REQUESTS, names};
 use super::wakes::AfterEnd;
@@ -145,7 +146,8 @@ impl Driver {
                 Action::Start => Command::Start { target: None },
                 Action::Stop => Command::Stop,
                 Action::Restart => Command::Restart { target: None },
-                Action::Reload => Command::Reload { target: self.next_generation(app, None) },
+                Action::Reload => self.reload_command(app, None, None),
+                Action::Canary { slots, wait_ms } => self.reload_command(app, None, Some((slots, wait_ms))),
                 Action::Delete => Command::Delete,
                 Action::Scale { to } => Command::Scale { to },
                 Action::Signal { signal } => {
@@ -157,6 +159,20 @@ impl Driver {
             self.drop_unused_specs(app);
         }
         Ok(ActionResponse { operations })
+    }
+
+    /// A reload to this spec, or of the same as before, with a trial if the command or the spec asks for one.
+    pub(super) fn reload_command(
+        &mut self,
+        id: AppId,
+        spec: Option<AppSpec>,
+        canary: Option<(u32, Option<u64>)>,
+    ) -> Command {
+        let target = self.next_generation(id, spec);
+        let app = self.apps.get(&id);
+        let spec = target.as_ref().and_then(|target| app?.spec(target.generation));
+        let canary = trial_of(spec.and_then(|spec| spec.reload.canary.as_ref()), canary);
+        Command::Reload { target, canary }
     }
 
     pub(super) fn signal_workers(&mut self, id: AppId, op: OpId, signal: i32) {
@@ -284,10 +300,7 @@ impl Driver {
                 // A stopped app takes its new number of slots before it starts.
                 return scale.into_iter().chain([(OperationKind::Start, command)]).collect();
             }
-            PlanAction::Reload => {
-                let target = self.next_generation(id, Some(spec));
-                Some((OperationKind::Reload, Command::Reload { target }))
-            }
+            PlanAction::Reload => Some((OperationKind::Reload, self.reload_command(id, Some(spec), None))),
             PlanAction::Restart => Some((OperationKind::Restart, Command::Restart { target: None })),
             PlanAction::Scale | PlanAction::Update | PlanAction::None => None,
         };

@@ -78,6 +78,7 @@ impl Driver {
             added_ms: app.added_ms,
             slots,
             listeners: listeners(app, &spec),
+            canary: app.canary_detail(),
             log_files: LogFiles { out: files.out.display().to_string(), err: files.err.display().to_string() },
             operation: world.operations.newest_of(app.id),
             spec: shown,
@@ -180,11 +181,12 @@ impl World {
     pub(super) fn report_progress(&mut self, app: &ManagedApp) {
         for op in app.machine.operations() {
             let Some(progress) = app.machine.progress(op) else { continue };
-            let text = match progress.leaving {
+            let finishing = match progress.leaving {
                 0 => String::new(),
                 1 => "1 worker is finishing".to_owned(),
                 n => format!("{n} workers are finishing"),
             };
+            let text = app.canary_text().unwrap_or(finishing);
             self.operations.progress(op, Progress { ready: progress.ready, total: progress.total, text });
         }
     }

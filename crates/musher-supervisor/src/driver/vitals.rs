@@ -13,6 +13,8 @@ use super::{Driver, World};
 
 /// What is kept of a stack, in bytes: the whole of it is on standard error.
 const KEPT: usize = 4096;
+/// How often workers tell how they are while that decides about something.
+const PULSE: Duration = Duration::from_secs(1);
 /// Lines of a stack that an event has.
 const TOLD: usize = 4;
 
@@ -67,6 +69,7 @@ impl Driver {
     pub(super) fn pulse(&mut self, run: RunId, pulse: Pulse) {
         if let Some(managed) = self.apps.get_mut(&run.app()).and_then(|app| app.runs.get_mut(&run)) {
             managed.pulse = Some(pulse);
+            self.judge_canary(run.app());
         }
     }
 
@@ -77,6 +80,17 @@ impl Driver {
 }
 
 impl World {
+    /// Has all runs watched anew when what is wanted of them has changed with the last decisions.
+    pub(super) fn watch_all(&self, app: &mut ManagedApp) {
+        let wanted = app.wants_pulses();
+        if std::mem::replace(&mut app.pulses, wanted) == wanted {
+            return;
+        }
+        for run in app.runs.keys().copied().collect::<Vec<RunId>>() {
+            self.watch_vitals(app, run);
+        }
+    }
+
     /// Has the cluster thread watch over a run as it is wanted now. To be called whenever that may have changed.
     pub(super) fn watch_vitals(&self, app: &mut ManagedApp, run: RunId) {
         let wanted = watching(app, run);
@@ -90,6 +104,13 @@ impl World {
     }
 }
 
+impl ManagedApp {
+    /// How often workers have to tell how they are, for what is decided by it.
+    fn wants_pulses(&self) -> Option<Duration> {
+        self.machine.trial().is_some().then_some(PULSE)
+    }
+}
+
 /// What is wanted to be known of a run: here everybody who decides by it says so. Only runs that serve are watched.
 fn watching(app: &ManagedApp, run: RunId) -> Watching {
     let Some(state) = app.machine.run(run) else { return Watching::default() };
@@ -99,5 +120,5 @@ fn watching(app: &ManagedApp, run: RunId) -> Watching {
     }
     let health = app.spec(state.generation).map(|spec| &spec.health);
     let stuck_after = health.and_then(|health| health.event_loop).map(Duration::from_millis);
-    Watching { pulses: None, stuck_after }
+    Watching { pulses: app.wants_pulses(), stuck_after }
 }

@@ -7,7 +7,9 @@ use super::decode::{Decoder, Table};
 use super::decode_health::{health, hooks, limits};
 use super::fault::Origin;
 use super::keys::{BALANCE, FORMAT, ON_UNCAUGHT, READY, RESTART};
-use super::raw::{Account, Instances, Proof, RawApp, RawListen, RawLogs, RawReady, RawRestart, RawStop};
+use super::raw::{
+    Account, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart, RawStop,
+};
 use super::tree::{Node, Value};
 use super::values;
 
@@ -32,7 +34,7 @@ impl Table<'_> {
             stop: self.of("stop").map(|(node, _)| stop(d, node)).unwrap_or_default(),
             on_uncaught: self.read(d, "on_uncaught", on_uncaught),
             preload: self.read(d, "preload", |d, node, path| d.boolean(node, path)),
-            max_surge: self.of("reload").and_then(|(node, _)| max_surge(d, node)),
+            reload: self.of("reload").map(|(node, _)| reload(d, node)).unwrap_or_default(),
             limits: self.of("limits").map(|(node, _)| limits(d, node)).unwrap_or_default(),
             health: self.of("health").map(|(node, _)| health(d, node)).unwrap_or_default(),
             hooks: self.of("hooks").map(|(node, _)| hooks(d, node)).unwrap_or_default(),
@@ -247,8 +249,23 @@ fn signal(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<i32> {
     signal
 }
 
-fn max_surge(d: &mut Decoder<'_>, node: &Node) -> Option<u32> {
-    d.table(node, "reload")?.small(d, "max_surge")
+fn reload(d: &mut Decoder<'_>, node: &Node) -> RawReload {
+    let Some(table) = d.table(node, "reload") else { return RawReload::default() };
+    RawReload {
+        max_surge: table.small(d, "max_surge"),
+        max_unavailable: table.small(d, "max_unavailable"),
+        canary: table.read(d, "canary", canary),
+    }
+}
+
+fn canary(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<RawCanary> {
+    let table = d.table(node, path)?;
+    Some(RawCanary {
+        slots: table.small(d, "slots"),
+        wait: table.duration(d, "wait"),
+        max_errors: table.read(d, "max_errors", |d, node, path| d.number(node, path)),
+        max_latency: table.read(d, "max_latency", |d, node, path| d.number(node, path)),
+    })
 }
 
 fn logs(d: &mut Decoder<'_>, node: &Node) -> RawLogs {

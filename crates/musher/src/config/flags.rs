@@ -51,6 +51,8 @@ pub(crate) struct Flags {
     pub(crate) drain: Option<String>,
     /// `--max-surge`
     pub(crate) max_surge: Option<String>,
+    /// `--max-unavailable`
+    pub(crate) max_unavailable: Option<String>,
     /// `--max-memory`: a size.
     pub(crate) max_memory: Option<String>,
     /// `--liveness`: a path, `tcp`, a URL or an address.
@@ -131,6 +133,7 @@ impl Flags {
         text("stop.drain", "--drain", &self.drain);
         text("on_uncaught", "--on-uncaught", &self.on_uncaught);
         text("reload.max_surge", "--max-surge", &self.max_surge);
+        text("reload.max_unavailable", "--max-unavailable", &self.max_unavailable);
         text("limits.memory", "--max-memory", &self.max_memory);
         text("health.liveness", "--liveness", &self.liveness);
         text("logs.out", "--out", &self.out.as_ref().map(|path| here(path, around)));

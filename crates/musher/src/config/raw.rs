@@ -29,7 +29,7 @@ pub(super) struct RawApp {
     pub(super) stop: RawStop,
     pub(super) on_uncaught: Option<OnUncaught>,
     pub(super) preload: Option<bool>,
-    pub(super) max_surge: Option<u32>,
+    pub(super) reload: RawReload,
     pub(super) limits: RawLimits,
     pub(super) health: RawHealth,
     pub(super) hooks: RawHooks,
@@ -105,6 +105,21 @@ pub(super) struct RawRestart {
     pub(super) jitter: Option<f64>,
     pub(super) max_restarts: Option<u32>,
     pub(super) window: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RawReload {
+    pub(super) max_surge: Option<u32>,
+    pub(super) max_unavailable: Option<u32>,
+    pub(super) canary: Option<RawCanary>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RawCanary {
+    pub(super) slots: Option<u32>,
+    pub(super) wait: Option<Duration>,
+    pub(super) max_errors: Option<f64>,
+    pub(super) max_latency: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

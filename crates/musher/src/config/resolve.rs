@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use musher_core::spec::{AppSpec, Listen, ListenAddress, Probe, ReadyWhen, Restart, Runtime, User, check_name};
+use musher_core::spec::{
+    AppSpec, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, User, check_name,
+};
 use musher_process::lookup::{lookup_group, lookup_user};
 
 use super::fault::Faults;
 use super::program::{
     Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files, with_program,
 };
-use super::raw::{Account, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady};
+use super::raw::{Account, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady, RawReload};
 use super::{Surroundings, values};
 
 /// Variables that belong to the process that had them, or that musher sets itself.
@@ -114,7 +116,7 @@ impl Resolver<'_> {
         spec.stop.uncaught = app.stop.uncaught.unwrap_or(spec.stop.uncaught);
         spec.on_uncaught = app.on_uncaught;
         spec.preload = app.preload.unwrap_or(spec.preload);
-        spec.reload.max_surge = app.max_surge.unwrap_or(spec.reload.max_surge);
+        spec.reload = reload(&app.reload);
         self.limits(&mut spec);
         self.health(&mut spec, place);
         self.hooks(&mut spec, place);
@@ -403,7 +405,25 @@ fn restart(app: &RawApp, restart: &mut Restart) {
     backoff.jitter_percent = raw.jitter.map_or(backoff.jitter_percent, percent);
 }
 
-/// The bounds were checked: 0 to 10.
+fn reload(raw: &RawReload) -> Reload {
+    let usual = Reload::default();
+    let canary = raw.canary.as_ref().map(|raw| {
+        let usual = Canary::default();
+        Canary {
+            slots: raw.slots.unwrap_or(usual.slots),
+            wait: raw.wait.unwrap_or(usual.wait),
+            max_errors_permille: raw.max_errors.map_or(usual.max_errors_permille, |part| percent(part * 10.0)),
+            max_latency_percent: raw.max_latency.map_or(usual.max_latency_percent, percent),
+        }
+    });
+    Reload {
+        max_surge: raw.max_surge.unwrap_or(usual.max_surge),
+        max_unavailable: raw.max_unavailable.unwrap_or(usual.max_unavailable),
+        canary,
+    }
+}
+
+/// The bounds were checked: 0 to 100.
 fn percent(number: f64) -> u32 {
     (number * 100.0).round() as u32
 }

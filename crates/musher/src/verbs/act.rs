@@ -6,7 +6,7 @@ use musher_core::spec::MAX_INSTANCES;
 
 use super::operations::{Ended, Online, follow, in_time, tell_failures};
 use super::targets;
-use crate::args::{Cli, ScaleArgs, SignalArgs, WaitArgs};
+use crate::args::{Cli, ReloadArgs, ScaleArgs, SignalArgs, WaitArgs};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::{note, sanitize};
@@ -17,6 +17,15 @@ pub(crate) async fn run(cli: &Cli, action: Action, targets: &[String], wait: &Wa
     let client = session::client(cli)?;
     let ended = act(&client, action, targets, wait).await?;
     tell(&client, action, &ended).await
+}
+
+/// What `musher reload` asks for.
+pub(crate) fn reload(args: &ReloadArgs) -> Action {
+    let millis = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    match args.canary {
+        None => Action::Reload,
+        Some(slots) => Action::Canary { slots, wait_ms: args.canary_wait.map(millis) },
+    }
 }
 
 /// Asks for an action and waits for its end.
@@ -112,7 +121,7 @@ fn done(action: Action, online: &str) -> String {
     match action {
         Action::Start => format!("started, {online}"),
         Action::Restart => format!("restarted, {online}"),
-        Action::Reload => format!("reloaded, {online}"),
+        Action::Reload | Action::Canary { .. } => format!("reloaded, {online}"),
         Action::Scale { to } => format!("scaled to {to}, {online}"),
         Action::Stop => "stopped".into(),
         Action::Delete => "deleted".into(),

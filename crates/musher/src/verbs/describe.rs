@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use musher_api::{AppDetail, Operation, REDACTED, RunPhase, SlotDetail};
-use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, RestartPolicy, Runtime};
+use musher_api::{AppDetail, CanaryDetail, Operation, REDACTED, RunPhase, SlotDetail};
+use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, Reload, RestartPolicy, Runtime};
 
 use super::targets;
 use crate::args::{Cli, DescribeArgs};
@@ -85,6 +85,10 @@ fn text(detail: &AppDetail, terminal: Terminal) -> String {
             page.line(&format!("{address}  {owner}, {}{queue}", balance(listener.balance)));
         }
     }
+    if let Some(canary) = &detail.canary {
+        page.heading("canary");
+        trial(&mut page, canary);
+    }
     if let Some(operation) = &detail.operation {
         page.heading("last operation");
         page.line(&sanitize(&operation_text(operation)));
@@ -146,7 +150,7 @@ fn rules(page: &mut Page, spec: &AppSpec) {
             time(spec.stop.drain)
         ),
     );
-    page.value("reload", format!("{} at a time", units::count(spec.reload.max_surge, "worker")));
+    page.value("reload", reload(&spec.reload));
     let form = match spec.logs.format {
         LogFormat::Raw => "as written",
         LogFormat::Timestamp => "with time",
@@ -271,6 +275,21 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
     }
 }
 
+/// The new version that is on trial, beside the old one.
+fn trial(page: &mut Page, canary: &CanaryDetail) {
+    let slots = canary.slots.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let state = canary
+        .remaining_ms
+        .map_or_else(|| "its workers are being started".to_owned(), |ms| format!("watched for {}", units::precise(ms)));
+    page.line(&format!("generation {} in slots {slots}: {state}", canary.generation));
+    for (side, traffic) in [("new", &canary.new), ("old", &canary.old)] {
+        let latency = traffic.p95_ms.map_or_else(String::new, |ms| format!(", 95 % within {ms:.1} ms"));
+        let counts =
+            format!("{}, {}", units::count(traffic.requests, "request"), units::count(traffic.errors, "error"));
+        page.value(side, format!("{counts}{latency}"));
+    }
+}
+
 fn operation_text(operation: &Operation) -> String {
     let end = match (operation.done, operation.ok, &operation.error) {
         (false, _, _) => {
@@ -294,6 +313,18 @@ fn ready(ready: &Ready) -> String {
         ReadyWhen::Alive { after_ms } => format!("when alive for {}", units::precise(*after_ms)),
     };
     format!("{when}; within {}", time(ready.timeout))
+}
+
+fn reload(reload: &Reload) -> String {
+    let mut text = format!("{} at a time", units::count(reload.max_surge, "worker"));
+    if reload.max_unavailable > 0 {
+        let _ = write!(text, ", {} may end before", units::count(reload.max_unavailable, "old one"));
+    }
+    if let Some(canary) = &reload.canary {
+        let slots = units::count(canary.slots, "slot");
+        let _ = write!(text, "; first {slots}, watched for {}", time(canary.wait));
+    }
+    text
 }
 
 fn balance(balance: Balance) -> &'static str {

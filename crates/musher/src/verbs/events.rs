@@ -97,9 +97,12 @@ fn colour(kind: EventKind) -> Option<Colour> {
         | EventKind::Kept
         | EventKind::Failing
         | EventKind::Killed => Some(Colour::Red),
-        EventKind::Exited | EventKind::Backoff | EventKind::Cut | EventKind::Lagged | EventKind::Logs => {
-            Some(Colour::Yellow)
-        }
+        EventKind::Canary
+        | EventKind::Exited
+        | EventKind::Backoff
+        | EventKind::Cut
+        | EventKind::Lagged
+        | EventKind::Logs => Some(Colour::Yellow),
         EventKind::Added
         | EventKind::Changed
         | EventKind::Deleted

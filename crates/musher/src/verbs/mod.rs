@@ -58,7 +58,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::List(args) => list::run(cli, args).await,
         Verb::Describe(args) => describe::run(cli, args).await,
         Verb::Logs(args) => while_read(logs::run(cli, args)).await,
-        Verb::Reload(args) => act::run(cli, Action::Reload, &args.targets, &args.wait).await,
+        Verb::Reload(args) => act::run(cli, act::reload(args), &args.target.targets, &args.target.wait).await,
         Verb::Restart(args) => act::run(cli, Action::Restart, &args.targets, &args.wait).await,
         Verb::Stop(args) => act::run(cli, Action::Stop, &args.targets, &args.wait).await,
         Verb::Delete(args) => act::run(cli, Action::Delete, &args.targets, &args.wait).await,

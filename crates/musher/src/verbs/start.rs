@@ -145,6 +145,7 @@ fn flags(args: &StartArgs) -> Flags {
         grace: more.grace.clone(),
         drain: more.drain.clone(),
         max_surge: more.max_surge.clone(),
+        max_unavailable: more.max_unavailable.clone(),
         max_memory: more.max_memory.clone(),
         liveness: more.liveness.clone(),
         on_uncaught: more.on_uncaught.clone(),

@@ -16,6 +16,7 @@ mod api;
 mod bad_input;
 mod balance;
 mod births;
+mod canary;
 mod clients;
 mod crash;
 mod death;

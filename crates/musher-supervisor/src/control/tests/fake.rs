@@ -255,6 +255,7 @@ fn detail() -> AppDetail {
         slots: Vec::new(),
         listeners: Vec::new(),
         log_files: LogFiles { out: "/out".into(), err: "/err".into() },
+        canary: None,
         operation: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use musher_core::spec::{Balance, ListenAddress, LogFormat, Probe, ReadyWhen, RestartPolicy, Runtime};
+use musher_core::spec::{Balance, Canary, ListenAddress, LogFormat, Probe, ReadyWhen, RestartPolicy, Runtime};
 
 use super::{Ground, Overrides};
 
@@ -267,6 +267,14 @@ fn stop_reload_limits_and_logs() {
     let stop = ground.app("stop = { grace = \"1s\", drain = \"0s\", uncaught = \"2s\" }").stop;
     assert_eq!((stop.grace, stop.drain, stop.uncaught), (SECOND, Duration::ZERO, 2 * SECOND));
     assert_eq!(ground.app("reload = { max_surge = 2 }").reload.max_surge, 2);
+    let down = ground.app("reload = { max_surge = 0, max_unavailable = 1 }").reload;
+    assert_eq!((down.max_surge, down.max_unavailable, down.canary), (0, 1, None));
+    let canary = ground.app("reload.canary = { slots = 2, wait = \"1s\", max_errors = 0.05, max_latency = 1.5 }");
+    assert_eq!(
+        canary.reload.canary,
+        Some(Canary { slots: 2, wait: SECOND, max_errors_permille: 50, max_latency_percent: 150 })
+    );
+    assert_eq!(ground.app("reload.canary = {}").reload.canary, Some(Canary::default()));
     let limits = ground
         .whole(
             "command = \"tool\"\nlimits = { open_files = 10, address_space = \"1GiB\", core = 0, cpu = \"1m\", processes = 7, \

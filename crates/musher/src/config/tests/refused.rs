@@ -116,7 +116,15 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
             "stop.signal: 19 is not a signal that stops a program",
         ),
         ("script = \"server.js\"\nstop = \"SIGINT\"", "stop: expected a table, found the string \"SIGINT\""),
-        ("script = \"server.js\"\nreload = { max_surge = 0 }", "reload.max_surge: 0 is out of range: 1 to 1000"),
+        (
+            "script = \"server.js\"\nreload = { max_surge = 0 }",
+            "reload.max_surge: 0 is only possible with a reload.max_unavailable",
+        ),
+        (
+            "script = \"server.js\"\nreload = { canary = { slots = 0 } }",
+            "reload.canary.slots: 0 is out of range: 1 to 1000",
+        ),
+        ("script = \"server.js\"\nreload = { canary = { wiat = \"1s\" } }", "did you mean \"wait\"?"),
         ("script = \"server.js\"\nlimits = { nice = 20 }", "limits.nice: 20 is out of range: -20 to 19"),
         ("script = \"server.js\"\nlimits = { address_space = \"1GiB\" }", "limits.address_space: Node reserves"),
         ("command = \"tool\"\nlimits = { cpu = \"500ms\" }", "limits.cpu: CPU time is limited in whole seconds"),

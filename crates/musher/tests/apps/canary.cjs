@@ -1,0 +1,16 @@
+// A server whose new versions are not good: node canary.cjs <port>. The file `version` in its working directory says how
+// it is: "throws" (a while after it was ready), "fails" (answers /work with 500), anything else is good.
+'use strict';
+const http = require('node:http');
+const { answer, version } = require('./answer.cjs');
+
+const server = http.createServer((request, response) => {
+  if (version === 'fails' && request.url.startsWith('/work')) response.statusCode = 500;
+  answer(request, response);
+});
+server.listen(Number(process.argv[2]));
+if (version === 'throws') {
+  setTimeout(() => {
+    throw new Error('this build does not live long');
+  }, 1500);
+}
