@@ -29,7 +29,7 @@ impl Backoff {
         let (free, longest) = if taken_over { (FOLLOWED_AT_ONCE, LONGEST_AFTER_WORK) } else { (1, LONGEST) };
         match self.short_lives.checked_sub(free + 1) {
             None => Duration::ZERO,
-            Some(n) => FIRST.saturating_mul(1u32.checked_shl(n).unwrap_or(u32::MAX)).min(LONGEST),
+            Some(n) => FIRST.saturating_mul(1u32.checked_shl(n).unwrap_or(u32::MAX)).min(longest),
         }
     }
 }
