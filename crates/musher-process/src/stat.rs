@@ -4,6 +4,7 @@
 //! there afterwards, as [`crate::tree`] does.
 
 mod listens;
+mod lookout;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,6 +13,8 @@ use std::time::Duration;
 use rustix::param::{clock_ticks_per_second, page_size};
 
 use crate::pid::Pid;
+
+pub use lookout::{Lookout, Totals};
 
 pub use listens::{tcp_addresses, tree_listens};
 

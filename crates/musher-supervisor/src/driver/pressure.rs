@@ -4,20 +4,20 @@
 //! and rarely else, so that a hundred idle workers cost next to nothing. When to look and what is too much is decided
 //! by [`Gauge`], which sees only numbers.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use musher_core::spec::Limits;
 use musher_core::{RunId, Time};
+use musher_process::Pid;
 use musher_process::cgroup;
-use musher_process::stat::{Memory, ProcessStat};
-use musher_process::{Pid, stat};
+use musher_process::stat::{Lookout, Memory, ProcessStat};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::readiness::Watch;
-use super::sample::descendants;
 use super::{Wake, now};
 
 /// The longest pause between two looks.
@@ -26,6 +26,10 @@ const LONGEST: Duration = Duration::from_secs(10);
 const HALF: (u64, Duration) = (50, LONGEST);
 const FIFTH: (u64, Duration) = (20, Duration::from_secs(3));
 const NEAR: Duration = Duration::from_secs(1);
+/// Long pauses end at multiples of this.
+const BEAT: Duration = Duration::from_millis(500);
+/// Whence they are counted.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// The shortest pause.
 const SHORTEST: Duration = Duration::from_millis(250);
 /// From this part of the limit on (in percent) shared memory is told apart, which costs more.
@@ -62,14 +66,16 @@ pub(super) fn watch(
     wakes: mpsc::Sender<Wake>,
 ) -> Option<Watch> {
     let mut gauge = Gauge::new(limits)?;
-    let place = Arc::new(Place { pid, group });
+    let mut lookout = Lookout::new(pid, group.clone());
+    let begin = *BEGIN;
     Some(Watch::spawn(async move {
         loop {
-            tokio::time::sleep(gauge.pause).await;
-            let Some(mut reading) = place.read(now()) else { continue };
+            tokio::time::sleep_until(next_look(Instant::now(), begin, gauge.pause)).await;
+            let Some(totals) = lookout.look() else { continue };
+            let mut reading = Reading { at: now(), memory_bytes: totals.rss_bytes, cpu: totals.cpu_time };
             if gauge.wants_exact(&reading) {
-                let place = Arc::clone(&place);
-                let exact = tokio::task::spawn_blocking(move || place.exact_memory()).await;
+                let (group, processes) = (group.clone(), lookout.processes());
+                let exact = tokio::task::spawn_blocking(move || exact_memory(group.as_deref(), &processes)).await;
                 reading.memory_bytes = exact.ok().flatten().unwrap_or(reading.memory_bytes);
             }
             seen.set(reading.memory_bytes, reading.at);
@@ -82,44 +88,29 @@ pub(super) fn watch(
     }))
 }
 
-/// Where the processes of a run are found.
-struct Place {
-    pid: Pid,
-    group: Option<PathBuf>,
+/// A thorough look: what the run's cgroup says, else the sum of what each process has in proportion (PSS), or of what is
+/// resident where we may not see that.
+fn exact_memory(group: Option<&Path>, processes: &[Pid]) -> Option<u64> {
+    if let Some(bytes) = group.and_then(cgroup::memory_bytes) {
+        return Some(bytes);
+    }
+    let of = |pid: &Pid| match Memory::read(*pid) {
+        Ok(memory) if memory.pss_bytes > 0 => Some(memory.pss_bytes),
+        Ok(_) | Err(_) => ProcessStat::read(*pid).ok().map(|stat| stat.rss_bytes),
+    };
+    let sum: u64 = processes.iter().filter_map(of).sum();
+    (sum > 0).then_some(sum)
 }
 
-impl Place {
-    /// The run's processes.
-    fn processes(&self) -> Vec<Pid> {
-        let of_group = self.group.as_deref().map(cgroup::processes).unwrap_or_default();
-        if of_group.is_empty() { descendants(self.pid) } else { of_group }
+/// When to look next: long pauses end at the same moments for all runs, so that one wake-up does for many.
+fn next_look(now: Instant, begin: Instant, pause: Duration) -> Instant {
+    let at = now + pause;
+    if pause < NEAR * 2 {
+        return at;
     }
-
-    /// A cheap look: some 10 us for each process. Shared memory counts for each that has it.
-    fn read(&self, at: Time) -> Option<Reading> {
-        let stats: Vec<ProcessStat> =
-            self.processes().into_iter().filter_map(|pid| ProcessStat::read(pid).ok()).collect();
-        if stats.is_empty() {
-            return None;
-        }
-        // Of children that have ended, too: their time would be lost otherwise.
-        let cpu = stats.iter().map(|stat| stat.cpu_time + stat.children_cpu_time).sum();
-        Some(Reading { at, memory_bytes: stats.iter().map(|stat| stat.rss_bytes).sum(), cpu })
-    }
-
-    /// A thorough look: what the run's cgroup says, else the sum of what each process has in proportion (PSS), or of
-    /// what is resident where we may not see that.
-    fn exact_memory(&self) -> Option<u64> {
-        if let Some(bytes) = self.group.as_deref().and_then(cgroup::memory_bytes) {
-            return Some(bytes);
-        }
-        let of = |pid: &Pid| match Memory::read(*pid) {
-            Ok(memory) if memory.pss_bytes > 0 => Some(memory.pss_bytes),
-            Ok(_) | Err(_) => ProcessStat::read(*pid).ok().map(|stat: stat::ProcessStat| stat.rss_bytes),
-        };
-        let sum: u64 = self.processes().iter().filter_map(of).sum();
-        (sum > 0).then_some(sum)
-    }
+    let beat = u64::try_from(BEAT.as_millis()).unwrap_or(1);
+    let since = u64::try_from(at.saturating_duration_since(begin).as_millis()).unwrap_or(0);
+    begin + Duration::from_millis(since.div_ceil(beat) * beat)
 }
 
 /// What a run used at a time.
