@@ -21,16 +21,25 @@ class Frames {
 
   wrote(chunk, encoding) {
     if (this.over) return;
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk, typeof encoding === 'string' ? encoding : 'utf8') : chunk;
-    let at = this.#head === undefined ? 0 : this.#handshake(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+    const bytes =
+      typeof chunk === 'string'
+        ? Buffer.from(chunk, typeof encoding === 'string' ? encoding : 'utf8')
+        : Buffer.isBuffer(chunk)
+          ? chunk
+          : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    let at = this.#head === undefined ? 0 : this.#handshake(bytes);
     while (at < bytes.length && !this.over) {
       if (this.#left > 0) {
         const taken = Math.min(this.#left, bytes.length - at);
         this.#left -= taken;
         at += taken;
+      } else if (this.#header.length === 0) {
+        const size = this.#begin(bytes, at);
+        if (size === 0) this.#header = [...bytes.subarray(at)];
+        at = size === 0 ? bytes.length : at + size;
       } else {
         this.#header.push(bytes[at++]);
-        this.#headerGrew();
+        if (this.#begin(this.#header, 0) > 0) this.#header = [];
       }
     }
   }
@@ -50,17 +59,20 @@ class Frames {
     return end + 4 - before;
   }
 
-  #headerGrew() {
-    const [first, second] = this.#header;
-    const opcode = first & 0x0f;
+  // A frame begins here. How long its header is; 0 when there is only a part of it.
+  #begin(bytes, at) {
+    const there = bytes.length - at;
+    const opcode = bytes[at] & 0x0f;
+    const second = there > 1 ? bytes[at + 1] : 0;
     // Opcodes without a meaning, and masks, which servers do not use: this is something else.
-    if ((opcode > 2 && opcode < 8) || opcode > 10 || second > 127) this.over = true;
+    this.over = (opcode > 2 && opcode < 8) || opcode > 10 || second > 127;
     const size = second === 127 ? 10 : second === 126 ? 4 : 2;
-    if (this.#header.length < size) return;
-    const length = this.#header.slice(2).reduce((sum, byte) => sum * 256 + byte, 0);
-    this.#left = size === 2 ? second : length;
-    this.#header = [];
+    if (there < size) return 0;
+    let length = size === 2 ? second : 0;
+    for (let n = 2; n < size; n++) length = length * 256 + bytes[at + n];
+    this.#left = length;
     this.over ||= opcode === 8;
+    return size;
   }
 }
 
