@@ -87,6 +87,12 @@ pub fn kill(directory: &Path) -> io::Result<()> {
     fs::File::options().write(true).open(directory.join("cgroup.kill"))?.write_all(b"1")
 }
 
+/// Whether there is such a cgroup.
+#[must_use]
+pub fn is_there(directory: &Path) -> bool {
+    directory.join("cgroup.procs").exists()
+}
+
 /// The processes of a cgroup and of those below it. Empty if it is not there.
 #[must_use]
 pub fn processes(directory: &Path) -> Vec<Pid> {

@@ -2,7 +2,7 @@
 //!
 //! A run's processes are found by four traces, from the surest to the weakest:
 //!
-//! 1. its cgroup, where there is one: nothing leaves it;
+//! 1. its cgroup, where there is one: nothing leaves it, and the third trace is not needed;
 //! 2. descent from its first process (/proc/PID/task/*/children);
 //! 3. orphans: when a process in between has ended, its children fall to the supervisor or keeper (subreapers). Such a
 //!    child belongs to the run if its environment has the run's [`MARKER`], or if it has no marker at all and is in the

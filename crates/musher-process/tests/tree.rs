@@ -308,3 +308,19 @@ fn a_cgroup_that_is_gone_does_not_stop_a_spawn() {
     assert_eq!(support::output(spawn), "started\n");
     cgroups.clean();
 }
+
+#[test]
+fn where_there_is_a_cgroup_the_children_of_the_reapers_are_not_looked_through() {
+    // One that says it belongs to the run, but was not born in its cgroup: found only by those who look there.
+    let stranger = |run: &Run| {
+        let mut spawn = sh("sleep 1000");
+        spawn.env.push((MARKER.into(), run.marker.clone().into()));
+        Running::start(spawn)
+    };
+    for with_cgroup in [false, true] {
+        let Some(run) = Run::start(sh("sleep 1000"), "reapers", with_cgroup) else { continue };
+        let stranger = stranger(&run);
+        let members = run.with_tree(|tree| tree.members()).unwrap();
+        assert_eq!(members.contains(&stranger.child.pid), !with_cgroup, "{members:?}");
+    }
+}
