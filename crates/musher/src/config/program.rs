@@ -14,6 +14,8 @@ use musher_process::lookup::{LookupError, find_in_path};
 
 use super::fault::{did_you_mean, nearest};
 
+/// Runtimes that speak Node's channel, but take connections that are handed to them unreliably, or not at all.
+const SPEAK_NODES_CHANNEL: &[&str] = &["bun", "deno"];
 /// Interpreters by extension; the first that PATH has is taken.
 const INTERPRETERS: &[(&str, &[&str])] = &[
     ("js", &["node", "nodejs"]),
@@ -219,12 +221,17 @@ fn find_interpreter(names: &[&str], wanted: Script<'_>, place: Place<'_>) -> Res
     unrunnable("script", format!("{} needs {name}: {message}", wanted.script), "install it, or set interpreter")
 }
 
+/// What to do instead.
+const SHARE: &str = "workers share a port by `listen` (deno, python), or by SO_REUSEPORT (bun: reusePort); \
+    see docs/guide/other-programs.md";
+
 fn runtime(interpreter: &str, cluster: Option<bool>) -> Result<Runtime, Unrunnable> {
     match (is_node(interpreter), cluster) {
         (true, Some(false)) => Ok(Runtime::NodeFork),
         (true, _) => Ok(Runtime::NodeCluster),
+        (false, Some(false)) if SPEAK_NODES_CHANNEL.contains(&interpreter) => Ok(Runtime::NodeFork),
         (false, Some(true)) => {
-            unrunnable("cluster", format!("{interpreter} has no clusters that musher knows: only node has"), "")
+            unrunnable("cluster", format!("{interpreter} has no clusters that musher knows: only node has"), SHARE)
         }
         (false, _) => Ok(Runtime::Plain),
     }

@@ -33,6 +33,7 @@ mod node;
 mod programs;
 mod reload;
 mod replace;
+mod runtimes;
 mod support;
 mod uncaught;
 mod upgrade;

@@ -95,6 +95,11 @@ fn bun_and_deno_are_plain_programs() {
     assert_eq!((bun.exec.runtime, bun.exec.args.len()), (Runtime::Plain, 1));
     let deno = ground.app("interpreter = \"deno\"\ninterpreter_args = [\"-A\"]");
     assert_eq!(deno.exec.args[..2], ["run", "-A"]);
+    // Both speak Node's channel when they are asked to.
+    for interpreter in ["bun", "deno"] {
+        let spec = ground.app(&format!("interpreter = \"{interpreter}\"\ncluster = false"));
+        assert_eq!(spec.exec.runtime, Runtime::NodeFork, "{interpreter}");
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
         ("command = \"tool\"\ninterpreter = \"bash\"", "an interpreter goes with a script"),
         ("command = \"tool\"\ncluster = true", "cluster: only a Node script"),
         ("script = \"worker.py\"\ncluster = true", "cluster: python3 has no clusters"),
+        ("script = \"server.js\"\ninterpreter = \"bun\"\ncluster = true", "bun: reusePort"),
         (
             "script = \"server.js\"\ncommand = \"tool\"",
             "t.toml:3:1: command: an app has a script or a command, not both",
