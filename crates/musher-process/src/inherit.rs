@@ -3,10 +3,10 @@
 //! The keeper and the supervisor get descriptors by number; the supervisor can turn itself into the keeper by execve(2),
 //! with its descriptors and children. Descriptors that are not named stay behind: all of ours are close-on-exec.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::io::FdFlags;
 
@@ -68,25 +68,37 @@ pub fn exec_file(executable: BorrowedFd<'_>, args: &[impl AsRef<OsStr>], keep: &
 /// The executable that this process runs.
 const SELF: &str = "/proc/self/exe";
 
-#[expect(clippy::disallowed_methods, reason = "no child is made: this process itself is replaced")]
 fn exec(
     program: &OsStr,
     args: &[impl AsRef<OsStr>],
     environment: Option<&[(OsString, OsString)]>,
     keep: &[BorrowedFd<'_>],
 ) -> io::Error {
+    let (program, args, env) = match strings(program, args, environment) {
+        Ok(strings) => strings,
+        Err(error) => return error.into(),
+    };
     let flags = |flags| keep.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, flags));
     if let Err(error) = flags(FdFlags::empty()) {
         return error.into();
     }
-    let mut command = std::process::Command::new(program);
-    if let Some((name, rest)) = args.split_first() {
-        command.arg0(name).args(rest);
-    }
-    if let Some(environment) = environment {
-        command.env_clear().envs(environment.iter().map(|(key, value)| (key, value)));
-    }
-    let error = command.exec();
+    // Not with std: execvp(3) takes what the kernel refuses for a script, and becomes a shell.
+    let error = sys::inherit::execve(&program, &args, &env);
     let _ = flags(FdFlags::CLOEXEC);
     error
+}
+
+/// Program, arguments and environment as execve(2) wants them.
+fn strings(
+    program: &OsStr,
+    args: &[impl AsRef<OsStr>],
+    environment: Option<&[(OsString, OsString)]>,
+) -> Result<(CString, Vec<CString>, Vec<CString>), std::ffi::NulError> {
+    let variable = |(name, value): (OsString, OsString)| [name, value].join(OsStr::new("="));
+    let environment = environment.map_or_else(|| std::env::vars_os().collect(), <[_]>::to_vec);
+    Ok((
+        CString::new(program.as_bytes())?,
+        args.iter().map(|arg| CString::new(arg.as_ref().as_bytes())).collect::<Result<_, _>>()?,
+        environment.into_iter().map(|pair| CString::new(variable(pair).into_vec())).collect::<Result<_, _>>()?,
+    ))
 }

@@ -1,8 +1,10 @@
 //! Descriptors by number and signalfd(2).
 
 use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 /// Numbers that have an owner already.
@@ -60,4 +62,15 @@ pub(crate) fn unblock_signals() {
         libc::sigemptyset(&raw mut set);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
     }
+}
+
+/// execve(2). Returns only if it fails.
+pub(crate) fn execve(program: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (args, env) = (pointers(args), pointers(env));
+    // SAFETY: all strings end with a NUL, both arrays with a null pointer, and all live until the call returns.
+    unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
 }

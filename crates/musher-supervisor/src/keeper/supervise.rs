@@ -91,8 +91,8 @@ enum Room {
 
 impl Keeper {
     pub(super) fn new(holdings: Holdings, open_files: u64, signals: OwnedFd, supervisor: Option<Supervisor>) -> Keeper {
+        let upgrade = Upgrade::new(&holdings, supervisor.is_some());
         let stage = supervisor.map_or_else(|| Stage::Waiting { until: Instant::now() }, Stage::Running);
-        let upgrade = Upgrade::new(&holdings);
         let backoff = Backoff::default();
         let foreground = holdings.iter().any(|(name, _)| name == FOREGROUND_NAME);
         Keeper {

@@ -59,10 +59,11 @@ enum UpgradeStage {
 }
 
 impl Upgrade {
-    pub(super) fn new(holdings: &Holdings) -> Upgrade {
+    /// `serving`: there is a supervisor already, to which the executable before has listened.
+    pub(super) fn new(holdings: &Holdings, serving: bool) -> Upgrade {
         let probation = || UpgradeStage::Probation { until: Instant::now() + PROBATION, failures: 0 };
         let stage = if holdings.get(PREVIOUS).is_some() { probation() } else { UpgradeStage::None };
-        Upgrade { stage, serving: false }
+        Upgrade { stage, serving }
     }
 
     /// When [`Keeper::go_on_with_upgrade`] has something to do.
@@ -212,5 +213,76 @@ impl Keeper {
         keep.push(list.as_fd());
         say(format_args!("becomes another executable"));
         inherit::exec_file(executable, &["musher", "keeper", "--adopt", &list.as_raw_fd().to_string()], &keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    /// A keeper without a supervisor that holds these.
+    fn keeper(held: &[&str]) -> Keeper {
+        let mut holdings = Holdings::default();
+        for name in held {
+            assert!(holdings.put(name, memfd::memfd_with(name, b"no executable").unwrap()));
+        }
+        Keeper::new(holdings, 1024, eventfd(0, EventfdFlags::CLOEXEC).unwrap(), None)
+    }
+
+    fn names(keeper: &Keeper) -> Vec<&str> {
+        keeper.holdings.iter().map(|(name, _)| name).collect()
+    }
+
+    fn word(keeper: &Keeper) -> String {
+        let bytes = memfd::read_memfd(keeper.holdings.get(FAILED).unwrap(), 1000).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_supervisor_that_dies_on_trial_is_followed_by_one_of_the_old_executable() {
+        let mut keeper = keeper(&["app/1", EXECUTABLE]);
+        keeper.upgrade.hear(&Message::Upgrade);
+        assert!(keeper.upgrade.deadline().is_some());
+        keeper.supervisor_died();
+        assert_eq!(names(&keeper), ["app/1", FAILED]);
+        assert!(word(&keeper).contains("before it served"));
+        assert_eq!(keeper.upgrade.deadline(), None);
+        assert!(matches!(keeper.stage, Stage::Waiting { until } if until <= Instant::now()));
+        keeper.supervisor_died();
+        assert_eq!(names(&keeper), ["app/1", FAILED], "another death is no matter of the upgrade");
+    }
+
+    #[test]
+    fn an_executable_that_the_keeper_cannot_become_is_given_up_and_the_first_word_counts() {
+        let mut keeper = keeper(&[EXECUTABLE]);
+        keeper.upgrade.hear(&Message::Upgrade);
+        keeper.upgrade.hear(&Message::Serving);
+        keeper.go_on_with_upgrade();
+        assert_eq!(keeper.upgrade.stage, UpgradeStage::TooLong);
+        assert!(word(&keeper).contains("cannot become it"), "{}", word(&keeper));
+        assert_eq!(names(&keeper), [EXECUTABLE, FAILED]);
+        keeper.supervisor_died();
+        assert!(word(&keeper).contains("cannot become it"));
+        assert_eq!(names(&keeper), [FAILED]);
+    }
+
+    #[test]
+    fn only_deaths_in_a_row_before_serving_end_the_probation() {
+        let mut keeper = keeper(&[PREVIOUS]);
+        for _ in 0..2 * FAILURES {
+            keeper.supervisor_died();
+            keeper.upgrade.hear(&Message::Serving);
+            keeper.supervisor_died();
+        }
+        assert_eq!(names(&keeper), [PREVIOUS]);
+        for _ in 0..FAILURES {
+            assert_eq!(names(&keeper), [PREVIOUS]);
+            keeper.supervisor_died();
+        }
+        // The executable before is none here: the new one has to do.
+        assert_eq!(names(&keeper), [FAILED]);
+        assert_eq!(keeper.upgrade.stage, UpgradeStage::None);
     }
 }

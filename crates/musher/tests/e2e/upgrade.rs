@@ -4,11 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::support::apps::app;
 use crate::support::builds::{MUSHER, faulty, next};
 use crate::support::{
-    Clients, Home, ask, free_port, fresh, nothing_lost, proc_fs, some_answers, wait_equal, wait_until,
+    Clients, Home, PATIENCE, ask, free_port, fresh, nothing_lost, proc_fs, some_answers, wait_equal, wait_until,
 };
 
 const OLD: &str = env!("CARGO_PKG_VERSION");
@@ -176,6 +177,36 @@ fn a_new_executable_that_dies_as_keeper_costs_nothing() {
     nothing_lost("a keeper that dies at once", load);
 }
 
+#[test]
+fn a_new_version_whose_supervisors_die_before_they_serve_is_gone_back_from_later_too() {
+    let home = Home::new();
+    let port = web(&home);
+    let workers = home.pids("web");
+    let load = fresh(port);
+    upgrade(&home, &next());
+    let keeper = home.keeper();
+    let mut dead = vec![home.kill_supervisor()];
+    for _ in 0..3 {
+        // Without a pause: it must not get as far as to serve.
+        let deadline = Instant::now() + PATIENCE;
+        let newborn = loop {
+            assert!(Instant::now() < deadline, "no new supervisor");
+            let children = proc_fs::children(keeper);
+            if let Some(child) = children.into_iter().find(|child| !workers.contains(child) && !dead.contains(child)) {
+                break child;
+            }
+        };
+        proc_fs::kill9(newborn).unwrap();
+        dead.push(newborn);
+    }
+    wait_equal("the version before", &both(OLD), || versions(&home));
+    assert_eq!((home.keeper(), home.pids("web")), (keeper, workers));
+    assert_eq!(executable(keeper), Path::new(MUSHER));
+    assert!(home.daemon_log().contains("went back"), "it says so");
+    some_answers(&load, 50);
+    nothing_lost("gone back later", load);
+}
+
 /// When a process is killed.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
@@ -185,6 +216,8 @@ enum Moment {
     Supervisor,
     /// The keeper is the new executable.
     Keeper,
+    /// So many looks at them later.
+    After(u32),
 }
 
 #[test]
@@ -195,7 +228,15 @@ fn a_kill_in_the_middle_of_an_upgrade_costs_nothing_and_leaves_one_version() {
     let clients = Clients::on(port);
     let (old, new) = (PathBuf::from(MUSHER), next());
     let mut now = old.clone();
-    for moment in [Moment::Examined, Moment::Supervisor, Moment::Keeper] {
+    let mut seed = std::env::var("MUSHER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_120_u64);
+    eprintln!("MUSHER_SEED={seed}");
+    let mut after = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // An upgrade takes some thousands of them.
+        Moment::After(u32::try_from(seed >> 40).unwrap() % 12_000)
+    };
+    let moments = [Moment::Examined, Moment::Supervisor, Moment::Keeper, after(), after(), after(), after()];
+    for moment in moments {
         for supervisor_dies in [true, false] {
             clients.answered();
             let to = if now == old { &new } else { &old };
@@ -203,13 +244,22 @@ fn a_kill_in_the_middle_of_an_upgrade_costs_nothing_and_leaves_one_version() {
             let victim = if supervisor_dies { supervisor } else { keeper };
             let children = proc_fs::children(supervisor).len();
             let mut command = home.spawn([Path::new("upgrade"), to]);
-            let reached = || match moment {
+            let mut looks = 0;
+            let mut reached = || match moment {
                 Moment::Examined => proc_fs::children(supervisor).len() > children,
                 Moment::Supervisor => executable(supervisor) == *to,
                 Moment::Keeper => executable(keeper) == *to,
+                Moment::After(count) => {
+                    looks += 1;
+                    // Each takes about as long as for the other moments.
+                    !executable(keeper).as_os_str().is_empty() && looks >= count
+                }
             };
             // Without a pause: it is a matter of milliseconds.
-            while !reached() && command.is_running() {}
+            let deadline = Instant::now() + PATIENCE;
+            while !reached() && command.is_running() {
+                assert!(Instant::now() < deadline, "{moment:?} does not come");
+            }
             proc_fs::kill9(victim).unwrap();
             let output = command.wait();
             assert!(output.code == Some(0) || output.code == Some(1), "{moment:?}: {output:?}");
