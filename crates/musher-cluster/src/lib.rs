@@ -54,5 +54,6 @@ pub const PRELOAD: &str = concat!(
     include_str!("preload/drain.cjs"),
     include_str!("preload/uncaught.cjs"),
     include_str!("preload/pulse.cjs"),
+    include_str!("preload/orphan.cjs"),
     include_str!("preload/messages.cjs"),
 );

@@ -65,6 +65,31 @@ fn workers_outlive_both_and_are_taken_over_with_their_sockets() {
 }
 
 #[test]
+fn node_workers_serve_on_without_both_and_are_replaced_without_loss() {
+    let home = Home::new();
+    let port = free_port();
+    let script = app("web.cjs");
+    home.ok(["start", &script, "-i", "2", "--name", "web", "--", &port.to_string()]);
+    let before = home.pids("web");
+    let load = fresh(port);
+    some_answers(&load, 50);
+    kill_both(&home);
+    some_answers(&load, 200);
+    home.ok(["list"]);
+    wait_until("other workers, which have channels", || {
+        let now = home.slots("web");
+        now.len() == 2 && now.iter().all(|row| row.status == "online" && !before.contains(&row.pid.unwrap_or(0)))
+    });
+    wait_until("the old ones are gone", || home.worker_processes().len() == 2);
+    some_answers(&load, 50);
+    nothing_lost("both killed", load);
+    assert!(home.slots("web").iter().all(|row| row.restarts == 0));
+    home.ok(["reload", "web"]);
+    home.ok(["stop", "web"]);
+    assert!(is_free(port));
+}
+
+#[test]
 fn both_may_die_again_and_again() {
     let home = Home::new();
     let port = activated(&home, 2, "");
