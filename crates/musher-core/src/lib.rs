@@ -7,11 +7,13 @@
 //! - [`ids`]: names of apps, slots, runs, operations and generations.
 //! - [`lifecycle`]: when to start, restart, replace, stop, kill and give up.
 //! - [`compare`]: whether a new version does worse than the old one.
+//! - [`scaling`]: how many workers an app should have for its load.
 //! - [`vitals`]: how a worker is, by its own word.
 
 pub mod compare;
 pub mod ids;
 pub mod lifecycle;
+pub mod scaling;
 pub mod spec;
 mod time;
 pub mod vitals;

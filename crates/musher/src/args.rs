@@ -94,8 +94,8 @@ pub(crate) struct StartArgs {
     /// here, or the command after `--`.
     #[arg(value_name = "WHAT", value_hint = ValueHint::FilePath)]
     pub(crate) what: Vec<String>,
-    /// Number of workers: a number from 1 to 1000, or `max` for one on each core.
-    #[arg(short, long, value_name = "N|max", allow_hyphen_values = true)]
+    /// Number of workers: a number from 1 to 1000, `max` for one on each core, or MIN..MAX for as many as the load needs.
+    #[arg(short, long, value_name = "N|max|MIN..MAX", allow_hyphen_values = true)]
     pub(crate) instances: Option<String>,
     /// Name of the app [default: the script's].
     #[arg(short, long)]

@@ -63,6 +63,17 @@ impl AppSpec {
         if self.instances == 0 || self.instances > MAX_INSTANCES {
             fault("instances", format!("{} is out of range: 1 to {MAX_INSTANCES}", self.instances));
         }
+        if let Some(scale) = &self.scale {
+            if scale.min == 0 || scale.min > scale.max || scale.max > MAX_INSTANCES {
+                let (min, max) = (scale.min, scale.max);
+                fault("instances", format!("{min} to {max} is not possible: 1 to {MAX_INSTANCES}, the least first"));
+            }
+            for (field, time) in [("instances.up_after", scale.up_after), ("instances.down_after", scale.down_after)] {
+                if time > MAX_DURATION {
+                    fault(field, "longer than a year".into());
+                }
+            }
+        }
         if self.balance == Balance::RoundRobin && self.exec.runtime != Runtime::NodeCluster {
             fault(
                 "balance",

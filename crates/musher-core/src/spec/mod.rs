@@ -13,6 +13,7 @@ mod logs;
 mod ready;
 mod replace;
 mod restart;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use logs::{LogFormat, Logs};
 pub use ready::{Ready, ReadyWhen};
 pub use replace::{Canary, OnUncaught, Reload, Stop};
 pub use restart::{Backoff, Restart, RestartPolicy};
+pub use scale::AutoScale;
 
 /// The largest number of slots an app may have.
 pub const MAX_INSTANCES: u32 = 1000;
@@ -62,6 +64,9 @@ pub struct AppSpec {
     /// Number of slots, 1 to 1000.
     #[serde(default = "one")]
     pub instances: u32,
+    /// Between which numbers load may move it.
+    #[serde(default)]
+    pub scale: Option<AutoScale>,
     /// How connections reach the workers.
     #[serde(default)]
     pub balance: Balance,
@@ -172,6 +177,7 @@ impl AppSpec {
             env: BTreeMap::new(),
             base_env: BTreeMap::new(),
             instances: 1,
+            scale: None,
             balance: Balance::default(),
             listen: Vec::new(),
             ready: Ready::default(),

@@ -19,6 +19,7 @@ use super::pressure::LastSeen;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, READABLE_FROM, RunRecord, VERSION};
 use super::renewal::Renewal;
+use super::scaling::Looks;
 use super::sockets::Sockets;
 
 /// One app.
@@ -40,6 +41,8 @@ pub(super) struct ManagedApp {
     pub(super) listens: bool,
     /// How often its workers tell how they are.
     pub(super) pulses: Option<Duration>,
+    /// When its load is looked at next, if its number of slots follows that.
+    pub(super) looks: Option<Looks>,
     /// What is compared while a new version is on trial.
     pub(super) comparison: Option<Comparison>,
     /// The sockets that the driver opened for the spec's `listen`.
@@ -106,6 +109,7 @@ impl ManagedApp {
             next_worker: 0,
             listens: false,
             pulses: None,
+            looks: None,
             comparison: None,
             sockets: Sockets::default(),
             clustered: false,

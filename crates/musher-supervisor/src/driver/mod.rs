@@ -15,7 +15,7 @@
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
 //! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
 //! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
-//! [`canary`]: new versions on trial.
+//! [`canary`]: new versions on trial. [`scaling`]: following load.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
 //! changes. [`operations`]: how far commands are.
 //! [`upgrade`]: becoming another executable. [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
@@ -52,6 +52,7 @@ mod requests;
 mod resume;
 mod sample;
 mod saving;
+mod scaling;
 mod sockets;
 mod spawning;
 #[cfg(test)]
@@ -295,6 +296,7 @@ impl Driver {
         }
         world.tend(managed);
         world.report_progress(managed);
+        managed.follow_load();
         world.watch_all(managed);
         if self.world.resumed {
             self.renew(app);
@@ -328,7 +330,8 @@ impl Driver {
 
     fn next_deadline(&self) -> Option<Time> {
         let of_apps = self.apps.values().filter_map(|app| app.machine.next_deadline());
-        of_apps.chain(self.next_watchdog()).min()
+        let looks = self.apps.values().filter_map(ManagedApp::next_look);
+        of_apps.chain(looks).chain(self.next_watchdog()).min()
     }
 
     fn has_ended(&self) -> bool {

@@ -126,6 +126,11 @@ impl Driver {
         }
         self.refuse_when_ending()?;
         let apps = self.find_all(&request.targets)?;
+        if let Action::Scale { to } = request.action {
+            for app in &apps {
+                self.scaled_by_hand(*app, to)?;
+            }
+        }
         let mut begun = Vec::new();
         let mut operations = Vec::new();
         for app in apps {
@@ -198,6 +203,10 @@ impl Driver {
             return Ok(StartResponse { plan: answered.plan.clone(), operations: answered.operations.clone() });
         }
         self.refuse_when_ending()?;
+        let mut request = request;
+        for spec in &mut request.specs {
+            self.keep_number(spec);
+        }
         let plan: Vec<PlanStep> = request.specs.iter().map(|spec| self.plan(spec, request.force)).collect();
         if request.dry_run {
             return Ok(StartResponse { plan, operations: Vec::new() });
@@ -225,6 +234,15 @@ impl Driver {
             self.drop_unused_specs(app);
         }
         Ok(StartResponse { plan, operations })
+    }
+
+    /// A start does not move the number of slots that follows load, but for bringing it within the bounds.
+    fn keep_number(&self, spec: &mut AppSpec) {
+        let Some(rule) = &spec.scale else { return };
+        if let Some(app) = self.apps.values().find(|app| app.name == spec.name) {
+            let slots = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
+            spec.instances = slots.min(rule.max).max(rule.min);
+        }
     }
 
     /// Whether the app's output can be written where it is wanted: told now, not by lines that are missed later.

@@ -107,7 +107,8 @@ impl World {
 impl ManagedApp {
     /// How often workers have to tell how they are, for what is decided by it.
     fn wants_pulses(&self) -> Option<Duration> {
-        self.machine.trial().is_some().then_some(PULSE)
+        let follows_load = self.looks.is_some();
+        (follows_load || self.machine.trial().is_some()).then_some(PULSE)
     }
 }
 

@@ -69,6 +69,7 @@ impl Driver {
     }
 
     fn deadline(&mut self) {
+        self.look_at_loads();
         let now = super::now();
         let due = self.apps.values().filter(|app| app.machine.next_deadline().is_some_and(|deadline| deadline <= now));
         for app in due.map(|app| app.id).collect::<Vec<AppId>>() {

@@ -8,7 +8,8 @@ use super::decode_health::{health, hooks, limits};
 use super::fault::Origin;
 use super::keys::{BALANCE, FORMAT, ON_UNCAUGHT, READY, RESTART};
 use super::raw::{
-    Account, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart, RawStop,
+    Account, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart, RawScale,
+    RawStop,
 };
 use super::tree::{Node, Value};
 use super::values;
@@ -61,13 +62,30 @@ impl Table<'_> {
 fn instances(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<Instances> {
     let number = match &node.value {
         Value::Text(text) if text == "max" => return Some(Instances::Max),
+        Value::Text(text) if text.contains("..") => {
+            let bounds = text.split_once("..").and_then(|(min, max)| Some((min.parse().ok()?, max.parse().ok()?)));
+            let Some((min, max)) = bounds else {
+                d.fault(node.at, path, format!("{text:?} is not two numbers"), "write for example \"2..8\"");
+                return None;
+            };
+            return Some(Instances::Between(RawScale { min: Some(min), max: Some(max), ..RawScale::default() }));
+        }
+        Value::Table(_) => {
+            let table = d.table(node, path)?;
+            return Some(Instances::Between(RawScale {
+                min: table.small(d, "min"),
+                max: table.small(d, "max"),
+                up_after: table.duration(d, "up_after"),
+                down_after: table.duration(d, "down_after"),
+            }));
+        }
         Value::Integer(number) => *number,
         Value::Text(text) if matches!(node.at, Origin::Flag(_)) && text.parse::<i64>().is_ok() => {
             text.parse().unwrap_or_default()
         }
         other => {
             let found = other.describe();
-            d.fault(node.at, path, format!("expected a number or \"max\", found {found}"), "");
+            d.fault(node.at, path, format!("expected a number, \"max\", \"MIN..MAX\" or a table, found {found}"), "");
             return None;
         }
     };

@@ -121,7 +121,21 @@ pub(super) const KEYS: &[Key] = &[
         "true for Node",
         "Whether the workers share their ports as a Node cluster. Node programs only.",
     ),
-    key("instances", Kind::Instances, "1", "How many workers: 1 to 1000, or `max` for one on each core."),
+    key(
+        "instances",
+        Kind::Instances,
+        "1",
+        "How many workers: 1 to 1000, or `max` for one on each core; `\"2..8\"` or a table: as many as the load needs.",
+    ),
+    key("instances.min", Kind::Integer(1, 1000), "1", "The least number of workers."),
+    key("instances.max", Kind::Integer(1, 1000), "", "The largest number."),
+    key("instances.up_after", Kind::Duration, "\"10s\"", "At least this long between a change and growing."),
+    key(
+        "instances.down_after",
+        Kind::Duration,
+        "\"60s\"",
+        "So long without much load, and after any change, before there is one worker less.",
+    ),
     key(
         "balance",
         Kind::Choice(BALANCE),

@@ -60,6 +60,8 @@ impl RawApp {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Instances {
+    /// As many as the load needs, between these.
+    Between(RawScale),
     Exactly(u32),
     Max,
 }
@@ -105,6 +107,14 @@ pub(super) struct RawRestart {
     pub(super) jitter: Option<f64>,
     pub(super) max_restarts: Option<u32>,
     pub(super) window: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawScale {
+    pub(super) min: Option<u32>,
+    pub(super) max: Option<u32>,
+    pub(super) up_after: Option<Duration>,
+    pub(super) down_after: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -62,7 +62,7 @@ fn shape(kind: Kind) -> String {
         Kind::Command => "line for the shell, or list of words".into(),
         Kind::Probe => "path, address, or list of words".into(),
         Kind::Choice(choice) => words(choice),
-        Kind::Instances => "number, 1 to 1000, or `\"max\"`".into(),
+        Kind::Instances => "number, 1 to 1000, `\"max\"`, `\"MIN..MAX\"`, or table".into(),
         Kind::Signal => "signal: name or number".into(),
         Kind::Account => "name or id".into(),
         Kind::Listen => "address or table, or list of them".into(),
@@ -113,7 +113,11 @@ fn property(key: &Key) -> Value {
         Kind::Integers => list(json!({ "type": "integer" })),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Instances => {
-            json!({ "anyOf": [{ "const": "max" }, { "type": "integer", "minimum": 1, "maximum": 1000 }] })
+            json!({ "anyOf": [
+                { "type": "string", "pattern": "^(max|[0-9]+\\.\\.[0-9]+)$" },
+                { "type": "integer", "minimum": 1, "maximum": 1000 },
+                table(key.path)
+            ] })
         }
         Kind::Signal | Kind::Account => json!({ "type": ["string", "integer"] }),
         Kind::Listen => {

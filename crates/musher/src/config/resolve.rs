@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use musher_core::spec::{
-    AppSpec, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, User, check_name,
+    AppSpec, AutoScale, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, User, check_name,
 };
 use musher_process::lookup::{lookup_group, lookup_user};
 
@@ -105,6 +105,16 @@ impl Resolver<'_> {
             None => 1,
             Some(Instances::Exactly(number)) => number,
             Some(Instances::Max) => self.around.cores,
+            Some(Instances::Between(raw)) => {
+                let min = raw.min.unwrap_or(1);
+                let usual = AutoScale::between(min, raw.max.unwrap_or(self.around.cores.max(min)));
+                spec.scale = Some(AutoScale {
+                    up_after: raw.up_after.unwrap_or(usual.up_after),
+                    down_after: raw.down_after.unwrap_or(usual.down_after),
+                    ..usual
+                });
+                min
+            }
         };
         spec.balance = app.balance.unwrap_or_default();
         spec.listen = listen(app, &cwd);

@@ -113,7 +113,9 @@ fn program(page: &mut Page, detail: &AppDetail) {
     };
     page.value("mode", format!("{} ({runtime}), balance {}", detail.mode.word(), balance(detail.balance)));
     page.value("state", if detail.running { "wanted to run" } else { "stopped" });
-    page.value("instances", detail.spec.instances.to_string());
+    let bounds = detail.spec.scale.as_ref();
+    let bounds = bounds.map_or_else(String::new, |scale| format!(", {} to {} by load", scale.min, scale.max));
+    page.value("instances", format!("{}{bounds}", detail.spec.instances));
     page.value("generation", detail.generation.to_string());
     page.value("added", musher_api::rfc3339(detail.added_ms));
     page.value("stdout", &detail.log_files.out);

@@ -34,6 +34,7 @@ mod programs;
 mod reload;
 mod replace;
 mod runtimes;
+mod scaling;
 mod support;
 mod uncaught;
 mod upgrade;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use musher_core::spec::{Balance, Canary, ListenAddress, LogFormat, Probe, ReadyWhen, RestartPolicy, Runtime};
+use musher_core::spec::{
+    AutoScale, Balance, Canary, ListenAddress, LogFormat, Probe, ReadyWhen, RestartPolicy, Runtime,
+};
 
 use super::{Ground, Overrides};
 
@@ -279,6 +281,10 @@ fn stop_reload_limits_and_logs() {
         canary.reload.canary,
         Some(Canary { slots: 2, wait: SECOND, max_errors_permille: 50, max_latency_percent: 150 })
     );
+    let scaled = ground.app("instances = \"2..8\"");
+    assert_eq!((scaled.instances, scaled.scale), (2, Some(AutoScale::between(2, 8))));
+    let table = ground.app("instances = { max = 3, up_after = \"1s\", down_after = \"0s\" }").scale;
+    assert_eq!(table, Some(AutoScale { min: 1, max: 3, up_after: SECOND, down_after: Duration::ZERO }));
     assert_eq!(ground.app("reload.canary = {}").reload.canary, Some(Canary::default()));
     let limits = ground
         .whole(

@@ -90,7 +90,7 @@ fn faults_of_flags_name_the_flag() {
         (Flags { instances: text("0"), ..Flags::default() }, "--instances: 0 is out of range: 1 to 1000"),
         (Flags { instances: text("-1"), ..Flags::default() }, "--instances: -1 is out of range"),
         (Flags { instances: text("100000"), ..Flags::default() }, "--instances: 100000 is out of range"),
-        (Flags { instances: text("many"), ..Flags::default() }, "--instances: expected a number or \"max\""),
+        (Flags { instances: text("many"), ..Flags::default() }, "--instances: expected a number, \"max\""),
         (Flags { name: text("a/b"), ..Flags::default() }, "--name: '/' cannot be in a name"),
         (Flags { grace: text("5"), ..Flags::default() }, "--grace: \"5\" has no unit"),
         (Flags { balance: text("fast"), ..Flags::default() }, "--balance: \"fast\" is not one of"),

@@ -1,0 +1,62 @@
+//! Apps whose number of workers follows their load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::support::apps::app;
+use crate::support::told::wait_event;
+use crate::support::{Home, Target, free_port, fresh, get, nothing_lost, some_answers, wait_until};
+
+/// `web.cjs` with one to three workers, which grows and shrinks soon.
+fn scaled() -> (Home, u16) {
+    let (home, port) = (Home::new(), free_port());
+    home.write(
+        "team.toml",
+        &format!(
+            "[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\n\
+             instances = {{ min = 1, max = 3, up_after = \"1s\", down_after = \"3s\" }}\n",
+            app("web.cjs")
+        ),
+    );
+    home.ok(["start", "team.toml"]);
+    (home, port)
+}
+
+#[test]
+fn an_app_under_load_grows_and_shrinks_back_and_loses_nothing() {
+    let (home, port) = scaled();
+    assert_eq!(home.slots("web").len(), 1);
+    let load = fresh(port);
+    some_answers(&load, 20);
+    let done = Arc::new(AtomicBool::new(false));
+    let burn = |_| {
+        let done = Arc::clone(&done);
+        std::thread::spawn(move || {
+            let target = Target::Tcp(([127, 0, 0, 1], port).into());
+            while !done.load(Ordering::Relaxed) {
+                let _ = get(&target, "/block?ms=300", Duration::from_secs(30));
+            }
+        })
+    };
+    let clients: Vec<_> = (0..6).map(burn).collect();
+    wait_until("it grows to the most it may", || home.slots("web").len() == 3);
+    wait_event(&home, "scaled", "by load");
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    wait_until("it shrinks to the least", || home.slots("web").len() == 1);
+    some_answers(&load, 20);
+    nothing_lost("while it grew and shrank", load);
+}
+
+#[test]
+fn a_number_given_by_hand_is_taken_within_the_bounds_only() {
+    let (home, _) = scaled();
+    home.run(["scale", "web", "4"]).failed(1, &["between 1 and 3"]);
+    home.ok(["scale", "web", "3"]);
+    assert_eq!(home.slots("web").len(), 3);
+    let again = home.ok(["start", "team.toml"]);
+    assert_eq!(home.slots("web").len(), 3, "a start leaves the number to the load: {again:?}");
+}
