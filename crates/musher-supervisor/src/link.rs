@@ -11,6 +11,8 @@
 //!
 //! What the descriptors mean is not known here.
 
+mod start;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -24,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 
+use self::start::Start;
 use crate::keeper::holdings::Holdings;
 use crate::keeper::wire::{self, Incoming, Message, Versions};
 use crate::keeper::{Adoption, ExitRecord};
@@ -526,47 +529,6 @@ impl Shared {
             let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
             rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
         })
-    }
-}
-
-/// What has come before the end of the inventory.
-#[derive(Default)]
-struct Start {
-    mirror: Holdings,
-    inventory: Inventory,
-    versions: Option<Versions>,
-    software: String,
-    open_files: u64,
-    /// The keeper said so.
-    complete: bool,
-}
-
-impl Start {
-    fn take(&mut self, message: Message, fd: Option<OwnedFd>) -> io::Result<()> {
-        match (message, fd) {
-            (Message::Hello { versions, open_files, software }, _) => {
-                self.versions = Some(versions);
-                self.software = software;
-                self.open_files = open_files;
-            }
-            (Message::Held { name }, Some(fd)) => {
-                if !self.mirror.put(&name, fd.try_clone()?) {
-                    tracing::error!(name, "too many names; the keeper has more than the mirror");
-                }
-                self.inventory.fds.insert(name, fd);
-            }
-            (Message::Held { name }, None) => {
-                // Our table of descriptors is full. Going on would lose it for ever.
-                return Err(io::Error::other(format!("no descriptor came with {name}")));
-            }
-            (Message::Exit(exit), _) => {
-                self.mirror.mirror_exit(exit);
-                self.inventory.exits.push(exit);
-            }
-            (Message::EndRequested, _) => self.inventory.end_requested = true,
-            _ => {}
-        }
-        Ok(())
     }
 }
 
