@@ -21,12 +21,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use musher_cluster::FdStore;
-use musher_process::{Pid, foreign, inherit, memfd, pidfd_open};
+use musher_process::{Pid, foreign, inherit, memfd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 
-use self::start::Start;
+use self::start::{Start, our_hello, peer};
 use crate::keeper::holdings::Holdings;
 use crate::keeper::wire::{self, Incoming, Message, Versions};
 use crate::keeper::{Adoption, ExitRecord};
@@ -530,18 +530,6 @@ impl Shared {
             rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
         })
     }
-}
-
-fn our_hello() -> Message {
-    Message::Hello { versions: wire::OURS, open_files: 0, software: crate::VERSION.to_owned() }
-}
-
-/// The process at the other end, if it is our parent.
-fn peer(socket: &OwnedFd) -> Option<(Pid, OwnedFd)> {
-    let other = rustix::net::sockopt::socket_peercred(socket).ok()?.pid;
-    let pidfd = pidfd_open(other.into()).ok()?;
-    // It was our parent when the pidfd was opened, so the pidfd is not of another process with its pid.
-    (rustix::process::getppid() == Some(other)).then_some((other.into(), pidfd))
 }
 
 fn wait_until(socket: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {

@@ -1,10 +1,13 @@
 // On `{act: 'drain', grace, limit}` the worker stops listening, answers what is in flight and what still comes on open
 // connections with `Connection: close`, tells WebSocket clients to go away, closes connections that are idle after
-// `grace` milliseconds, and disconnects when no connection is left. Closing an idle connection at once would cut off a
-// client that sends its next request in that moment. What is left after `limit` milliseconds is cut, and counted.
+// `grace` milliseconds or the server's keepAliveTimeout, whichever is longer, and disconnects when no connection is left.
+// Closing an idle connection earlier than Node would have closed it cuts off a client that sends its next request in that
+// moment. What is left after `limit` milliseconds is cut, and counted.
 
 const RETRY = 50;
 const LONGEST = 0x7fffffff;
+// Node closes an idle connection so much later than it announced (http.Server#keepAliveTimeoutBuffer).
+const BUFFER = 1000;
 
 // What is under way: the servers that are still open, and until when.
 let leaving;
@@ -15,6 +18,12 @@ const lastOnItsConnection = (response) => {
 
 // Sockets that do something. Node has no public list of them.
 const activeSockets = () => quietly(() => process._getActiveHandles().filter((handle) => handle?._server)) ?? [];
+
+// How long the server lets its connections be idle.
+const idleFor = (server) => {
+  if (typeof server.closeIdleConnections !== 'function') return 0;
+  return server.keepAliveTimeout > 0 ? server.keepAliveTimeout + BUFFER : LONGEST;
+};
 
 // The responses that are being made: Node's list of a server's connections, or else all sockets there are.
 const inFlight = (server) => {
@@ -101,7 +110,7 @@ const leave = (grace, limit, ending) => {
   const limitUntil = now + Math.min(limit, LONGEST);
   if (leaving) {
     leaving.limitUntil = Math.min(leaving.limitUntil, limitUntil);
-    leaving.graceUntil = Math.min(leaving.graceUntil, now + grace);
+    leaving.graceUntil = Math.min(leaving.graceUntil, Math.max(now + grace, leaving.limitUntil - 2 * RETRY));
     leaving.ending = ending;
     // What was left may have gone before.
     if (leaving.ended) end();
@@ -113,7 +122,10 @@ const leave = (grace, limit, ending) => {
   // HTTP servers that do not listen themselves, but are given connections by one that does.
   const fed = new Set(activeSockets().map((socket) => socket.server).filter((server) => isHttp(server) && !open.has(server)));
   const turns = Math.ceil(grace / RETRY);
-  leaving = { open, fed, graceUntil: now + grace, limitUntil, ending, tunnels: [...tunnels], turns, ended: false };
+  const idle = Math.max(grace, ...[...open, ...fed].map(idleFor));
+  // What is idle when the limit comes is not cut off: it is closed just before.
+  const graceUntil = Math.min(now + idle, Math.max(now + grace, limitUntil - 2 * RETRY));
+  leaving = { open, fed, graceUntil, limitUntil, ending, tunnels: [...tunnels], turns, ended: false };
   for (const server of [...open]) {
     try {
       stopListening(server, () => open.delete(server));

@@ -113,20 +113,27 @@ fn responses_in_flight_are_finished_and_say_that_they_are_the_last() {
 }
 
 #[test]
-fn idle_connections_are_closed_after_the_grace_and_not_before() {
+fn idle_connections_live_as_long_as_the_server_announced_or_the_drain_lasts() {
+    idle_connection_lives(Duration::from_millis(300), LIMIT, Duration::from_millis(300));
+    idle_connection_lives(Duration::from_secs(3600), Duration::from_millis(1500), Duration::from_millis(700));
+}
+
+/// An idle connection of a server with this keepAliveTimeout, which drains for at most `limit`, lives for `least`.
+fn idle_connection_lives(timeout: Duration, limit: Duration, least: Duration) {
     let mut team = Team::new(Balance::Kernel);
-    let text = HTTP.replace("createServer((", "createServer({keepAliveTimeout: 3600e3}, (");
+    let timeout = format!("createServer({{keepAliveTimeout: {}}}, (", timeout.as_millis());
+    let text = HTTP.replace("createServer((", &timeout);
     let script = team.script("server.js", &text);
     let run = team.start(0, &script);
     let address = team.listening(run);
     let mut client = KeepAlive { address, connection: None };
     client.request().unwrap();
-    let grace = Duration::from_millis(700);
     let begin = Instant::now();
-    team.cluster.drain(run, grace, LIMIT);
+    team.cluster.drain(run, Duration::from_millis(100), limit);
     assert_eq!(client.connection.unwrap().read(&mut [0]).unwrap(), 0);
-    assert!(begin.elapsed() >= grace);
+    assert!(begin.elapsed() >= least);
     team.drained(run);
+    assert!(!team.has_seen(|event| matches!(event, musher_cluster::ClusterEvent::Cut { .. })));
 }
 
 #[test]

@@ -220,6 +220,11 @@ impl Team {
         self.cluster.restore_app(APP, saved, listeners);
     }
 
+    /// Whether such an event came and was not waited for.
+    pub(crate) fn has_seen(&self, matches: impl Fn(&ClusterEvent) -> bool) -> bool {
+        self.seen.iter().any(matches)
+    }
+
     /// Waits for an event; others are kept for later.
     pub(crate) fn wait<T>(&mut self, what: &str, mut matches: impl FnMut(&ClusterEvent) -> Option<T>) -> T {
         let until = Instant::now() + DEADLINE;

@@ -3,9 +3,11 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use musher_process::{Pid, pidfd_open};
+
 use super::Inventory;
 use crate::keeper::holdings::Holdings;
-use crate::keeper::wire::{Message, Versions};
+use crate::keeper::wire::{self, Message, Versions};
 
 /// What has come before the end of the inventory.
 #[derive(Default)]
@@ -46,4 +48,16 @@ impl Start {
         }
         Ok(())
     }
+}
+
+pub(super) fn our_hello() -> Message {
+    Message::Hello { versions: wire::OURS, open_files: 0, software: crate::VERSION.to_owned() }
+}
+
+/// The process at the other end, if it is our parent.
+pub(super) fn peer(socket: &OwnedFd) -> Option<(Pid, OwnedFd)> {
+    let other = rustix::net::sockopt::socket_peercred(socket).ok()?.pid;
+    let pidfd = pidfd_open(other.into()).ok()?;
+    // It was our parent when the pidfd was opened, so the pidfd is not of another process with its pid.
+    (rustix::process::getppid() == Some(other)).then_some((other.into(), pidfd))
 }
