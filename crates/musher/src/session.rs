@@ -1,5 +1,7 @@
 //! How a command finds its supervisor.
 
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,10 @@ use crate::output::{note, units};
 
 /// How long a daemon that is just starting or ending is waited for.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a daemon may hold its lock without its socket.
+const MOMENT: Duration = Duration::from_secs(2);
+/// A daemon that lives answers sooner, or is slow.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Where the home is. Nothing is looked at or made.
 pub(crate) fn home_path(cli: &Cli) -> Result<PathBuf, Failure> {
@@ -29,7 +35,7 @@ pub(crate) fn client(cli: &Cli) -> Result<Client, Failure> {
         return Ok(client);
     }
     let home = Home::open(&path)?;
-    match home.left_behind()? {
+    match settled(&home)? {
         LeftBehind::Team { apps } => {
             home.connect_or_start(&own_executable()?, patience(cli))?;
             let apps = units::count(apps as u64, "app");
@@ -50,6 +56,33 @@ fn patience(cli: &Cli) -> Duration {
     let deadline = cli.verb.wait().and_then(WaitArgs::deadline);
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     left.unwrap_or(DAEMON_PATIENCE).min(DAEMON_PATIENCE)
+}
+
+/// What there is. A daemon that was just killed may hold its lock for a moment more, until its last thread is gone, and
+/// one that is just starting has no socket yet: neither tells when that is over.
+fn settled(home: &Home) -> Result<LeftBehind, Failure> {
+    let deadline = Instant::now() + MOMENT;
+    loop {
+        let found = home.left_behind()?;
+        let lives = || Ok::<bool, Failure>(home.connect()?.is_some_and(is_answered));
+        if found != LeftBehind::DaemonLives || Instant::now() >= deadline || lives()? {
+            return Ok(found);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether somebody is behind the connection. One that was killed resets it when its last thread is gone; one that is
+/// slow, or just being replaced, lives.
+fn is_answered(mut stream: UnixStream) -> bool {
+    let asked = stream
+        .set_read_timeout(Some(SLOW))
+        .and_then(|()| stream.write_all(b"GET /v1/status HTTP/1.1\r\nHost: musher\r\nConnection: close\r\n\r\n"))
+        .and_then(|()| stream.read(&mut [0]));
+    match asked {
+        Ok(count) => count > 0,
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
 }
 
 fn own_executable() -> Result<PathBuf, Failure> {
