@@ -100,7 +100,7 @@ fn tell_unreadable(home: &Home) {
 /// A client of a supervisor that runs, because this starts it if need be. True: it did.
 pub(crate) fn started(cli: &Cli) -> Result<(Client, bool), Failure> {
     let home = Home::open(&home_path(cli)?)?;
-    let left = home.left_behind()?;
+    let left = settled(&home)?;
     let (_, started) = home.connect_or_start(&own_executable()?, patience(cli))?;
     match left {
         LeftBehind::Team { apps } | LeftBehind::Stopped { apps } => {
