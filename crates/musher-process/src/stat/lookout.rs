@@ -161,7 +161,7 @@ mod tests {
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         // Of the thread that spawned it, which may not be the main one.
         let mut of_child = Lookout::new(pid, None);
-        assert!(of_child.look().unwrap().rss_bytes > 0);
+        assert!(of_child.look().is_some());
         assert_eq!(of_child.processes(), [pid]);
         child.kill().unwrap();
         child.wait().unwrap();
