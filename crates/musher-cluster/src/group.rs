@@ -76,10 +76,8 @@ pub(crate) struct Slots {
     pub(crate) sockets: BTreeMap<SlotId, SlotSocket>,
     /// The socket of none of them: what comes while no slot can serve waits here for a worker.
     pub(crate) front: Option<Single>,
-    /// Workers of a spec with `shared` have the front and accept from it themselves; nobody wants turns.
-    pub(crate) front_is_shared: bool,
-    /// Workers of a spec with `round-robin` want all connections to be dealt out in turns, by us.
-    pub(crate) always_in_turns: bool,
+    /// Who deals connections out: follows from what the workers who serve were given.
+    pub(crate) deal: Deal,
     /// The listening ones in the kernel's order.
     pub(crate) members: Members<Member>,
     /// What the program in the kernel chooses among, and how; none when it has to be attached anew.
@@ -156,23 +154,11 @@ impl SlotSocket {
 }
 
 impl Slots {
-    /// Who deals connections out.
-    pub(crate) fn deal(&self) -> Deal {
-        if self.always_in_turns {
-            Deal::Turns
-        } else if self.front_is_shared {
-            Deal::KernelAndFront
-        } else {
-            Deal::Kernel
-        }
-    }
-
     pub(crate) fn new(front: Option<Single>, members: Members<Member>) -> Slots {
         Slots {
             sockets: BTreeMap::new(),
             front,
-            front_is_shared: false,
-            always_in_turns: false,
+            deal: Deal::Kernel,
             members,
             steered: None,
             cannot_steer: false,
@@ -260,7 +246,7 @@ impl Group {
     /// The socket whose connections are handed over in turns.
     pub(crate) fn front(&self) -> Option<&Single> {
         match &self.sharing {
-            Sharing::Slots(slots) => slots.front.as_ref().filter(|_| !slots.front_is_shared),
+            Sharing::Slots(slots) => slots.front.as_ref().filter(|_| slots.deal != Deal::KernelAndFront),
             Sharing::RoundRobin(single) => Some(single),
             Sharing::Shared(_) => None,
         }

@@ -16,11 +16,11 @@ pub(crate) enum Fitness {
 /// Who deals connections out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deal {
-    /// We do, in turns: all come to the front (some workers are to be served by `round-robin`).
+    /// We do, in turns: all come to the front, as there are workers of a spec with `round-robin`.
     Turns,
     /// The kernel does, to the slots.
     Kernel,
-    /// The kernel does, to the slots and to the front, from which workers accept themselves.
+    /// The kernel does, to the slots and to the front, from which workers of a spec with `shared` accept themselves.
     KernelAndFront,
 }
 

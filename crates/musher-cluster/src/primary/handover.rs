@@ -180,10 +180,9 @@ impl Primary {
     pub(super) fn pump(&mut self, app: AppId, number: u32) {
         // Nothing is to come between the acceptance of a connection and its handover.
         self.keep();
-        let mut came = 0;
         let mut starved = true;
         let mut soon = true;
-        while came < BURST {
+        for _ in 0..BURST {
             let Some(front) = self.group(app, number).and_then(|group| group.front()) else { return };
             let front = Arc::clone(&front.socket);
             // Nobody is asked for a sign of life for nothing.
@@ -200,7 +199,6 @@ impl Primary {
             };
             match net::accept(&front) {
                 Ok(Some(connection)) => {
-                    came += 1;
                     self.offer(taker, number, Connection::new(connection));
                 }
                 Ok(None) => {}

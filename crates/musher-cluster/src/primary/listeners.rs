@@ -21,6 +21,7 @@ use crate::message::Query;
 use crate::reactor::{self, Source, Timer};
 use crate::ring::Ring;
 use crate::saved::{shared_name, slot_name};
+use crate::steering::Deal;
 use crate::worker::Worker;
 
 /// The most addresses that the workers of one app may listen on.
@@ -190,8 +191,13 @@ impl Primary {
         let they_accept = all && !turns;
         let single = match &mut group.sharing {
             Sharing::Slots(slots) => {
-                slots.always_in_turns = turns;
-                if std::mem::replace(&mut slots.front_is_shared, they_accept) == they_accept {
+                let deal = match (turns, all) {
+                    (true, _) => Deal::Turns,
+                    (false, true) => Deal::KernelAndFront,
+                    (false, false) => Deal::Kernel,
+                };
+                let before = std::mem::replace(&mut slots.deal, deal);
+                if (before == Deal::KernelAndFront) == they_accept {
                     return;
                 }
                 let Some(front) = slots.front.clone() else { return };

@@ -62,7 +62,7 @@ impl Primary {
             socket.map_or(Fitness::Retiring, |socket| fitness(socket, number, &self.workers))
         };
         let members: Vec<_> = slots.members.order().iter().map(|member| member.as_ref().map(fitness)).collect();
-        let chosen = chosen(&members, slots.deal());
+        let chosen = chosen(&members, slots.deal);
         let Some(app) = self.apps.get_mut(&id) else { return };
         let Some(slots) = app.groups.get_mut(&number).and_then(Group::slots) else { return };
         // One alone gets everything; and the kernel knows of no group before a second has joined.
