@@ -22,6 +22,8 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::link::KeeperLink;
 use crate::watch::watch;
 
+use super::effects::reapers;
+
 /// How many run at a time; others wait.
 const AT_A_TIME: usize = 16;
 /// How much of the output is kept: its end.
@@ -245,7 +247,7 @@ impl Commands {
     }
 
     fn kill_tree(&self, name: &str, marker: &str, root: Pid, pidfd: &OwnedFd) {
-        let reapers: Vec<Pid> = [self.link.keeper_pid(), Some(Pid::own())].into_iter().flatten().collect();
+        let reapers: Vec<Pid> = reapers(&self.link).collect();
         let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.path(name));
         let tree = Tree {
             root,

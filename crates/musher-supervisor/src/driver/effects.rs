@@ -11,6 +11,7 @@ use musher_process::stat::ProcessStat;
 use musher_process::{Pid, Tree};
 
 use crate::control::News;
+use crate::link::KeeperLink;
 
 use super::app::{Held, ManagedApp};
 use super::death::{Inquest, LastWords};
@@ -184,8 +185,7 @@ impl World {
         let adopted = managed.exit.is_some();
         let init = adopted.then_some(Pid::INIT);
         let parent = adopted.then(|| ProcessStat::read(root).ok().and_then(|stat| stat.parent)).flatten();
-        let reapers = [self.link.keeper_pid(), Some(Pid::own()), init, parent];
-        let reapers: Vec<Pid> = reapers.into_iter().flatten().collect();
+        let reapers: Vec<Pid> = reapers(&self.link).chain(init).chain(parent).collect();
         let mut others = self.roots.clone();
         others.remove(&root);
         let tree = Tree {
@@ -200,6 +200,11 @@ impl World {
             tracing::warn!(app = app.name, %run, %error, "a process of the run could not be signalled");
         }
     }
+}
+
+/// The processes to which orphans fall.
+pub(super) fn reapers(link: &KeeperLink) -> impl Iterator<Item = Pid> {
+    link.keeper_pid().into_iter().chain([Pid::own()])
 }
 
 /// How long a run may drain.

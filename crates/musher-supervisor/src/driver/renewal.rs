@@ -23,6 +23,7 @@ use rustix::process::Signal;
 use crate::control::News;
 
 use super::app::ManagedApp;
+use super::effects::reapers;
 use super::resume::Stray;
 use super::{Driver, Wake, World, launch};
 
@@ -137,8 +138,7 @@ impl World {
 
     fn with_stray(&self, stray: &Stray, act: impl FnOnce(&Tree<'_>) -> std::io::Result<()>) {
         let marker = launch::marker(stray.run, &self.record.home_id);
-        let reapers: Vec<Pid> =
-            [self.link.keeper_pid(), Some(Pid::own()), Some(Pid::INIT)].into_iter().flatten().collect();
+        let reapers: Vec<Pid> = reapers(&self.link).chain([Pid::INIT]).collect();
         let tree = Tree {
             root: stray.pid,
             pidfd: stray.pidfd.as_fd(),
