@@ -12,6 +12,8 @@
 //! What the descriptors mean is not known here.
 
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,11 +25,11 @@ use std::time::{Duration, Instant};
 use musher_cluster::FdStore;
 use musher_process::{Pid, foreign, inherit, memfd};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal, getrlimit};
 use tokio::io::unix::AsyncFd;
 
 use self::start::{Start, our_hello, peer};
-use crate::keeper::holdings::Holdings;
+use crate::keeper::holdings::{Holdings, MAX_HELD};
 use crate::keeper::wire::{self, Incoming, Message, Versions};
 use crate::keeper::{Adoption, ExitRecord};
 use crate::team::{self, TeamFile, TeamWriter};
@@ -38,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const INVENTORY_PATIENCE: Duration = Duration::from_secs(30);
 /// The largest record.
 pub(crate) const MAX_RECORD: usize = 64 << 20;
+/// Descriptors that a supervisor needs besides those that are held: connections, files, its runtime's.
+const OWN_DESCRIPTORS: u64 = 128;
 /// A pause when too many descriptors are in flight: there is no event for that.
 const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(1);
 
@@ -224,6 +228,14 @@ impl KeeperLink {
         self.tell_team(name);
     }
 
+    /// Whether this many more descriptors can be held. A supervisor has every one twice, its own and the mirror's: with
+    /// more than half of what a process may have open, the next supervisor could not take over.
+    pub(crate) fn has_room_for(&self, more: usize) -> bool {
+        let held = self.mirror().len() + more;
+        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        held <= MAX_HELD && u64::try_from(held).is_ok_and(|held| 2 * held + OWN_DESCRIPTORS <= open_files)
+    }
+
     /// Gives the keeper these bytes to hold under `name`, as a sealed memory file.
     pub fn put_bytes(&self, name: &str, bytes: &[u8]) {
         match memfd::memfd_with(name, bytes) {
@@ -373,7 +385,7 @@ impl KeeperLink {
     /// What the keeper has told, if anything, without waiting.
     pub fn next_event(&self) -> Option<KeeperEvent> {
         loop {
-            if self.shared.lost.load(Ordering::Acquire) && self.shared.keeper_is_dead() {
+            if self.keeper_has_died() {
                 return Some(KeeperEvent::Died);
             }
             match wire::receive(&self.shared.socket) {
@@ -395,9 +407,18 @@ impl KeeperLink {
                 }
                 Ok(Some(Incoming::Message(..) | Incoming::Ignored { .. })) => {}
                 Ok(None) => return None,
-                Ok(Some(Incoming::End)) | Err(_) => return Some(KeeperEvent::Died),
+                Ok(Some(Incoming::End)) | Err(_) => {
+                    self.shared.lost.store(true, Ordering::Release);
+                    return Some(KeeperEvent::Died);
+                }
             }
         }
+    }
+
+    /// Whether the keeper is known to be dead. Cheap while it lives. It is known at the first [`put`](KeeperLink::put)
+    /// that fails, long before a watch that waits in a queue tells it.
+    pub fn keeper_has_died(&self) -> bool {
+        self.shared.lost.load(Ordering::Acquire) && self.shared.keeper_is_dead()
     }
 
     /// A watch for tokio. To be called inside a runtime; one is enough.
@@ -540,170 +561,5 @@ fn wait_until(socket: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Res
         Ok(0) => Err(io::ErrorKind::TimedOut.into()),
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType};
-
-    use super::*;
-
-    /// A keeper that says what it is told to.
-    struct FakeKeeper(OwnedFd);
-
-    impl FakeKeeper {
-        fn new() -> (FakeKeeper, OwnedFd) {
-            let (ours, theirs) =
-                rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                    .unwrap();
-            (FakeKeeper(ours), theirs)
-        }
-
-        fn hello(&self, oldest: u16, newest: u16) {
-            let software = String::from("0.0.1");
-            self.say(&Message::Hello { versions: Versions { oldest, newest }, open_files: 1024, software });
-        }
-
-        fn say(&self, message: &Message) {
-            wire::send(&self.0, message, None).unwrap();
-        }
-
-        fn raw(&self, bytes: &[u8]) {
-            rustix::net::send(&self.0, bytes, rustix::net::SendFlags::empty()).unwrap();
-        }
-
-        fn hold(&self, name: &str) {
-            let fd = memfd::memfd_with(name, name.as_bytes()).unwrap();
-            wire::send(&self.0, &Message::Held { name: name.to_owned() }, Some(fd.as_fd())).unwrap();
-        }
-
-        fn hear(&self) -> Message {
-            match wire::receive(&self.0).unwrap() {
-                Some(Incoming::Message(message, _)) => message,
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    fn exit(sequence: u64) -> ExitRecord {
-        ExitRecord { sequence, pid: 42, wait_status: 9, time_ms: 7 }
-    }
-
-    #[test]
-    fn a_keeper_of_the_same_version_hands_over_everything() {
-        let (keeper, socket) = FakeKeeper::new();
-        keeper.hello(1, 1);
-        keeper.hold("app/1");
-        keeper.hold("lock");
-        keeper.say(&Message::Exit(exit(0)));
-        keeper.say(&Message::InventoryEnd);
-        let (link, inventory) = KeeperLink::connect(socket).unwrap();
-        assert_eq!(link.version(), Some(1));
-        assert_eq!(link.workers_open_files(), Some(1024));
-        assert_eq!(link.names(), ["app/1", "lock"]);
-        assert_eq!(memfd::read_memfd(inventory.fds["app/1"].as_fd(), 99).unwrap(), b"app/1");
-        assert_eq!(inventory.exits, [exit(0)]);
-        assert_eq!(link.keeper_software(), "0.0.1");
-        assert_eq!(keeper.hear(), our_hello());
-    }
-
-    #[test]
-    fn an_older_or_newer_keeper_hands_over_everything_too() {
-        for (oldest, newest, agreed) in [(0, 0, None), (1, 7, Some(wire::OURS.newest)), (5, 7, None)] {
-            let (keeper, socket) = FakeKeeper::new();
-            keeper.hello(oldest, newest);
-            keeper.raw(&[0xff, 0xff, 1, 2, 3]);
-            keeper.raw(&[1]);
-            keeper.hold("lock");
-            // A known kind with a field that we do not know.
-            keeper.raw(&[&Message::Exit(exit(3)).encode()[..], b"cgroup"].concat());
-            keeper.raw(&[&Message::InventoryEnd.encode()[..], &[0; 1000]].concat());
-            let (link, inventory) = KeeperLink::connect(socket).unwrap();
-            assert_eq!(link.version(), agreed);
-            assert_eq!(inventory.fds.keys().collect::<Vec<_>>(), ["lock"]);
-            assert_eq!(inventory.exits, [exit(3)]);
-            keeper.raw(&[0xfe, 0xff]);
-            keeper.say(&Message::EndRequested);
-            assert_eq!(link.next_event(), Some(KeeperEvent::EndRequested));
-            assert_eq!(link.next_event(), None);
-        }
-    }
-
-    #[test]
-    fn what_a_keeper_had_told_before_it_died_is_in_the_mirror() {
-        let (keeper, socket) = FakeKeeper::new();
-        keeper.hello(1, 1);
-        keeper.hold("lock");
-        drop(keeper);
-        let (link, start) = KeeperLink::receive(socket).unwrap();
-        assert!(!start.complete);
-        assert_eq!(link.names(), ["lock"]);
-    }
-
-    #[test]
-    fn a_keeper_that_ends_without_a_word_is_an_error() {
-        let (keeper, socket) = FakeKeeper::new();
-        drop(keeper);
-        assert!(KeeperLink::connect(socket).is_err());
-    }
-
-    #[test]
-    fn without_a_keeper_puts_go_to_the_mirror_and_its_death_is_told() {
-        let (keeper, socket) = FakeKeeper::new();
-        keeper.say(&Message::InventoryEnd);
-        let (link, _) = KeeperLink::connect(socket).unwrap();
-        drop(keeper);
-        link.put_bytes("app/1", b"state");
-        link.put_bytes("app/2", b"state");
-        link.remove("app/1");
-        assert_eq!(link.names(), ["app/2"]);
-        assert_eq!(link.next_event(), Some(KeeperEvent::Died));
-        assert_eq!(link.next_event(), Some(KeeperEvent::Died));
-    }
-
-    #[test]
-    fn a_put_waits_for_a_keeper_that_is_slow() {
-        let (keeper, socket) = FakeKeeper::new();
-        keeper.say(&Message::InventoryEnd);
-        let (link, _) = KeeperLink::connect(socket).unwrap();
-        assert!(matches!(keeper.hear(), Message::Hello { .. }));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for n in 0..5000 {
-                    link.put_bytes("app/1", &u32::to_le_bytes(n));
-                }
-                link.shutdown();
-            });
-            let mut puts = 0;
-            loop {
-                wait_until(&keeper.0, PollFlags::IN, Instant::now() + PATIENCE).unwrap();
-                match keeper.hear() {
-                    Message::Put { .. } => puts += 1,
-                    Message::Shutdown => break,
-                    other => panic!("{other:?}"),
-                }
-            }
-            assert_eq!(puts, 5000);
-        });
-    }
-
-    #[tokio::test]
-    async fn a_watch_tells_what_the_keeper_says_until_it_dies() {
-        let (keeper, socket) = FakeKeeper::new();
-        keeper.say(&Message::InventoryEnd);
-        let (link, _) = KeeperLink::connect(socket).unwrap();
-        let mut watch = link.watch().unwrap();
-        keeper.say(&Message::Exit(exit(8)));
-        keeper.say(&Message::Pong { token: 3 });
-        assert_eq!(watch.next().await, KeeperEvent::Exit(exit(8)));
-        assert_eq!(watch.next().await, KeeperEvent::Pong(3));
-        let later = async {
-            tokio::task::yield_now().await;
-            drop(keeper);
-        };
-        let (event, ()) = tokio::join!(watch.next(), later);
-        assert_eq!(event, KeeperEvent::Died);
-        assert_eq!(watch.next().await, KeeperEvent::Died);
     }
 }

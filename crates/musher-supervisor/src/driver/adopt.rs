@@ -70,7 +70,7 @@ fn new_home_id() -> String {
 impl Driver {
     /// A driver that takes over everything that the keeper held.
     pub(super) fn adopt(world: World, mut held: Held) -> Driver {
-        let mut driver = Driver { world, apps: BTreeMap::new() };
+        let mut driver = Driver { world, apps: BTreeMap::new(), more_ended: false };
         // An app may have been added by a supervisor that was killed before it wrote the home's record.
         let recorded: BTreeSet<AppId> = held.keys().filter_map(|name| record_of(name)).collect();
         let last = recorded.last().map_or(0, |app| app.0);

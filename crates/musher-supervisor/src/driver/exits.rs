@@ -20,15 +20,18 @@ use super::death::{Inquest, LastWords, died};
 use super::readiness::Watch;
 use super::{Driver, Wake};
 
+/// How many children are reaped before others get their turn.
+const REAPED_AT_ONCE: usize = 16;
 /// How long the leftovers of a run may take to die after SIGKILL.
 const LEFTOVER_PATIENCE: Duration = Duration::from_millis(200);
 /// How long the keeper may take to tell how an adopted run ended.
 const STATUS_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Driver {
-    /// Takes the statuses of all children that have ended.
-    pub(super) fn reap_children(&mut self) {
-        loop {
+    /// Takes the statuses of children that have ended. Says whether there may be more: workers that end as fast as they
+    /// are started would keep this busy for ever, and with it everybody who waits for an answer.
+    pub(super) fn reap_children(&mut self) -> bool {
+        for _ in 0..REAPED_AT_ONCE {
             match Ended::any() {
                 Ok(Some(ended)) => {
                     if let Some((app, run)) = self.find_pid(ended.pid.as_raw()) {
@@ -40,17 +43,18 @@ impl Driver {
                     // Only now: if this process had been killed before, the keeper would know how the run ended.
                     if let Err(error) = ended.reap() {
                         tracing::error!(%error, pid = %ended.pid, "a child cannot be reaped");
-                        return;
+                        return false;
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => return false,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::error!(%error, "children cannot be waited for");
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
     /// The keeper reaped an orphan: a run that an earlier supervisor spawned, or a descendant of one.
@@ -91,7 +95,7 @@ impl Driver {
     /// A run's process is gone: so is everything it left behind, and then the decisions are told. What the keeper holds
     /// of it goes last, when the record does not need it any more.
     pub(super) fn run_ended(&mut self, app: AppId, run: RunId, status: ExitStatus) {
-        let Driver { world, apps } = self;
+        let Driver { world, apps, .. } = self;
         let Some(managed) = apps.get_mut(&app) else { return };
         // Its cgroup, which counts them, goes with the leftovers.
         let kills = world.kills(managed, run);

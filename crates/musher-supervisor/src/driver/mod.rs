@@ -158,6 +158,8 @@ pub(crate) enum Wake {
 pub(crate) struct Driver {
     world: World,
     apps: BTreeMap<AppId, ManagedApp>,
+    /// There may be children that have ended and were not reaped in the last turn.
+    more_ended: bool,
 }
 
 /// What all apps share.
@@ -243,7 +245,14 @@ impl Driver {
         // A supervisor that became this executable had them blocked.
         inherit::unblock_signals();
         self.world.link.serving();
+        let mut keeper_lives = true;
         while !self.has_ended() {
+            // Until this process has become the keeper, its death would be the end of both: it is not kept waiting by
+            // what workers do. Later attempts have their own wakes.
+            if keeper_lives && self.world.link.keeper_has_died() {
+                keeper_lives = false;
+                self.become_keeper();
+            }
             if let Some(error) = self.world.broken.take() {
                 return Err(error);
             }
@@ -253,6 +262,7 @@ impl Driver {
                 Some(wake) = sources.wakes.recv() => self.wake(wake),
                 Some(event) = sources.cluster.recv() => self.wake(Wake::Cluster(event)),
                 Some(()) = child_ended.recv() => self.wake(Wake::ChildEnded),
+                () = std::future::ready(()), if self.more_ended => self.wake(Wake::ChildEnded),
                 Some(()) = terminate.recv() => self.wake(Wake::Terminate),
                 Ok(mut ready) = notify.readable() => {
                     ready.clear_ready();

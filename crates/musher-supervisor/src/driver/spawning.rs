@@ -22,6 +22,9 @@ use super::readiness::Proof;
 use super::records::{RunRecord, names};
 use super::{World, wall_clock_ms};
 
+/// How many descriptors of a run are held at most: two pipes, the channel, the pidfd, and a socket of its slot.
+const OF_A_RUN: usize = 5;
+
 impl World {
     /// Makes the process of a run.
     pub(super) fn spawn(&mut self, app: &mut ManagedApp, slot: SlotId, run: RunId, generation: Generation) -> Input {
@@ -59,6 +62,9 @@ impl World {
         (generation, spec): (Generation, &AppSpec),
         (slot, run): (SlotId, RunId),
     ) -> Result<Child, SpawnFailure> {
+        if !self.link.has_room_for(OF_A_RUN) {
+            return Err(SpawnFailure::NoRoom);
+        }
         let sockets = app.sockets.open(app.id, spec, slot, &self.link).map_err(SpawnFailure::Socket)?;
         if spec.exec.runtime != Runtime::Plain && !app.clustered {
             self.cluster.add_app(app.id);
@@ -193,6 +199,8 @@ impl Plumbing {
 
 /// Why there is no process.
 enum SpawnFailure {
+    /// No later supervisor could take it over.
+    NoRoom,
     Descriptors(std::io::Error),
     Socket(super::sockets::SocketError),
     Spawn(SpawnError),
@@ -201,6 +209,10 @@ enum SpawnFailure {
 impl SpawnFailure {
     fn reason(&self) -> String {
         match self {
+            SpawnFailure::NoRoom => String::from(
+                "musher may not open enough files to hold one more worker; raise the hard limit (`ulimit -Hn`, or \
+                 LimitNOFILE= of a unit) before the daemon is started",
+            ),
             SpawnFailure::Descriptors(error) => format!("no descriptors for it: {error}"),
             SpawnFailure::Socket(error) => error.to_string(),
             SpawnFailure::Spawn(error) => match error.hint() {

@@ -33,13 +33,13 @@ impl Driver {
     }
 
     pub(super) fn rows(&mut self, only: Option<musher_core::AppId>) -> Vec<SlotRow> {
-        let Driver { world, apps } = self;
+        let Driver { world, apps, .. } = self;
         let shown = apps.values().filter(|app| only.is_none_or(|only| app.id == only));
         shown.flat_map(|app| world.app_rows(app)).collect()
     }
 
     pub(super) fn summaries(&mut self) -> Vec<AppSummary> {
-        let Driver { world, apps } = self;
+        let Driver { world, apps, .. } = self;
         let summary = |app: &ManagedApp| {
             let rows = world.app_rows(app);
             AppSummary {
@@ -60,7 +60,7 @@ impl Driver {
     }
 
     pub(super) fn detail(&mut self, id: musher_core::AppId) -> Option<AppDetail> {
-        let Driver { world, apps } = self;
+        let Driver { world, apps, .. } = self;
         let app = apps.get(&id)?;
         let spec = Arc::clone(app.target_spec()?);
         let rows = world.app_rows(app);

@@ -53,7 +53,7 @@ impl Driver {
             Wake::KeeperGone => self.become_keeper(),
             Wake::KeeperRenewed => self.keeper_renewed(),
             Wake::Examined(examined) => self.examined(*examined),
-            Wake::ChildEnded => self.reap_children(),
+            Wake::ChildEnded => self.more_ended = self.reap_children(),
             Wake::Notified => self.notified(),
             Wake::Terminate => {
                 if !self.begin_to_leave() {
@@ -240,7 +240,7 @@ impl Driver {
     }
 
     /// The keeper is dead: this process takes its place, and starts a new supervisor.
-    fn become_keeper(&mut self) {
+    pub(super) fn become_keeper(&mut self) {
         tracing::warn!("the keeper is gone; this process becomes the keeper");
         for app in self.apps.values() {
             self.world.write_app(app);

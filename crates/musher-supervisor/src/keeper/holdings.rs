@@ -40,6 +40,11 @@ impl Holdings {
         self.fds.iter().map(|(name, fd)| (&**name, fd.as_fd()))
     }
 
+    /// How many names there are.
+    pub(crate) fn len(&self) -> usize {
+        self.fds.len()
+    }
+
     /// The first name behind `name`.
     pub(crate) fn after(&self, name: Option<&str>) -> Option<(&str, BorrowedFd<'_>)> {
         let from = name.map_or(Bound::Unbounded, Bound::Excluded);

@@ -40,7 +40,7 @@ fn the_words_of_workers_that_end_while_their_supervisor_is_killed_are_all_in_the
     for round in 0..8 {
         let before = noted(&home).len();
         wait_until("workers come and go", || noted(&home).len() >= before + BETWEEN);
-        if round % 4 == 3 {
+        if round % 2 == 1 {
             home.kill_keeper();
         } else {
             home.kill_supervisor();
@@ -56,4 +56,43 @@ fn the_words_of_workers_that_end_while_their_supervisor_is_killed_are_all_in_the
     assert_eq!(lost, [""; 0], "of {}", noted(&home).len());
     assert!(!home.path().join("logs/unreadable").exists());
     wait_until("the keeper has let go of all workers", || of_workers(home.keeper()) <= 1);
+}
+
+#[test]
+fn a_crowd_of_workers_that_end_at_once_keeps_nobody_waiting() {
+    let home = Home::new();
+    home.write(
+        "team.toml",
+        "[[app]]\nname = \"crowd\"\ncommand = [\"true\"]\ninstances = 24\n\
+         restart = { delay = \"1ms\", factor = 1, max_restarts = 10000, window = \"60s\" }\n",
+    );
+    let _ = home.run(["start", "team.toml"]);
+    for _ in 0..3 {
+        let before = home.slots("crowd").iter().map(|row| row.restarts).sum::<u64>();
+        wait_until("workers come and go", || {
+            home.slots("crowd").iter().map(|row| row.restarts).sum::<u64>() >= before + 48
+        });
+        home.kill_keeper();
+    }
+    home.ok(["delete", "crowd"]);
+    assert!(home.slots("crowd").is_empty());
+}
+
+#[test]
+fn no_more_workers_are_started_than_a_later_supervisor_could_take_over() {
+    let limited = ["sh", "-c", "ulimit -n 300; exec \"$@\"", "sh"];
+    let home = Home::new().under(limited);
+    home.write("team.toml", "[[app]]\nname = \"many\"\ncommand = [\"sleep\", \"1000\"]\ninstances = 60\n");
+    let told = home.run(["start", "team.toml"]).out_and_err();
+    assert!(told.contains("ulimit -Hn"), "{told}");
+    let online = |home: &Home| home.slots("many").iter().filter(|row| row.status == "online").count();
+    wait_until("those that were started are online", || {
+        home.slots("many").iter().all(|row| row.status == "online" || row.pid.is_none())
+    });
+    let (before, pids) = (online(&home), home.pids("many"));
+    assert!((5..60).contains(&before), "{before} of 60");
+    home.kill_supervisor();
+    assert_eq!((online(&home), home.pids("many")), (before, pids.clone()));
+    home.kill_keeper();
+    assert_eq!((online(&home), home.pids("many")), (before, pids));
 }
