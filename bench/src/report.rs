@@ -35,6 +35,10 @@ impl Unit {
 /// What is demanded of musher's median.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
+    /// Not judged.
+    None,
+    /// Not once, in no round: what is shown is the most of a round.
+    Never,
     /// At most this.
     AtMost(f64),
     /// At most this part of PM2's.
@@ -89,15 +93,15 @@ impl Figures {
 
     /// The table for people.
     pub(crate) fn table(&self) -> String {
-        let measured = |side: &&&str| self.list.iter().any(|figure| figure.median(side).is_some());
+        let measured = |side: &&&str| self.list.iter().any(|figure| figure.value(side).is_some());
         let others: Vec<&str> = [PM2_TUNED, CLUSTER, GUNICORN].iter().filter(measured).copied().collect();
         let mut head = vec!["figure", MUSHER, PM2];
         head.extend(others.iter().copied());
         head.extend(["musher : PM2", "demanded", "reached"]);
         let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
         for figure in &self.list {
-            let show = |side: &str| figure.median(side).map_or_else(|| "-".into(), |value| figure.unit.show(value));
-            let ratio = match (figure.median(MUSHER), figure.median(PM2)) {
+            let show = |side: &str| figure.value(side).map_or_else(|| "-".into(), |value| figure.unit.show(value));
+            let ratio = match (figure.value(MUSHER), figure.value(PM2)) {
                 (Some(ours), Some(theirs)) if theirs > 0.0 && ours > 0.0 => {
                     if ours < theirs {
                         format!("1 : {:.1}", theirs / ours)
@@ -136,7 +140,8 @@ impl Figures {
 
     /// The figures that are not reached, or were not measured on all sides.
     pub(crate) fn lost(&self) -> Vec<String> {
-        let demanded = self.list.iter().filter(|figure| figure.reached() != Some(true));
+        let judged = self.list.iter().filter(|figure| !matches!(figure.goal, Goal::None));
+        let demanded = judged.filter(|figure| figure.reached() != Some(true));
         demanded.map(|figure| format!("{} (demanded: {})", figure.name, figure.demand())).collect()
     }
 
@@ -149,7 +154,7 @@ impl Figures {
                 "demanded": figure.demand(),
                 "reached": figure.reached(),
                 "values": figure.values,
-                "medians": figure.values.keys().map(|side| (*side, figure.median(side))).collect::<BTreeMap<_, _>>(),
+                "medians": figure.values.keys().map(|side| (*side, figure.value(side))).collect::<BTreeMap<_, _>>(),
             })
         });
         figures.collect()
@@ -157,31 +162,40 @@ impl Figures {
 }
 
 impl Figure {
-    fn median(&self, side: &str) -> Option<f64> {
-        self.values.get(side).and_then(|values| median(values))
+    /// What stands for all values of a side: their median, or the most of what must never be.
+    fn value(&self, side: &str) -> Option<f64> {
+        let values = self.values.get(side)?;
+        match self.goal {
+            Goal::Never => values.iter().copied().reduce(f64::max),
+            _ => median(values),
+        }
     }
 
     fn demand(&self) -> String {
         match self.goal {
+            Goal::None => String::new(),
+            Goal::Never => "0 in every round".into(),
             Goal::AtMost(limit) => format!("at most {}", self.unit.show(limit)),
             Goal::AtMostOfPm2(1.0) => "at most PM2".into(),
             Goal::AtMostOfPm2(part) => format!("at most 1/{:.0} of PM2", 1.0 / part),
             Goal::AtLeastTimesPm2(1.0) => "at least PM2".into(),
             Goal::AtLeastTimesPm2(times) => format!("at least {times} times PM2"),
             Goal::PlainPlus(more) => {
-                let plain = self.median(PLAIN).map_or_else(|| "-".into(), |value| self.unit.show(value));
+                let plain = self.value(PLAIN).map_or_else(|| "-".into(), |value| self.unit.show(value));
                 format!("plain node ({plain}) + {}", self.unit.show(more))
             }
         }
     }
 
     fn reached(&self) -> Option<bool> {
-        let ours = self.median(MUSHER)?;
+        let ours = self.value(MUSHER)?;
         match self.goal {
+            Goal::None => None,
+            Goal::Never => Some(ours == 0.0),
             Goal::AtMost(limit) => Some(ours <= limit),
-            Goal::AtMostOfPm2(part) => Some(ours <= self.median(PM2)? * part),
-            Goal::AtLeastTimesPm2(times) => Some(ours >= self.median(PM2)? * times),
-            Goal::PlainPlus(more) => Some(ours <= self.median(PLAIN)? + more),
+            Goal::AtMostOfPm2(part) => Some(ours <= self.value(PM2)? * part),
+            Goal::AtLeastTimesPm2(times) => Some(ours >= self.value(PM2)? * times),
+            Goal::PlainPlus(more) => Some(ours <= self.value(PLAIN)? + more),
         }
     }
 }
@@ -222,6 +236,16 @@ mod tests {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn what_must_never_be_is_judged_by_the_worst_round() {
+        let mut figures = Figures::default();
+        for value in [0.0, 3.0, 0.0] {
+            figures.add("lost", Unit::Count, Goal::Never, "how", MUSHER, value);
+        }
+        figures.add("wait", Unit::Count, Goal::None, "how", MUSHER, 1.0);
+        assert_eq!(figures.lost(), ["lost (demanded: 0 in every round)"]);
     }
 
     #[test]
