@@ -128,6 +128,11 @@ pub fn listens(port: u16) -> bool {
     tcp_sockets(port).iter().any(|(_, state, _)| state == LISTEN)
 }
 
+/// Whether a TCP connection has `port` as its local one: a client's, when nobody listens there.
+pub fn is_of_connection(port: u16) -> bool {
+    tcp_sockets(port).iter().any(|(_, state, _)| state == ESTABLISHED)
+}
+
 /// How many files the process has open.
 pub fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map(Iterator::count).unwrap_or(0)
@@ -142,6 +147,8 @@ fn socket_inodes(pid: u32) -> HashSet<String> {
     .collect()
 }
 
+/// `TCP_ESTABLISHED` in /proc/net/tcp.
+const ESTABLISHED: &str = "01";
 /// `TCP_LISTEN` in /proc/net/tcp.
 const LISTEN: &str = "0A";
 

@@ -225,11 +225,12 @@ fn an_answer_longer_than_the_drain_is_cut_and_a_shorter_one_is_not() {
     // Nine seconds.
     let long = Shape::Streaming { connections: 2, chunks: 45, every: Duration::from_millis(200) };
     let long = Load::start(Plan { timeout: Duration::from_secs(60), ..Plan::new(port, long) });
-    let short = long_answers(port, 2);
     let before = home.pids("web");
-    wait_until("all four are being answered", || {
-        before.iter().map(|pid| proc_fs::accepted(*pid, port).len()).sum::<usize>() == 4
-    });
+    let accepted = || before.iter().map(|pid| proc_fs::accepted(*pid, port).len()).sum::<usize>();
+    // Before the short ones, which come again and again: four connections need not be these and those.
+    wait_until("the long answers have begun", || accepted() == 2);
+    let short = long_answers(port, 2);
+    wait_until("all four are being answered", || accepted() == 4);
     home.ok(["reload", "web"]);
     wait_until("the old workers are gone", || before.iter().all(|pid| !proc_fs::is_alive(*pid)));
     wait_until("the long answers have ended", || long.lost() >= 2);

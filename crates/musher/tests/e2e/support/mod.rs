@@ -65,9 +65,10 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Whether a TCP port can be bound on all addresses.
+/// Whether a TCP port can be bound, or only cannot because the kernel gave it to a client of somebody else meanwhile.
 pub(crate) fn is_free(port: u16) -> bool {
-    !proc_fs::listens(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    let binds = || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    !proc_fs::listens(port) && (binds() || proc_fs::is_of_connection(port))
 }
 
 /// New connections at [`RATE`].
