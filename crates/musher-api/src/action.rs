@@ -257,6 +257,9 @@ pub struct ResurrectRequest {
 pub struct ShutdownRequest {
     /// As in a start request.
     pub request_id: String,
+    /// The apps are to come back with the next daemon, as at the end of the system; else they are forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_list: bool,
 }
 
 /// `POST /v1/upgrade`: replace supervisor and keeper by another executable; workers are not touched.

@@ -112,6 +112,17 @@ pub fn processes(directory: &Path) -> Vec<Pid> {
     found
 }
 
+/// The processes of our own cgroup and of those below it, if that is the one of this systemd unit; else none: it may
+/// be that of a whole session.
+#[must_use]
+pub fn processes_of_unit(unit: &str) -> Vec<Pid> {
+    let own = fs::read("/proc/self/mountinfo")
+        .and_then(|mounts| Ok(own_directory(&mounts, &fs::read("/proc/self/cgroup")?)))
+        .ok()
+        .flatten();
+    own.filter(|directory| directory.ends_with(unit)).map_or_else(Vec::new, |directory| processes(&directory))
+}
+
 /// The memory of the processes of a cgroup and of those below it, without files that the kernel can drop at once; `None`
 /// where the memory controller is not enabled for it.
 #[must_use]

@@ -1,7 +1,9 @@
-//! The receiving end of sd_notify(3).
+//! The receiving end of sd_notify(3); the sending one is [`NotifySender`].
 //!
 //! The socket has an abstract name: anyone in the network namespace can send to it. So the kernel's word on who sent a
 //! datagram comes with it, and it is the caller's to check that this process belongs to a run.
+
+mod sender;
 
 use std::fmt::Write;
 use std::io;
@@ -11,6 +13,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::pid::Pid;
 use crate::sys::credentials;
+
+pub use self::sender::NotifySender;
 
 /// The longest notification that is read.
 pub const MAX_NOTIFICATION: usize = 4096;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use crate::exit_codes;
+use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
 /// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
 /// losing a request.
@@ -68,6 +69,14 @@ pub(crate) enum Verb {
     /// Start the apps that were saved and do not run
     #[command(after_help = SAVE_HELP)]
     Resurrect(ResurrectArgs),
+    /// Let systemd start the daemon and its apps at boot, and look after them
+    #[command(after_help = STARTUP_HELP)]
+    Startup(StartupArgs),
+    /// Let systemd not start the daemon at boot any more
+    Unstartup(UnitArgs),
+    /// The main process of the unit that `startup` makes; systemd starts it
+    #[command(hide = true)]
+    Attend(AttendArgs),
     /// Stop everything, forget the apps and end the daemon
     Kill(KillArgs),
     /// Let the daemon become another executable, without touching workers

@@ -7,6 +7,7 @@ mod failure;
 mod output;
 mod roles;
 mod session;
+mod systemd;
 mod verbs;
 
 use std::ffi::OsString;

@@ -351,8 +351,9 @@ impl Driver {
         Ok(SendResponse { workers: u32::try_from(runs.len()).unwrap_or(u32::MAX) })
     }
 
-    fn shutdown(&mut self, _request: &ShutdownRequest) -> ShutdownResponse {
-        let apps = self.begin_shutdown(AfterEnd::IsForgotten);
+    fn shutdown(&mut self, request: &ShutdownRequest) -> ShutdownResponse {
+        let after = if request.keeps_list { AfterEnd::ComesBack } else { AfterEnd::IsForgotten };
+        let apps = self.begin_shutdown(after);
         let pid = |pid: Option<musher_process::Pid>| pid.and_then(|pid| u32::try_from(pid.as_raw()).ok()).unwrap_or(0);
         ShutdownResponse {
             apps,

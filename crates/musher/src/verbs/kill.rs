@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Stops everything and waits until the daemon is gone. That there is none is what was wanted.
 pub(crate) async fn run(cli: &Cli, args: &KillArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
-    let asked = client.shutdown(&ShutdownRequest { request_id: request_id() }).await;
+    let asked = client.shutdown(&ShutdownRequest { request_id: request_id(), keeps_list: false }).await;
     let Some(begun) = session::unless_absent(asked)? else {
         note("no supervisor is running; nothing to do");
         return Ok(());

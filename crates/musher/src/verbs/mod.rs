@@ -11,6 +11,7 @@ mod operations;
 mod run;
 mod save;
 mod start;
+mod startup;
 mod status;
 mod targets;
 mod upgrade;
@@ -24,6 +25,7 @@ use crate::args::{Cli, Verb};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::{reader_gone, units};
+use crate::systemd::attendant;
 
 /// How much later than `--timeout` a command is given up that nobody has answered: one that is followed ends by itself
 /// before, and can tell how far it is.
@@ -67,6 +69,9 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Run(args) => run::run(cli, args).await,
         Verb::Save => save::save(cli).await,
         Verb::Resurrect(args) => save::resurrect(cli, args).await,
+        Verb::Startup(args) => startup::startup(cli, args).await,
+        Verb::Unstartup(args) => startup::unstartup(args).await,
+        Verb::Attend(args) => attendant::run(cli, args).await,
         Verb::Kill(args) => kill::run(cli, args).await,
         Verb::Upgrade(args) => upgrade::run(cli, args).await,
         Verb::Status(args) => status::run(cli, args).await,

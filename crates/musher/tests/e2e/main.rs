@@ -36,5 +36,6 @@ mod replace;
 mod runtimes;
 mod scaling;
 mod support;
+mod systemd;
 mod uncaught;
 mod upgrade;

@@ -28,7 +28,7 @@ async fn every_call_of_the_client_is_answered() {
     assert_eq!(client.operation(7).await.unwrap().progress.total, 2);
     let request = SendRequest { request_id: request_id(), target: "web".into(), slot: None, message: "hi".into() };
     assert_eq!(client.send(&request).await.unwrap().workers, 2);
-    let request = ShutdownRequest { request_id: request_id() };
+    let request = ShutdownRequest { request_id: request_id(), keeps_list: false };
     assert_eq!(client.shutdown(&request).await.unwrap().keeper_pid, 1);
 }
 

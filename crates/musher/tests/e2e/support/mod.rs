@@ -7,6 +7,7 @@ pub(crate) mod apps;
 pub(crate) mod builds;
 mod home;
 mod killed;
+pub(crate) mod machine;
 pub(crate) mod told;
 
 use std::ffi::OsStr;
