@@ -18,10 +18,14 @@
 
 pub mod cgroup;
 pub mod channel;
+#[cfg(feature = "tokio")]
+pub mod child_process;
 pub mod exit;
 pub mod fdpass;
 pub mod foreign;
 pub mod inherit;
+#[cfg(feature = "tokio")]
+pub mod ipc;
 pub mod lookup;
 pub mod memfd;
 pub mod net;
@@ -34,6 +38,7 @@ pub mod stat;
 #[expect(unsafe_code, reason = "system calls that no safe crate offers; every block says why it is sound")]
 mod sys;
 pub mod tree;
+pub mod v8;
 mod wait;
 
 pub use exit::{ExitStatus, pidfd_open, reap, signal};

@@ -24,7 +24,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::exit;
 use crate::pid::Pid;
-use crate::sys::child::{Identity, Image, Limit, PidVariable, Report, StringArray};
+use crate::sys::child::{Group, Identity, Image, Limit, PidVariable, Report, StringArray};
 use crate::sys::clone::clone;
 use crate::wait::readable_within;
 
@@ -92,17 +92,24 @@ impl Spawn {
     ///
     /// Blocks for as long as the system needs to make the process, some 0.2 to 1 ms.
     pub fn spawn(self) -> Result<Child, SpawnError> {
-        self.make(false, |_| {})
+        self.make(false, None, |_| {})
+    }
+
+    /// The same, but the child stays in our process group, whatever `session` says: a signal that a terminal sends to the
+    /// group reaches both.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn spawn_in_our_group(self) -> Result<Child, SpawnError> {
+        self.make(false, Some(Group::Parents), |_| {})
     }
 
     /// The same, but the program is executed only after `known` has returned: if this process is killed before that, the
     /// child ends with [`NOT_EXECUTED`] and has done nothing. So whoever `known` tells of the child knows all children
     /// that ever did anything.
     pub fn spawn_known(self, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
-        self.make(true, known)
+        self.make(true, None, known)
     }
 
-    fn make(self, gated: bool, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
+    fn make(self, gated: bool, group: Option<Group>, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
         let above = self.first_free_number()?;
         let fds = self.child_fds(above).map_err(|error| SpawnError::system("prepare the descriptors", error))?;
         let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
@@ -110,7 +117,8 @@ impl Spawn {
         let writing = lift(writing, above).map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
         let gate = gated.then(|| Gate::new(above)).transpose();
         let gate = gate.map_err(|error| SpawnError::system("make a pipe", error))?;
-        let image = Image { gate: gate.as_ref().map(Gate::numbers), ..self.image(&fds, &writing)? };
+        let mut image = Image { gate: gate.as_ref().map(Gate::numbers), ..self.image(&fds, &writing)? };
+        image.group = group.unwrap_or(image.group);
         let (pid, pidfd) = clone(&image).map_err(SpawnError::no_process)?;
         drop((writing, fds));
         let child = Child { pid, pidfd };
@@ -193,7 +201,7 @@ impl Spawn {
             cwd: c_string(self.cwd.as_os_str(), "the working directory")?,
             program,
             fds: fds.iter().map(|(from, to)| (from.as_fd().as_raw_fd(), *to)).collect(),
-            session: self.session,
+            group: if self.session { Group::Session } else { Group::Own },
             limits: self.limits.iter().map(|(resource, limit)| (*resource as u32, limit64(limit))).collect(),
             nice: self.nice,
             identity: self.credentials.as_ref().filter(|wanted| !wanted.are_ours()).map(|wanted| Identity {

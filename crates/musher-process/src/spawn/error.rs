@@ -97,11 +97,11 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    pub(super) fn system(step: &'static str, error: impl Into<io::Error>) -> SpawnError {
+    pub(crate) fn system(step: &'static str, error: impl Into<io::Error>) -> SpawnError {
         SpawnError::System { step, error: error.into() }
     }
 
-    pub(super) fn invalid(what: String) -> SpawnError {
+    pub(crate) fn invalid(what: String) -> SpawnError {
         SpawnError::Invalid { what }
     }
 

@@ -149,6 +149,17 @@ pub(crate) struct Limit {
     pub(crate) maximum: u64,
 }
 
+/// The process group of the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Its own, in a session of its own.
+    Session,
+    /// Its own, in our session.
+    Own,
+    /// Ours.
+    Parents,
+}
+
 /// All that the child needs, complete before it exists.
 pub(crate) struct Image {
     pub(crate) program: CString,
@@ -157,7 +168,7 @@ pub(crate) struct Image {
     pub(crate) cwd: CString,
     /// From, to. No "from" is the number of a "to", and the pipe and cgroup descriptors are neither.
     pub(crate) fds: Vec<(RawFd, RawFd)>,
-    pub(crate) session: bool,
+    pub(crate) group: Group,
     pub(crate) limits: Vec<(u32, Limit)>,
     pub(crate) nice: Option<i32>,
     pub(crate) identity: Option<Identity>,
@@ -224,8 +235,12 @@ fn pass_gate(reading: RawFd, writing: RawFd) {
 fn prepare_and_execute(image: &Image, join_cgroup: bool) -> Result<std::convert::Infallible, Report> {
     let failed = |step: Step, index: usize| move |errno: Errno| Report { step, index, errno };
     reset_signals();
-    let session = if image.session { call(libc::SYS_setsid, [0; 5]) } else { call(libc::SYS_setpgid, [0; 5]) };
-    session.map_err(failed(Step::Session, 0))?;
+    match image.group {
+        Group::Session => call(libc::SYS_setsid, [0; 5]),
+        Group::Own => call(libc::SYS_setpgid, [0; 5]),
+        Group::Parents => Ok(0),
+    }
+    .map_err(failed(Step::Session, 0))?;
     if let (true, Some(cgroup)) = (join_cgroup, image.cgroup) {
         enter_cgroup(cgroup);
     }

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::cgroup::Cgroups;
     use crate::exit::{self, ExitStatus};
-    use crate::sys::child::StringArray;
+    use crate::sys::child::{Group, StringArray};
 
     /// The output of `cat /proc/self/cgroup`, or of another file.
     fn run(file: &str, cgroup: Option<RawFd>, way: impl Fn(&Image) -> io::Result<(Pid, OwnedFd)>) -> String {
@@ -156,7 +156,7 @@ mod tests {
             env: StringArray::new(vec![], Vec::new()),
             cwd: c"/".to_owned(),
             fds: vec![(writing.as_raw_fd(), 1)],
-            session: false,
+            group: Group::Own,
             limits: vec![],
             nice: None,
             identity: None,

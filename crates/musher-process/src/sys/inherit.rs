@@ -33,6 +33,18 @@ pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// A duplicate of whatever is open under this number, close-on-exec.
+#[cfg(feature = "tokio")]
+pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_DUPFD_CLOEXEC touches no memory, and fails for a number that is not open.
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// See `inherit::block_signals`.
 pub(crate) fn signalfd(signals: &[i32]) -> io::Result<OwnedFd> {
     // SAFETY: sigset_t is a plain bit field; sigemptyset makes it valid and the calls below only read or write it

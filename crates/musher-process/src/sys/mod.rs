@@ -10,4 +10,6 @@ pub(crate) mod inherit;
 pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod pidfd;
+#[cfg(feature = "tokio")]
+pub(crate) mod reactor;
 pub(crate) mod wait;

@@ -1,0 +1,539 @@
+//! A child that was started.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle as Runtime;
+
+use super::command::Command;
+use super::event::{ChildError, Event, Events};
+use super::signal::Signal;
+use super::stdio::{ChildInput, ChildOutput, ChildPipe, OpenStreams};
+use crate::exit::{self, ExitStatus};
+use crate::ipc::{Channel, Handle, Receiver, SendError, Sender};
+use crate::pid::Pid;
+use crate::sys;
+
+/// A child that was started by a [`Command`].
+///
+/// - its streams: [`stdin`](Child::stdin), [`stdout`](Child::stdout), [`stderr`](Child::stderr),
+///   [`take_pipe`](Child::take_pipe);
+/// - what happens to it: [`next_event`](Child::next_event), [`events`](Child::events), [`listen`](Child::listen),
+///   [`wait`](Child::wait);
+/// - messages: [`send`](Child::send), [`send_handle`](Child::send_handle), [`disconnect`](Child::disconnect);
+/// - everything that other tasks may do as well: [`handle`](Child::handle).
+///
+/// Dropping it does not end the child, unless that was [asked for](Command::kill_on_drop). When the child ends later it is
+/// reaped, as long as the runtime lives.
+#[derive(Debug)]
+pub struct Child {
+    /// Its standard input, if it is a pipe. Drop it to end the input.
+    pub stdin: Option<ChildInput>,
+    /// Its standard output, if it is a pipe.
+    pub stdout: Option<ChildOutput>,
+    /// Its standard error, if it is a pipe.
+    pub stderr: Option<ChildOutput>,
+    pipes: BTreeMap<i32, ChildPipe>,
+    handle: ChildHandle,
+    receiver: Option<Receiver>,
+    open: Arc<OpenStreams>,
+    stage: Stage,
+    /// Handles that were given up, and told.
+    given_up: u64,
+    kill_on_drop: Option<Signal>,
+    /// What the child says is read to its end, for nobody.
+    discards: bool,
+}
+
+/// How far the events have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    Running,
+    Exited(ExitStatus),
+    Closed,
+}
+
+/// Our ends of a child's descriptors.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    pub(super) stdin: Option<ChildInput>,
+    pub(super) stdout: Option<ChildOutput>,
+    pub(super) stderr: Option<ChildOutput>,
+    pub(super) pipes: BTreeMap<i32, ChildPipe>,
+    pub(super) channel: Option<Channel>,
+    pub(super) open: Arc<OpenStreams>,
+}
+
+/// A child, for any number of tasks: signals and messages.
+#[derive(Clone, Debug)]
+pub struct ChildHandle {
+    process: Arc<Process>,
+    sender: Option<Sender>,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    pidfd: AsyncFd<OwnedFd>,
+    status: Mutex<Option<ExitStatus>>,
+    killed: AtomicBool,
+    timed_out: AtomicBool,
+    program: OsString,
+    args: Vec<OsString>,
+}
+
+/// Why a child was not signalled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KillError {
+    /// It has ended. Its number may belong to another process, which was not touched.
+    #[error("the child has ended")]
+    Ended,
+    /// The system refused.
+    #[error("cannot signal the child: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Child {
+    pub(super) fn new(
+        child: crate::Child,
+        streams: Streams,
+        program: OsString,
+        args: Vec<OsString>,
+        command: &Command,
+    ) -> io::Result<Child> {
+        let process = Arc::new(Process {
+            pid: child.pid,
+            pidfd: sys::reactor::watch(child.pidfd, Interest::READABLE)?,
+            status: Mutex::new(None),
+            killed: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
+            program,
+            args,
+        });
+        if let Some(limit) = command.timeout {
+            tokio::spawn(process.clone().limit(limit, command.kill_signal));
+        }
+        let (sender, receiver) = match streams.channel {
+            Some(channel) => (Some(channel.sender), Some(channel.receiver)),
+            None => (None, None),
+        };
+        Ok(Child {
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+            pipes: streams.pipes,
+            handle: ChildHandle { process, sender },
+            receiver,
+            open: streams.open,
+            stage: Stage::New,
+            given_up: 0,
+            kill_on_drop: command.kill_on_drop.then_some(command.kill_signal),
+            discards: false,
+        })
+    }
+
+    /// What happens next; `None` after [`Event::Close`]. Dropping the future loses nothing.
+    ///
+    /// Outputs that were not taken out of the child when it exits are read to their end and thrown away, as Node does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::ExitStatus;
+    /// use musher_process::child_process::{Event, spawn};
+    ///
+    /// let mut child = spawn("true", [""; 0])?;
+    /// let success = ExitStatus::Code(0);
+    /// assert!(matches!(child.next_event().await, Some(Event::Spawn)));
+    /// assert!(matches!(child.next_event().await, Some(Event::Exit(status)) if status == success));
+    /// assert!(matches!(child.next_event().await, Some(Event::Close(status)) if status == success));
+    /// assert!(child.next_event().await.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next_event(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The same as a stream.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::spawn;
+    /// use tokio_stream::StreamExt;
+    ///
+    /// let mut child = spawn("true", [""; 0])?;
+    /// assert_eq!(child.events().collect::<Vec<_>>().await.len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn events(&mut self) -> Events<'_> {
+        Events { child: self }
+    }
+
+    /// [`next_event`](Child::next_event) as a poll function.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.stage == Stage::New {
+            self.stage = Stage::Running;
+            return Poll::Ready(Some(Event::Spawn));
+        }
+        if self.stage == Stage::Closed {
+            return Poll::Ready(None);
+        }
+        if self.discards {
+            self.drain(cx);
+        }
+        if let Poll::Ready(event) = self.poll_channel(cx, false) {
+            return Poll::Ready(Some(event));
+        }
+        if self.stage == Stage::Running {
+            let Poll::Ready(status) = self.handle.process.poll_exit(cx) else { return Poll::Pending };
+            // Its descriptors are closed before it is known to have ended: what it sent, and the end, are there.
+            if let Poll::Ready(event) = self.poll_channel(cx, true) {
+                return Poll::Ready(Some(event));
+            }
+            self.stage = Stage::Exited(status);
+            self.stdin = None;
+            return Poll::Ready(Some(Event::Exit(status)));
+        }
+        self.drain(cx);
+        self.pipes.clear();
+        match (self.stage, self.open.poll_closed(cx)) {
+            (Stage::Exited(status), Poll::Ready(())) if self.receiver.is_none() => {
+                self.stage = Stage::Closed;
+                Poll::Ready(Some(Event::Close(status)))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_channel(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<Event> {
+        use crate::ipc::Received;
+        let Some(receiver) = &mut self.receiver else { return Poll::Pending };
+        let given_up = self.handle.sender.as_ref().map_or(0, Sender::handles_given_up);
+        if given_up > self.given_up {
+            self.given_up += 1;
+            return Poll::Ready(Event::Error(ChildError::HandleNotReceived));
+        }
+        let received = if last { receiver.poll_recv_last(cx) } else { receiver.poll_recv_any(cx) };
+        let Poll::Ready(received) = received else { return Poll::Pending };
+        Poll::Ready(match received {
+            Some(Received::Message(message)) => Event::Message(message),
+            Some(Received::Internal(internal)) => Event::Internal(internal),
+            None => match receiver.take_fault() {
+                Some(fault) => Event::Error(ChildError::Channel(fault)),
+                None => {
+                    self.receiver = None;
+                    Event::Disconnect
+                }
+            },
+        })
+    }
+
+    /// Reads outputs that nobody took, for nobody.
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        for output in [&mut self.stdout, &mut self.stderr] {
+            if output.as_mut().is_some_and(|output| output.poll_drain(cx).is_ready()) {
+                *output = None;
+            }
+        }
+    }
+
+    /// Waits until the child has ended. Its input is closed first, unless it was taken out. Outputs that were not taken
+    /// out are read and thrown away, so that the child is not held up; and so are its messages.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::ExitStatus;
+    /// use musher_process::child_process::Command;
+    ///
+    /// assert_eq!(Command::shell("exit 3").spawn()?.wait().await, ExitStatus::Code(3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn wait(&mut self) -> ExitStatus {
+        self.stdin = None;
+        self.discards = true;
+        while let Some(event) = self.next_event().await {
+            if let Event::Exit(status) = event {
+                return status;
+            }
+        }
+        self.handle.exit_status().unwrap_or(ExitStatus::Unknown)
+    }
+
+    /// Our end of a descriptor of the child that is a pipe, by its number there: 3 or above.
+    pub fn take_pipe(&mut self, number: i32) -> Option<ChildPipe> {
+        self.pipes.remove(&number)
+    }
+
+    /// What other tasks may have of it. The channel stays open as long as there is one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Signal, spawn};
+    ///
+    /// let mut child = spawn("sleep", ["1000"])?;
+    /// let handle = child.handle();
+    /// tokio::spawn(async move { handle.kill(Signal::TERM) });
+    /// assert_eq!(child.wait().await.to_string(), "signal 15 (SIGTERM)");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> ChildHandle {
+        self.handle.clone()
+    }
+
+    /// Its number. It is its own only until it has ended; [`kill`](Child::kill) never mistakes it.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.handle.pid()
+    }
+
+    /// See [`ChildHandle::kill`].
+    pub fn kill(&self, signal: Signal) -> Result<(), KillError> {
+        self.handle.kill(signal)
+    }
+
+    /// Whether a signal was sent to it by [`kill`](Child::kill), or because of a limit.
+    #[must_use]
+    pub fn killed(&self) -> bool {
+        self.handle.process.killed.load(Ordering::Relaxed)
+    }
+
+    /// Whether it ran longer than its [`timeout`](Command::timeout).
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        self.handle.process.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.handle.exit_status()
+    }
+
+    /// The program that was executed: Node's `spawnfile`.
+    #[must_use]
+    pub fn program(&self) -> &OsStr {
+        &self.handle.process.program
+    }
+
+    /// All arguments with `argv[0]`: Node's `spawnargs`.
+    #[must_use]
+    pub fn args(&self) -> &[OsString] {
+        &self.handle.process.args
+    }
+
+    /// Whether it has a channel that is open.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.handle.connected()
+    }
+
+    /// Sends it a message. See [`Sender::send`] for what happens when it does not read.
+    pub async fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), SendError> {
+        self.sender()?.send(message).await
+    }
+
+    /// Sends it a message with a socket or pipe. See [`Sender::send_handle`].
+    pub async fn send_handle<T: Serialize + ?Sized>(&self, message: &T, handle: Handle) -> Result<(), SendError> {
+        self.sender()?.send_handle(message, handle).await
+    }
+
+    /// Closes the channel when all that was queued is sent: the child gets its `disconnect`, we get
+    /// [`Event::Disconnect`].
+    pub fn disconnect(&self) -> Result<(), SendError> {
+        self.handle.disconnect()
+    }
+
+    /// The sending half of its channel, for all that it can do. An error if it has none.
+    pub fn sender(&self) -> Result<&Sender, SendError> {
+        self.handle.sender.as_ref().ok_or(SendError::Closed)
+    }
+
+    /// Lets it go on by itself. See [`Command::detached`]; a child with pipes or a channel notices that nobody is there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, Stdio};
+    ///
+    /// Command::new("true").detached(true).stdio_all(Stdio::Ignore).spawn()?.unref();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn unref(mut self) {
+        self.kill_on_drop = None;
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.handle.exit_status().is_some() {
+            return;
+        }
+        if let Some(signal) = self.kill_on_drop {
+            let _ = self.kill(signal);
+        }
+        if let Ok(runtime) = Runtime::try_current() {
+            let process = self.handle.process.clone();
+            runtime.spawn(async move {
+                process.exited().await;
+            });
+        }
+    }
+}
+
+impl ChildHandle {
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid
+    }
+
+    /// Sends it a signal, only to it. A child that has ended is an error, whoever has its number now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{KillError, Signal, spawn};
+    ///
+    /// let mut child = spawn("true", [""; 0])?;
+    /// child.wait().await;
+    /// assert!(matches!(child.kill(Signal::TERM), Err(KillError::Ended)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn kill(&self, signal: Signal) -> Result<(), KillError> {
+        self.process.kill(signal)
+    }
+
+    /// How it ended, if it has and that was heard of.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        *self.process.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it has ended.
+    pub async fn exited(&self) -> ExitStatus {
+        self.process.exited().await
+    }
+
+    /// Whether it has a channel that is open.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.sender.as_ref().is_some_and(Sender::connected)
+    }
+
+    /// The sending half of its channel.
+    #[must_use]
+    pub fn sender(&self) -> Option<&Sender> {
+        self.sender.as_ref()
+    }
+
+    /// Closes the channel when all that was queued is sent. An error if it is closed already.
+    pub fn disconnect(&self) -> Result<(), SendError> {
+        match &self.sender {
+            Some(sender) if sender.connected() => {
+                sender.disconnect();
+                Ok(())
+            }
+            _ => Err(SendError::Closed),
+        }
+    }
+}
+
+impl AsFd for ChildHandle {
+    /// Its pidfd.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.get_ref().as_fd()
+    }
+}
+
+impl Process {
+    fn kill(&self, signal: Signal) -> Result<(), KillError> {
+        // A child that was not reaped yet takes signals, and does nothing with them.
+        if self.take_status().is_some() || exit::has_ended(self.pidfd.get_ref().as_fd())? {
+            return Err(KillError::Ended);
+        }
+        match exit::signal(self.pidfd.get_ref().as_fd(), signal.as_raw()) {
+            Ok(()) => {
+                self.killed.fetch_or(signal != Signal::CHECK, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(KillError::Ended),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_status(&self) -> Option<ExitStatus> {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reaps it, if it has ended.
+    fn reap(&self) -> Option<ExitStatus> {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        if status.is_none() {
+            *status = exit::reap(self.pidfd.get_ref().as_fd()).unwrap_or(Some(ExitStatus::Unknown));
+        }
+        *status
+    }
+
+    fn poll_exit(&self, cx: &mut Context<'_>) -> Poll<ExitStatus> {
+        loop {
+            if let Some(status) = self.take_status() {
+                return Poll::Ready(status);
+            }
+            let mut guard = match self.pidfd.poll_read_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(guard)) => guard,
+                Poll::Ready(Err(_)) => return Poll::Ready(ExitStatus::Unknown),
+            };
+            match self.reap() {
+                Some(status) => return Poll::Ready(status),
+                None => guard.clear_ready(),
+            }
+        }
+    }
+
+    async fn exited(&self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.take_status() {
+                return status;
+            }
+            let Ok(mut guard) = self.pidfd.readable().await else { return ExitStatus::Unknown };
+            match self.reap() {
+                Some(status) => return status,
+                None => guard.clear_ready(),
+            }
+        }
+    }
+
+    async fn limit(self: Arc<Process>, limit: Duration, signal: Signal) {
+        if tokio::time::timeout(limit, self.exited()).await.is_ok() {
+            return;
+        }
+        // Before, so that whoever sees the end knows the reason.
+        self.timed_out.store(true, Ordering::Relaxed);
+        if self.kill(signal).is_err() {
+            self.timed_out.store(false, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! A program to start, and how.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::child::{Child, Streams};
+use super::encoding::Encoding;
+use super::output::MAX_BUFFER;
+use super::signal::Signal;
+use super::stdio::{ChildInput, ChildOutput, ChildPipe, Stdio};
+use crate::ipc::{self, Channel, Options, Serialization};
+use crate::lookup::{self, LookupError};
+use crate::spawn::{Credentials, MAX_CHILD_FD, Problem, Spawn, SpawnError};
+use crate::sys;
+
+/// What a child gets only from the one who makes its channel.
+const OF_THE_CHANNEL: [&str; 4] = [ipc::FD_VARIABLE, ipc::MODE_VARIABLE, ipc::FAST_FRAME_VARIABLE, "NODE_UNIQUE_ID"];
+
+/// A program to start, and how: the options of Node's `spawn`, `exec`, `execFile` and `fork`.
+///
+/// 1. What: [`new`](Command::new) or [`shell`](Command::shell), [`arg`](Command::arg), [`args`](Command::args),
+///    [`argv0`](Command::argv0), [`exec_path`](Command::exec_path).
+/// 2. Where and as whom: [`cwd`](Command::cwd), [`env`](Command::env), [`uid`](Command::uid), [`gid`](Command::gid),
+///    [`detached`](Command::detached).
+/// 3. Descriptors: [`stdin`](Command::stdin), [`stdout`](Command::stdout), [`stderr`](Command::stderr),
+///    [`fd`](Command::fd), [`stdio`](Command::stdio), [`ipc`](Command::ipc), [`silent`](Command::silent).
+/// 4. Bounds: [`timeout`](Command::timeout), [`kill_signal`](Command::kill_signal), [`max_buffer`](Command::max_buffer).
+/// 5. Go: [`spawn`](Command::spawn), [`fork`](Command::fork), [`output`](Command::output). It can be used again.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::Command;
+///
+/// let output = Command::new("sh").args(["-c", "echo $role in $PWD"]).env("role", "admin").cwd("/tmp").output().await?;
+/// assert_eq!(output.stdout_text(), "admin in /tmp\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    argv0: Option<OsString>,
+    exec_path: Option<OsString>,
+    exec_args: Vec<OsString>,
+    cwd: Option<PathBuf>,
+    inherit_env: bool,
+    env: BTreeMap<OsString, Option<OsString>>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    detached: bool,
+    stdio: BTreeMap<i32, Stdio>,
+    silent: bool,
+    channel: Options,
+    pub(super) input: Option<Vec<u8>>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) kill_signal: Signal,
+    pub(super) kill_on_drop: bool,
+    pub(super) max_buffer: usize,
+    pub(super) encoding: Encoding,
+}
+
+impl Command {
+    /// A program: a path, or a name that is looked for in the child's `PATH`.
+    pub fn new(program: impl AsRef<OsStr>) -> Command {
+        Command {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            argv0: None,
+            exec_path: None,
+            exec_args: Vec::new(),
+            cwd: None,
+            inherit_env: true,
+            env: BTreeMap::new(),
+            uid: None,
+            gid: None,
+            detached: false,
+            stdio: BTreeMap::new(),
+            silent: false,
+            channel: Options::default(),
+            input: None,
+            timeout: None,
+            kill_signal: Signal::TERM,
+            kill_on_drop: false,
+            max_buffer: MAX_BUFFER,
+            encoding: Encoding::Utf8,
+        }
+    }
+
+    /// A line for `/bin/sh -c`. Never put into it what comes from others; use [`new`](Command::new) with arguments.
+    pub fn shell(line: impl AsRef<OsStr>) -> Command {
+        Command::shell_of("/bin/sh", line)
+    }
+
+    /// A line for the `-c` of another shell.
+    pub fn shell_of(shell: impl AsRef<OsStr>, line: impl AsRef<OsStr>) -> Command {
+        Command::new(shell).arg("-c").arg(line)
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Command {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<I, S>(mut self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// What the program sees as its own name, `argv[0]`, instead of what was given as program.
+    pub fn argv0(mut self, name: impl AsRef<OsStr>) -> Command {
+        self.argv0 = Some(name.as_ref().to_owned());
+        self
+    }
+
+    /// The program that runs this one: `node` for a JavaScript file. The child is `exec_path exec_args… program args…`.
+    pub fn exec_path(mut self, program: impl AsRef<OsStr>) -> Command {
+        self.exec_path = Some(program.as_ref().to_owned());
+        self
+    }
+
+    /// Arguments for the program of [`exec_path`](Command::exec_path), in front of this one's name.
+    pub fn exec_args<I, S>(mut self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.exec_args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// The directory to run in; ours, if nothing is said.
+    pub fn cwd(mut self, directory: impl AsRef<Path>) -> Command {
+        self.cwd = Some(directory.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a variable of the environment, beside ours.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
+        self.env.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets several.
+    pub fn envs<I, N, V>(mut self, variables: I) -> Command
+    where
+        I: IntoIterator<Item = (N, V)>,
+        N: AsRef<OsStr>,
+        V: AsRef<OsStr>,
+    {
+        let owned = |(name, value): (N, V)| (name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self.env.extend(variables.into_iter().map(owned));
+        self
+    }
+
+    /// Leaves a variable of ours out.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Command {
+        self.env.insert(name.as_ref().to_owned(), None);
+        self
+    }
+
+    /// Leaves all of ours out: the environment is only what is [set](Command::env) from here on. This is what Node's `env`
+    /// option does.
+    pub fn env_clear(mut self) -> Command {
+        self.env.clear();
+        self.inherit_env = false;
+        self
+    }
+
+    /// The user to run as. Supplementary groups are dropped.
+    pub fn uid(mut self, uid: u32) -> Command {
+        self.uid = Some(uid);
+        self
+    }
+
+    /// The group to run as. Supplementary groups are dropped.
+    pub fn gid(mut self, gid: u32) -> Command {
+        self.gid = Some(gid);
+        self
+    }
+
+    /// Makes the child the leader of a session and process group of its own: it has no terminal, and what a terminal sends
+    /// to our group does not reach it. With [`Child::unref`], and without pipes, it goes on when we end.
+    pub fn detached(mut self, detached: bool) -> Command {
+        self.detached = detached;
+        self
+    }
+
+    /// Standard input.
+    pub fn stdin(self, what: impl Into<Stdio>) -> Command {
+        self.fd(0, what)
+    }
+
+    /// Standard output.
+    pub fn stdout(self, what: impl Into<Stdio>) -> Command {
+        self.fd(1, what)
+    }
+
+    /// Standard error.
+    pub fn stderr(self, what: impl Into<Stdio>) -> Command {
+        self.fd(2, what)
+    }
+
+    /// Any descriptor of the child, by its number.
+    pub fn fd(mut self, number: i32, what: impl Into<Stdio>) -> Command {
+        self.stdio.insert(number, what.into());
+        self
+    }
+
+    /// All descriptors from 0 on, as Node's `stdio` array.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::child_process::{Command, Stdio};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("a.out");
+    /// let file = std::fs::File::create(&path)?;
+    /// let mut child = Command::new("echo").arg("hello").stdio([Stdio::Ignore, file.into(), Stdio::Inherit]).spawn()?;
+    /// child.wait().await;
+    /// assert_eq!(std::fs::read_to_string(&path)?, "hello\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stdio(mut self, list: impl IntoIterator<Item = Stdio>) -> Command {
+        self.stdio = (0..).zip(list).collect();
+        self
+    }
+
+    /// The same for 0, 1 and 2: Node's `stdio: 'pipe'`, `'ignore'` and `'inherit'`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::child_process::{Command, Stdio};
+    /// let mut child = Command::shell("echo nobody sees this").stdio_all(Stdio::Ignore).spawn()?;
+    /// assert!(child.stdout.is_none());
+    /// # child.wait().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stdio_all(self, what: Stdio) -> Command {
+        self.fd(0, what.clone()).fd(1, what.clone()).fd(2, what)
+    }
+
+    /// Gives the child a channel: the first number from 3 on that is not spoken for.
+    pub fn ipc(mut self) -> Command {
+        if !self.has_channel() {
+            let number = (3..).find(|number| !self.stdio.contains_key(number)).unwrap_or(3);
+            self.stdio.insert(number, Stdio::Ipc);
+        }
+        self
+    }
+
+    /// How the channel's messages are written.
+    pub fn serialization(mut self, serialization: Serialization) -> Command {
+        self.channel = self.channel.serialization(serialization);
+        self
+    }
+
+    /// All that can be said of the channel.
+    pub fn channel(mut self, options: Options) -> Command {
+        self.channel = options;
+        self
+    }
+
+    /// For [`fork`](Command::fork): pipes instead of our own standard streams.
+    pub fn silent(mut self, silent: bool) -> Command {
+        self.silent = silent;
+        self
+    }
+
+    /// What the child reads as its standard input, for [`output`](Command::output).
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Command {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Sends the [kill signal](Command::kill_signal) when the child has run for so long.
+    pub fn timeout(mut self, limit: Duration) -> Command {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// The signal of [`timeout`](Command::timeout) and [`max_buffer`](Command::max_buffer): SIGTERM if nothing is said.
+    pub fn kill_signal(mut self, signal: Signal) -> Command {
+        self.kill_signal = signal;
+        self
+    }
+
+    /// Sends the [kill signal](Command::kill_signal) when the [`Child`] is dropped while it runs. Without it the child
+    /// goes on.
+    pub fn kill_on_drop(mut self, kill: bool) -> Command {
+        self.kill_on_drop = kill;
+        self
+    }
+
+    /// For [`output`](Command::output): the most bytes of standard output, and of standard error. A child that says more
+    /// is killed. 1 MiB if nothing is said.
+    pub fn max_buffer(mut self, bytes: usize) -> Command {
+        self.max_buffer = bytes;
+        self
+    }
+
+    /// For [`output`](Command::output): how its texts are read. UTF-8 if nothing is said; the bytes are there as well.
+    pub fn encoding(mut self, encoding: Encoding) -> Command {
+        self.encoding = encoding;
+        self
+    }
+
+    /// Starts it. When this returns the program runs; a program that cannot be started is an error. Blocks for as long as
+    /// the system needs to make a process, some 0.2 to 1 ms.
+    pub fn spawn(&self) -> Result<Child, SpawnError> {
+        tokio::runtime::Handle::try_current()
+            .map_err(|error| SpawnError::system("watch a child", io::Error::other(error)))?;
+        let mut parts = Parts::default();
+        let highest = self.stdio.last_key_value().map_or(2, |(number, _)| *number).max(2);
+        if highest > MAX_CHILD_FD || self.stdio.first_key_value().is_some_and(|(number, _)| *number < 0) {
+            return Err(SpawnError::invalid(format!("descriptor numbers are from 0 to {MAX_CHILD_FD}")));
+        }
+        for number in 0..=2 {
+            if !self.stdio.contains_key(&number) {
+                parts.add(number, &Stdio::Default, &self.channel)?;
+            }
+        }
+        for (number, what) in &self.stdio {
+            parts.add(*number, what, &self.channel)?;
+        }
+        let cwd = self.directory()?;
+        let env = self.environment(&parts);
+        let args = self.arguments();
+        let program = self.exec_path.as_ref().unwrap_or(&self.program);
+        let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+        let spawn = Spawn {
+            program: find(program, path, &cwd)?,
+            args: args.clone(),
+            env,
+            cwd,
+            fds: std::mem::take(&mut parts.fds),
+            session: self.detached,
+            limits: Vec::new(),
+            nice: None,
+            credentials: self.credentials()?,
+            listen_pid: false,
+            cgroup: None,
+        };
+        let child = if self.detached { spawn.spawn() } else { spawn.spawn_in_our_group() }?;
+        Child::new(child, parts.streams, program.clone(), args, self)
+            .map_err(|error| SpawnError::system("watch the child", error))
+    }
+
+    /// Starts it with a [channel](Command::ipc), and with our own standard streams, or [pipes](Command::silent). What was
+    /// said of descriptors before holds.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, Event};
+    ///
+    /// let mut child = Command::new("./child.js").exec_path("node").fork()?;
+    /// child.send(&serde_json::json!({"text": "I love you"})).await?;
+    /// while let Some(event) = child.next_event().await {
+    ///     if let Event::Message(message) = event {
+    ///         println!("Parent got message: {}", message.text()?);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fork(&self) -> Result<Child, SpawnError> {
+        let mut command = self.clone();
+        let usual = if self.silent { Stdio::Pipe } else { Stdio::Inherit };
+        for number in 0..=2 {
+            command.stdio.entry(number).or_insert_with(|| usual.clone());
+        }
+        command.ipc().spawn()
+    }
+
+    pub(super) fn says(&self, number: i32) -> bool {
+        self.stdio.contains_key(&number)
+    }
+
+    /// Program and arguments, for people.
+    pub(super) fn line(&self) -> String {
+        let parts = self.exec_path.iter().chain([&self.program]).chain(&self.args);
+        parts.map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn has_channel(&self) -> bool {
+        self.stdio.values().any(|what| matches!(what, Stdio::Ipc))
+    }
+
+    /// The child's arguments with `argv[0]`.
+    fn arguments(&self) -> Vec<OsString> {
+        let first = self.exec_path.as_ref().unwrap_or(&self.program);
+        let mut args = vec![self.argv0.as_ref().unwrap_or(first).clone()];
+        if self.exec_path.is_some() {
+            args.extend(self.exec_args.iter().cloned());
+            args.push(self.program.clone());
+        }
+        args.extend(self.args.iter().cloned());
+        args
+    }
+
+    fn directory(&self) -> Result<PathBuf, SpawnError> {
+        match &self.cwd {
+            // Also where ours was deleted.
+            None => Ok(".".into()),
+            Some(cwd) if cwd.is_absolute() => Ok(cwd.clone()),
+            Some(cwd) => match env::current_dir() {
+                Ok(ours) => Ok(ours.join(cwd)),
+                Err(error) => Err(SpawnError::WorkingDirectory { path: cwd.clone(), error }),
+            },
+        }
+    }
+
+    fn environment(&self, parts: &Parts) -> Vec<(OsString, OsString)> {
+        let mut all: BTreeMap<OsString, OsString> = BTreeMap::new();
+        if self.inherit_env {
+            all.extend(env::vars_os().filter(|(name, _)| !OF_THE_CHANNEL.iter().any(|of_it| name == of_it)));
+        }
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => all.insert(name.clone(), value.clone()),
+                None => all.remove(name),
+            };
+        }
+        if let Some((number, inode)) = parts.channel {
+            let mode = match self.channel.serialization {
+                Serialization::Json => "json",
+                Serialization::Advanced => "advanced",
+            };
+            all.insert(ipc::FD_VARIABLE.into(), number.to_string().into());
+            all.insert(ipc::MODE_VARIABLE.into(), mode.into());
+            if self.channel.fast_frames && self.channel.serialization == Serialization::Json {
+                all.insert(ipc::FAST_FRAME_VARIABLE.into(), inode.to_string().into());
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    fn credentials(&self) -> Result<Option<Credentials>, SpawnError> {
+        use rustix::process::{getegid, geteuid, getgroups};
+        if self.uid.is_none() && self.gid.is_none() {
+            return Ok(None);
+        }
+        let (our_uid, our_gid) = (geteuid().as_raw(), getegid().as_raw());
+        let (uid, gid) = (self.uid.unwrap_or(our_uid), self.gid.unwrap_or(our_gid));
+        // Who is nobody else has nothing to drop, and may not.
+        let groups = if (uid, gid) == (our_uid, our_gid) {
+            let ours = getgroups().map_err(|error| SpawnError::system("tell our groups", error))?;
+            ours.iter().map(|group| group.as_raw()).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Some(Credentials { uid, gid, groups }))
+    }
+}
+
+fn find(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, SpawnError> {
+    let failed = |path: PathBuf, problem, errno| SpawnError::Program {
+        program: path,
+        problem,
+        error: io::Error::from_raw_os_error(errno),
+    };
+    lookup::find_in_path(program, path, cwd).map_err(|error| match error {
+        LookupError::NotInPath { .. } => failed(program.into(), Problem::Missing, libc::ENOENT),
+        LookupError::NoFile { path } if !cwd.is_dir() => {
+            let _ = path;
+            SpawnError::WorkingDirectory { path: cwd.into(), error: io::Error::from_raw_os_error(libc::ENOENT) }
+        }
+        LookupError::NoFile { path } => failed(path, Problem::Missing, libc::ENOENT),
+        LookupError::NotExecutable { path } => failed(path, Problem::NotExecutable, libc::EACCES),
+    })
+}
+
+/// The descriptors of a child that is about to be, and our ends.
+#[derive(Default)]
+struct Parts {
+    fds: Vec<(OwnedFd, i32)>,
+    streams: Streams,
+    /// The number of the channel, and the inode of the child's end.
+    channel: Option<(i32, u64)>,
+}
+
+impl Parts {
+    fn add(&mut self, number: i32, what: &Stdio, channel: &Options) -> Result<(), SpawnError> {
+        let failed = |error: io::Error| SpawnError::system("prepare the child's descriptors", error);
+        let standard = number <= 2;
+        let fd = match what {
+            Stdio::Default if standard => self.pipe(number).map_err(failed)?,
+            Stdio::Pipe => self.pipe(number).map_err(failed)?,
+            // /dev/null for the first three is what nobody else gives them.
+            Stdio::Default | Stdio::Ignore if !standard => return Ok(()),
+            Stdio::Default | Stdio::Ignore => {
+                File::options().read(true).write(true).open("/dev/null").map_err(failed)?.into()
+            }
+            Stdio::Ipc if self.channel.is_some() => {
+                return Err(SpawnError::invalid("a child can have only one channel".to_owned()));
+            }
+            Stdio::Ipc => {
+                let (ours, childs) = Channel::pair(channel.clone()).map_err(failed)?;
+                self.channel = Some((number, ipc::inode(&childs).map_err(failed)?));
+                self.streams.channel = Some(ours);
+                childs
+            }
+            Stdio::Inherit => duplicate(number)?,
+            Stdio::Number(ours) => duplicate(*ours)?,
+            Stdio::Fd(fd) => fd.try_clone().map_err(failed)?,
+        };
+        self.fds.push((fd, number));
+        Ok(())
+    }
+
+    fn pipe(&mut self, number: i32) -> io::Result<OwnedFd> {
+        if number > 2 {
+            let (ours, childs) =
+                rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            let pipe = ChildPipe::new(ours, self.streams.open.opened())?;
+            self.streams.pipes.insert(number, pipe);
+            return Ok(childs);
+        }
+        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        if number == 0 {
+            self.streams.stdin = Some(ChildInput::new(writing)?);
+            return Ok(reading);
+        }
+        let output = Some(ChildOutput::new(reading, self.streams.open.opened())?);
+        match number {
+            1 => self.streams.stdout = output,
+            _ => self.streams.stderr = output,
+        }
+        Ok(writing)
+    }
+}
+
+fn duplicate(number: i32) -> Result<OwnedFd, SpawnError> {
+    sys::inherit::duplicate(number).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBADF) => SpawnError::invalid(format!("we have no descriptor {number} to hand on")),
+        _ => SpawnError::system("duplicate a descriptor", error),
+    })
+}

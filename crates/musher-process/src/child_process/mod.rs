@@ -1,0 +1,132 @@
+//! Child processes as Node users know them (`child_process`), for tokio.
+//!
+//! | in Node | here |
+//! |---|---|
+//! | `spawn(program, args, options)` | [`spawn`], or [`Command`] … [`spawn()`](Command::spawn) |
+//! | `exec(line, options)` | [`exec`], or [`Command::shell`] … [`output()`](Command::output) |
+//! | `execFile(program, args, options)` | [`exec_file`], or [`Command`] … [`output()`](Command::output) |
+//! | `fork(module, args, options)` | [`fork`], or [`Command`] … [`fork()`](Command::fork) |
+//! | `child.on('exit', …)` and so on | [`Child::next_event`], [`Child::events`], [`Child::listen`] |
+//! | `child.send`, `process.send` | [`Child::send`], [`ipc::parent`](crate::ipc::parent) |
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use musher_process::child_process::{Command, Event};
+//! use tokio::io::AsyncReadExt;
+//!
+//! let mut child = Command::new("ls").args(["-lh", "."]).spawn()?;
+//! let mut listing = String::new();
+//! child.stdout.take().ok_or("no pipe")?.read_to_string(&mut listing).await?;
+//! while let Some(event) = child.next_event().await {
+//!     if let Event::Close(status) = event {
+//!         println!("child process exited with {status}");
+//!     }
+//! }
+//! assert!(listing.contains("Cargo.toml"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is different from Node, on purpose:
+//!
+//! - A program that cannot be started is an error of [`spawn`](Command::spawn), in words, with a hint.
+//! - A child is signalled through its pidfd. One that has ended cannot be, and never is another process in its place.
+//! - Standard streams are pipes, not sockets, so that a child can open `/dev/stdin`.
+//! - A child inherits nothing that was not named, whatever descriptors the rest of the program has open.
+//!
+//! Everything here needs a tokio runtime with its I/O driver; time limits need its timer.
+
+mod child;
+mod command;
+mod encoding;
+mod event;
+mod listeners;
+mod output;
+mod signal;
+mod stdio;
+
+use std::ffi::OsStr;
+
+pub use self::child::{Child, ChildHandle, KillError};
+pub use self::command::Command;
+pub use self::encoding::Encoding;
+pub use self::event::{ChildError, Event, Events};
+pub use self::listeners::Listeners;
+pub use self::output::{ExecError, Output, Reason, Stream};
+pub use self::signal::Signal;
+pub use self::stdio::{ChildInput, ChildOutput, ChildPipe, Stdio};
+use crate::SpawnError;
+
+/// Starts a program with pipes for its standard streams: [`Command::new`], [`args`](Command::args),
+/// [`spawn`](Command::spawn).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut child = musher_process::child_process::spawn("touch", ["/dev/null"])?;
+/// assert!(child.wait().await.is_success());
+/// # Ok(())
+/// # }
+/// ```
+pub fn spawn<I, S>(program: impl AsRef<OsStr>, args: I) -> Result<Child, SpawnError>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    Command::new(program).args(args).spawn()
+}
+
+/// Runs a line of a shell, and gives its output: [`Command::shell`], [`output`](Command::output).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let output = musher_process::child_process::exec("echo one two | wc -w").await?;
+/// assert_eq!(output.stdout_text().trim(), "2");
+/// # Ok(())
+/// # }
+/// ```
+pub async fn exec(line: impl AsRef<OsStr>) -> Result<Output, ExecError> {
+    Command::shell(line).output().await
+}
+
+/// Runs a program without a shell, and gives its output: [`Command::new`], [`args`](Command::args),
+/// [`output`](Command::output).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let output = musher_process::child_process::exec_file("echo", ["*"]).await?;
+/// assert_eq!(output.stdout, b"*\n");
+/// # Ok(())
+/// # }
+/// ```
+pub async fn exec_file<I, S>(program: impl AsRef<OsStr>, args: I) -> Result<Output, ExecError>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    Command::new(program).args(args).output().await
+}
+
+/// Starts a program with a channel, and with our standard streams: [`Command::new`], [`args`](Command::args),
+/// [`fork`](Command::fork). For a JavaScript file say what runs it: `Command::new("worker.js").exec_path("node").fork()`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A program that knows nothing of channels just does not use it.
+/// let mut child = musher_process::child_process::fork("sleep", ["0"])?;
+/// child.send("nobody reads this").await?;
+/// assert!(child.wait().await.is_success());
+/// # Ok(())
+/// # }
+/// ```
+pub fn fork<I, S>(program: impl AsRef<OsStr>, args: I) -> Result<Child, SpawnError>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    Command::new(program).args(args).fork()
+}

@@ -1,0 +1,248 @@
+//! The child's descriptors: what they are to be, and our ends of them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+
+/// What a descriptor of the child is.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Stdio {
+    /// A pipe for 0, 1 and 2; for others the same as [`Ignore`](Stdio::Ignore).
+    #[default]
+    Default,
+    /// A pipe whose other end is [`Child::stdin`](super::Child::stdin), [`stdout`](super::Child::stdout),
+    /// [`stderr`](super::Child::stderr) or, going both ways, [`Child::take_pipe`](super::Child::take_pipe).
+    Pipe,
+    /// The channel. At most one descriptor is that.
+    Ipc,
+    /// /dev/null for 0, 1 and 2; others are closed.
+    Ignore,
+    /// Our descriptor of the same number.
+    Inherit,
+    /// Our descriptor of this number.
+    Number(RawFd),
+    /// This file, socket or pipe. Made with `from`; the command keeps it open for further children.
+    Fd(Arc<OwnedFd>),
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(fd: OwnedFd) -> Stdio {
+        Stdio::Fd(Arc::new(fd))
+    }
+}
+
+impl From<File> for Stdio {
+    fn from(file: File) -> Stdio {
+        OwnedFd::from(file).into()
+    }
+}
+
+/// Counts the child's outputs that are not at their end, and wakes who waits for the last.
+#[derive(Debug, Default)]
+pub(crate) struct OpenStreams {
+    state: Mutex<(usize, Option<Waker>)>,
+}
+
+impl OpenStreams {
+    pub(crate) fn opened(self: &Arc<OpenStreams>) -> StreamIsOpen {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        StreamIsOpen(self.clone())
+    }
+
+    /// Ready when all are at their end.
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 == 0 {
+            return Poll::Ready(());
+        }
+        state.1 = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// One output that is not at its end.
+#[derive(Debug)]
+pub(crate) struct StreamIsOpen(Arc<OpenStreams>);
+
+impl Drop for StreamIsOpen {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = state.0.saturating_sub(1);
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The end of the child's standard input that is written to. The child reads the end of its input when this is dropped or
+/// shut down.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let mut child = musher_process::child_process::spawn("cat", [""; 0])?;
+/// let mut input = child.stdin.take().ok_or("no pipe")?;
+/// input.write_all(b"hello").await?;
+/// drop(input);
+/// let mut said = String::new();
+/// child.stdout.take().ok_or("no pipe")?.read_to_string(&mut said).await?;
+/// assert_eq!(said, "hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ChildInput {
+    /// `None` after it was shut down: only that closes a pipe.
+    pipe: Option<pipe::Sender>,
+}
+
+impl ChildInput {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<ChildInput> {
+        Ok(ChildInput { pipe: Some(pipe::Sender::from_owned_fd(fd)?) })
+    }
+}
+
+impl AsyncWrite for ChildInput {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.pipe {
+            Some(pipe) => Pin::new(pipe).poll_write(cx, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pipe = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The end of the child's standard output or standard error that is read from.
+///
+/// The child's `close` event waits until this was read to its end, or dropped.
+#[derive(Debug)]
+pub struct ChildOutput {
+    pipe: pipe::Receiver,
+    open: Option<StreamIsOpen>,
+}
+
+impl ChildOutput {
+    pub(crate) fn new(fd: OwnedFd, open: StreamIsOpen) -> io::Result<ChildOutput> {
+        Ok(ChildOutput { pipe: pipe::Receiver::from_owned_fd(fd)?, open: Some(open) })
+    }
+
+    /// For another child's input: one program's output goes straight into the other.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, spawn};
+    ///
+    /// let mut echo = spawn("echo", ["one two three"])?;
+    /// let words = echo.stdout.take().ok_or("no pipe")?.into_stdio()?;
+    /// let count = Command::new("wc").arg("-w").stdin(words).output().await?;
+    /// assert_eq!(count.stdout_text().trim(), "3");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stdio(self) -> io::Result<Stdio> {
+        Ok(self.pipe.into_blocking_fd()?.into())
+    }
+
+    /// Reads on to the end, for nobody.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 8 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl AsyncRead for ChildOutput {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.pipe).poll_read(cx, buffer));
+        if result.is_err() || (buffer.filled().len() == before && buffer.remaining() > 0) {
+            self.open = None;
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsFd for ChildOutput {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// Our end of another descriptor of the child, 3 or above, that was asked for as [`Stdio::Pipe`]. It goes both ways.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Command, Stdio};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let mut child = Command::shell("read line <&5; echo \"$line too\" >&5").fd(5, Stdio::Pipe).spawn()?;
+/// let mut pipe = child.take_pipe(5).ok_or("no pipe")?;
+/// pipe.write_all(b"you\n").await?;
+/// let mut said = String::new();
+/// pipe.read_to_string(&mut said).await?;
+/// assert_eq!(said, "you too\n");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ChildPipe {
+    socket: UnixStream,
+    open: Option<StreamIsOpen>,
+}
+
+impl ChildPipe {
+    pub(crate) fn new(fd: OwnedFd, open: StreamIsOpen) -> io::Result<ChildPipe> {
+        crate::net::set_nonblocking(&fd)?;
+        Ok(ChildPipe { socket: UnixStream::from_std(fd.into())?, open: Some(open) })
+    }
+}
+
+impl AsyncRead for ChildPipe {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer));
+        if result.is_err() || (buffer.filled().len() == before && buffer.remaining() > 0) {
+            self.open = None;
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for ChildPipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

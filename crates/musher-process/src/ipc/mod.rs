@@ -1,0 +1,229 @@
+//! The channel between a parent and its child, with messages and sockets: what `process.send` is in Node.
+//!
+//! Both ends are here, async on tokio: [`parent`] is a child's way to whoever forked it, be that Node
+//! (`child_process.fork`, `cluster`) or a program with this library; the other end comes with
+//! [`child_process`](crate::child_process), or from [`Channel::pair`]. The bytes are Node's own, in both of its
+//! serializations. Two programs with this library find each other and go on in a faster frame.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use musher_process::ipc;
+//!
+//! // A child of Node, or of Rust: says back what it is told.
+//! let mut channel = ipc::parent()?.ok_or("nobody forked me")?;
+//! while let Some(message) = channel.recv().await {
+//!     channel.sender.send(&message.parse::<serde_json::Value>()?).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Order and back-pressure.** Messages arrive in the order in which they were sent. [`Sender::send`] waits while more
+//! than [`HIGH_WATER`] bytes are queued; [`Sender::try_send`] queues and says, as Node does, whether to slow down. What is
+//! behind a handle waits until the peer has confirmed the handle.
+//!
+//! **Reading happens when you receive.** A channel that nobody receives from is read only as far as is needed to hear of
+//! the handles that were sent. So a peer that floods fills its own socket, not this process.
+//!
+//! **The peer is not trusted.** Whatever it sends ends in a [`Fault`] and closes the channel: messages over
+//! [`Options::max_message`], what is no message, descriptors without end. Nothing panics, and no descriptor is lost.
+
+mod frame;
+mod handle;
+mod inbound;
+mod message;
+mod outbound;
+mod parent;
+mod receiver;
+mod sender;
+mod shared;
+mod sockets;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+pub use self::handle::{Counted, Handle, HandleKind, WrongHandle};
+pub use self::message::{Internal, Message, Received};
+pub use self::parent::parent;
+pub(crate) use self::parent::{FAST_FRAME_VARIABLE, FD_VARIABLE, MODE_VARIABLE, inode};
+pub use self::receiver::Receiver;
+pub use self::sender::{Order, Sender};
+use crate::v8::DecodeError;
+
+/// Above this many queued bytes a sender is told to wait. Node's own limit.
+pub const HIGH_WATER: usize = 128 << 10;
+/// The most bytes that [`Sender::try_send`] queues.
+pub const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// The most messages that [`Sender::try_send`] queues.
+pub const MAX_QUEUED_MESSAGES: usize = 1 << 16;
+/// The longest message that is taken, if nothing else is said. Node has no limit.
+pub const MAX_MESSAGE: usize = 64 << 20;
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Serialization {
+    /// As JSON: what Node does if nothing else is said.
+    #[default]
+    Json,
+    /// In V8's format, which also has dates, maps, buffers and more: Node's `serialization: 'advanced'`.
+    Advanced,
+}
+
+/// What a channel is like.
+///
+/// ```
+/// use musher_process::ipc::{Options, Serialization};
+/// let options = Options::default().serialization(Serialization::Advanced).max_message(1 << 20);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) serialization: Serialization,
+    pub(crate) max_message: usize,
+    pub(crate) fast_frames: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { serialization: Serialization::Json, max_message: MAX_MESSAGE, fast_frames: true }
+    }
+}
+
+impl Options {
+    /// How messages are written; both ends have to agree. `NODE_CHANNEL_SERIALIZATION_MODE` tells it to a child.
+    #[must_use]
+    pub fn serialization(mut self, serialization: Serialization) -> Options {
+        self.serialization = serialization;
+        self
+    }
+
+    /// The longest message that is taken. A longer one is a [`Fault`].
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Options {
+        self.max_message = bytes;
+        self
+    }
+
+    /// Whether to go on in the faster frame when the other end has this library, too. It is so unless you say no.
+    #[must_use]
+    pub fn fast_frames(mut self, wanted: bool) -> Options {
+        self.fast_frames = wanted;
+        self
+    }
+}
+
+/// One end of a channel. Take it apart to send and receive in different tasks.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::ipc::{Channel, Options};
+///
+/// let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// let theirs = Channel::from_fd(theirs, Options::default())?;
+/// theirs.sender.send("hello").await?;
+/// drop(theirs);
+/// assert_eq!(ours.recv().await.ok_or("no message")?.parse::<String>()?, "hello");
+/// assert!(ours.recv().await.is_none());
+/// assert!(!ours.sender.connected());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Channel {
+    /// Sends.
+    pub sender: Sender,
+    /// Receives.
+    pub receiver: Receiver,
+}
+
+impl Channel {
+    /// A new channel: this end, and the other one to be inherited by a child under the number in `NODE_CHANNEL_FD`, or to
+    /// become a [`Channel::from_fd`].
+    pub fn pair(options: Options) -> io::Result<(Channel, OwnedFd)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        Ok((Channel::from_fd(ours, options)?, theirs))
+    }
+
+    /// A channel over a connected unix socket that exists. Fails outside a tokio runtime.
+    pub fn from_fd(socket: OwnedFd, options: Options) -> io::Result<Channel> {
+        let shared = shared::Shared::new(socket, &options)?;
+        Ok(Channel { sender: Sender::new(shared.clone()), receiver: Receiver::new(shared) })
+    }
+
+    /// The next message of the program at the other end; `None` when the channel is closed. See [`Receiver::recv`].
+    pub async fn recv(&mut self) -> Option<Message> {
+        self.receiver.recv().await
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// This end has disconnected, or the peer has closed its end.
+    #[error("the channel is closed")]
+    Closed,
+    /// Too much waits for a peer that does not read. The message was not queued.
+    #[error("the peer does not read, and {MAX_QUEUED_MESSAGES} messages or {MAX_QUEUED_BYTES} bytes wait for it")]
+    Full,
+    /// It cannot be written as a message.
+    #[error("this is no message: {0}")]
+    NotAMessage(String),
+    /// The handle cannot be sent.
+    #[error("the handle cannot be sent: {0}")]
+    Handle(io::Error),
+}
+
+impl SendError {
+    #[expect(clippy::needless_pass_by_value, reason = "what map_err wants")]
+    pub(crate) fn not_a_message(error: serde_json::Error) -> SendError {
+        SendError::NotAMessage(error.to_string())
+    }
+}
+
+/// A message is not what it was read as.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// It is no JSON, or not of the type that was asked for.
+    #[error("{0}")]
+    Json(String),
+    /// It is not in V8's format.
+    #[error("{0}")]
+    V8(#[from] DecodeError),
+}
+
+impl MessageError {
+    #[expect(clippy::needless_pass_by_value, reason = "what map_err wants")]
+    pub(crate) fn json(error: serde_json::Error) -> MessageError {
+        MessageError::Json(error.to_string())
+    }
+}
+
+/// How a peer broke the rules, which closed the channel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A message is longer than allowed.
+    #[error("sent a message of more than {most} bytes")]
+    TooLong {
+        /// What is allowed.
+        most: usize,
+    },
+    /// What came is no message.
+    #[error("sent what is no message: {0}")]
+    NotAMessage(String),
+    /// More descriptors than messages for them.
+    #[error("sent more file descriptors than messages with one")]
+    TooManyHandles,
+    /// A handle of a kind that Node does not know.
+    #[error("sent a handle of the unknown type {0:?}")]
+    UnknownHandle(String),
+    /// It asks, and does not read the answers.
+    #[error("sends requests but does not read the answers")]
+    NotReading,
+}

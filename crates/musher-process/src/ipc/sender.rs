@@ -1,0 +1,303 @@
+//! The half of a channel that sends.
+
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::frame::{HandleHead, Outward};
+use super::handle::Handle;
+use super::outbound::Turn;
+use super::shared::{Push, Shared};
+use super::{HIGH_WATER, SendError};
+use crate::net;
+use crate::v8::Value;
+
+/// Sends over a channel. Clones send over the same one, which closes when the last of them and its
+/// [`Receiver`](super::Receiver) are dropped.
+///
+/// - messages: [`send`](Sender::send), [`try_send`](Sender::try_send), [`send_value`](Sender::send_value);
+/// - sockets: [`send_handle`](Sender::send_handle), [`send_handle_keeping`](Sender::send_handle_keeping),
+///   [`socket_count`](Sender::socket_count), [`sockets_closed`](Sender::sockets_closed);
+/// - the end: [`flush`](Sender::flush), [`disconnect`](Sender::disconnect).
+#[derive(Debug)]
+pub struct Sender {
+    shared: Arc<Shared>,
+}
+
+/// How a message of the runtime takes its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Behind everything, also behind handles that the peer has not confirmed yet; and others behind it.
+    Queued,
+    /// At once. Several handles may be on their way; what is sent behind one may be delivered before it.
+    Pipelined,
+}
+
+impl Sender {
+    pub(crate) fn new(shared: Arc<Shared>) -> Sender {
+        shared.used();
+        Sender { shared }
+    }
+
+    /// Sends a message. Waits first while more than [`HIGH_WATER`] bytes are queued; so whoever sends faster than the peer
+    /// reads is slowed down to its pace. When it returns, the message is in the socket or will be.
+    ///
+    /// If the future is dropped, the message was not sent.
+    pub async fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), SendError> {
+        self.deliver(&Outward::User(message), None, Turn::Queued).await
+    }
+
+    /// Sends a value of JavaScript. In a channel of JSON it becomes what `JSON.stringify` makes of it.
+    pub async fn send_value(&self, value: &Value) -> Result<(), SendError> {
+        self.deliver(&Outward::<()>::Value(value), None, Turn::Queued).await
+    }
+
+    /// Queues a message without waiting. `Ok(false)`, as in Node, means: it is queued, but send no more for now.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// let (ours, _theirs) = Channel::pair(Options::default())?;
+    /// let mut sent = 0;
+    /// while ours.sender.try_send(&"to somebody who does not read")? {
+    ///     sent += 1;
+    /// }
+    /// assert!(sent > 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_send<T: Serialize + ?Sized>(&self, message: &T) -> Result<bool, SendError> {
+        self.push_now(&Outward::User(message), None, Turn::Queued)
+    }
+
+    /// Sends a message with a socket or pipe. This end's copy is closed when the peer has confirmed that it got it; keep a
+    /// clone, or use [`send_handle_keeping`](Sender::send_handle_keeping), to go on using it here. Messages behind it wait
+    /// for the confirmation; if the handle does not arrive, it is sent up to three times more.
+    pub async fn send_handle<T: Serialize + ?Sized>(&self, message: &T, handle: Handle) -> Result<(), SendError> {
+        self.deliver_handle(&Outward::User(message), &handle, Turn::Queued).await
+    }
+
+    /// The same, and the handle stays open here, too: Node's `keepOpen`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Handle, Options};
+    /// # let (mut one, end) = Channel::pair(Options::default())?;
+    /// # let one_child = Channel::from_fd(end, Options::default())?;
+    /// # let (mut other, end) = Channel::pair(Options::default())?;
+    /// # let other_child = Channel::from_fd(end, Options::default())?;
+    /// // One listener for two children.
+    /// let listener = Handle::from(std::net::TcpListener::bind("127.0.0.1:0")?);
+    /// one_child.sender.send_handle_keeping(&"server", &listener).await?;
+    /// other_child.sender.send_handle(&"server", listener).await?;
+    /// # for channel in [&mut one, &mut other] {
+    /// #     channel.recv().await.unwrap().handle.unwrap().into_tcp_listener()?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn send_handle_keeping<T: Serialize + ?Sized>(
+        &self,
+        message: &T,
+        handle: &Handle,
+    ) -> Result<(), SendError> {
+        self.deliver_handle(&Outward::User(message), handle, Turn::Queued).await
+    }
+
+    /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`, which a Node program does not see as a
+    /// message. Like [`try_send`](Sender::try_send).
+    pub fn send_internal<T: Serialize + ?Sized>(
+        &self,
+        message: &T,
+        handle: Option<&Handle>,
+        order: Order,
+    ) -> Result<bool, SendError> {
+        let turn = match order {
+            Order::Queued => Turn::Queued,
+            Order::Pipelined => Turn::AtOnce,
+        };
+        let message = Outward::Internal(message);
+        match handle {
+            None => self.push_now(&message, None, turn),
+            Some(handle) => {
+                let fd = ready_to_send(handle)?;
+                self.push_now(&Outward::Handle { head: &head(handle), inner: &message }, Some(fd), turn)
+            }
+        }
+    }
+
+    /// Asks how many of the connections that were sent under this key ([`Handle::accepted`]) the peer still has open.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Handle, Options};
+    /// # let (ours, end) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(end, Options::default())?;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let handle = Handle::accepted(listener.accept()?.0, &listener)?;
+    /// let key = handle.key().unwrap_or_default().to_owned();
+    /// ours.sender.send_handle(&"take it", handle).await?;
+    /// let connection = theirs.recv().await.ok_or("no message")?.handle;
+    /// # let reading = tokio::spawn(async move { theirs.recv().await });
+    /// assert_eq!(ours.sender.socket_count(&key).await?, 1);
+    /// drop(connection);
+    /// ours.sender.sockets_closed(&key).await?;
+    /// assert_eq!(ours.sender.socket_count(&key).await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn socket_count(&self, key: &str) -> Result<u32, SendError> {
+        self.shared.ask_count(key)?.await.map_err(|_| SendError::Closed)
+    }
+
+    /// Waits until the peer has closed all connections that were sent under this key.
+    pub async fn sockets_closed(&self, key: &str) -> Result<(), SendError> {
+        self.shared.ask_closed(key)?.await.map_err(|_| SendError::Closed)
+    }
+
+    /// Waits until all that was queued is in the socket, and every handle confirmed.
+    pub async fn flush(&self) -> Result<(), SendError> {
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
+            if self.shared.lock().out.is_done() {
+                return Ok(());
+            }
+            if !self.connected() {
+                return Err(SendError::Closed);
+            }
+            changed.await;
+        }
+    }
+
+    /// Closes the channel when all that was queued is sent. The peer's `disconnect` event comes of it, and this end
+    /// receives nothing more.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// let (ours, theirs) = Channel::pair(Options::default())?;
+    /// let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// ours.sender.send("the last").await?;
+    /// ours.sender.disconnect();
+    /// assert!(ours.sender.send("too late").await.is_err());
+    /// assert_eq!(theirs.recv().await.ok_or("no message")?.text()?, "\"the last\"");
+    /// assert!(theirs.recv().await.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn disconnect(&self) {
+        self.shared.disconnect();
+    }
+
+    /// Whether messages can be sent. It is told by reading, so a channel that nobody receives from may be found closed
+    /// late.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.shared.connected()
+    }
+
+    /// How many bytes wait for the peer.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.lock().out.queued().0
+    }
+
+    /// How many messages were given up because their handle did not arrive, however often it was sent.
+    #[must_use]
+    pub fn handles_given_up(&self) -> u64 {
+        self.shared.lock().given_up
+    }
+
+    async fn deliver_handle<T: Serialize + ?Sized>(
+        &self,
+        message: &Outward<'_, T>,
+        handle: &Handle,
+        turn: Turn,
+    ) -> Result<(), SendError> {
+        let fd = ready_to_send(handle)?;
+        self.deliver(&Outward::Handle { head: &head(handle), inner: message }, Some(fd), turn).await
+    }
+
+    async fn deliver<T: Serialize + ?Sized>(
+        &self,
+        message: &Outward<'_, T>,
+        handle: Option<Arc<OwnedFd>>,
+        turn: Turn,
+    ) -> Result<(), SendError> {
+        let mut written = None;
+        loop {
+            let (frame, marks) = self.shared.framing();
+            let bytes = match written.take() {
+                Some((known, bytes)) if known == frame => bytes,
+                _ => frame.write(message, marks)?,
+            };
+            let pushed = self.shared.push((frame, bytes.clone()), handle.clone(), turn, HIGH_WATER)?;
+            match pushed {
+                Some(Push::Done { .. }) => return Ok(()),
+                Some(Push::NoRoom) => {
+                    let mut changed = pin!(self.shared.changed.notified());
+                    changed.as_mut().enable();
+                    let connected = self.connected();
+                    if connected && self.queued_bytes() > HIGH_WATER {
+                        changed.await;
+                    }
+                    written = Some((frame, bytes));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn push_now<T: Serialize + ?Sized>(
+        &self,
+        message: &Outward<'_, T>,
+        handle: Option<Arc<OwnedFd>>,
+        turn: Turn,
+    ) -> Result<bool, SendError> {
+        loop {
+            let (frame, marks) = self.shared.framing();
+            let written = (frame, frame.write(message, marks)?);
+            match self.shared.push(written, handle.clone(), turn, usize::MAX)? {
+                Some(Push::Done { queued }) => return Ok(queued <= HIGH_WATER),
+                Some(Push::NoRoom) => return Err(SendError::Full),
+                None => {}
+            }
+        }
+    }
+}
+
+fn head(handle: &Handle) -> HandleHead {
+    HandleHead {
+        cmd: "NODE_HANDLE",
+        kind: handle.kind().name(),
+        key: handle.key().map(str::to_owned),
+        dgram_type: handle.dgram_type(),
+    }
+}
+
+/// libuv does not set the flag for descriptors that it receives, and uses them as if it were set.
+fn ready_to_send(handle: &Handle) -> Result<Arc<OwnedFd>, SendError> {
+    let fd = handle.fd();
+    net::set_nonblocking(&fd).map_err(SendError::Handle)?;
+    Ok(fd)
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Sender {
+        Sender::new(self.shared.clone())
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.shared.unused();
+    }
+}

@@ -1,0 +1,556 @@
+//! What both halves of a channel share: the socket, both directions, and the task that helps when nobody waits.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{Notify, oneshot};
+
+use super::frame::{Frame, Framed, Outward};
+use super::handle::{Handle, HandleKind};
+use super::inbound::{Inbound, Look};
+use super::message::{self, FAST_FRAME, Internal, Meaning, Message, Received};
+use super::outbound::{Missed, Outbound, Turn};
+use super::sockets::Sockets;
+use super::{Fault, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Options, SendError};
+use crate::{net, sys};
+
+/// The most messages, and their bytes, that are read ahead for a receiver that does not come.
+const INBOX_MESSAGES: usize = 1024;
+const INBOX_BYTES: usize = 4 << 20;
+/// The most answers to the peer's own questions that wait for it to read them.
+const MAX_ANSWERS: usize = 4096;
+
+/// One channel.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    io: AsyncFd<OwnedFd>,
+    runtime: Runtime,
+    state: Mutex<State>,
+    /// Room in the queue, an answer, or the end.
+    pub(crate) changed: Notify,
+    /// How many senders and receivers there are.
+    users: AtomicUsize,
+    /// The pump has something else to wait for.
+    nudge: Notify,
+    this: Weak<Shared>,
+}
+
+/// How far the channel's life has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// This end wants to disconnect; what is queued goes first.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    life: Life,
+    pub(crate) out: Outbound,
+    /// How the peer is written to.
+    frame: Frame,
+    inn: Inbound,
+    inbox: VecDeque<Received>,
+    inbox_bytes: usize,
+    receiver: Option<Waker>,
+    /// The peer marks the runtime's messages by a byte (Bun).
+    marks: bool,
+    /// The peer may go on in fast frames.
+    may_switch: bool,
+    /// This end is to go on in fast frames as soon as nothing waits for an answer.
+    switch: bool,
+    /// The socket refused what was sent: nobody will read it. What came before is still read.
+    deaf: bool,
+    /// The pump runs, and waits to write and to read.
+    pump: Option<(bool, bool)>,
+    sockets: Sockets,
+    /// Questions of this end that the peer has not answered.
+    counts: Vec<(String, oneshot::Sender<u32>)>,
+    closes: Vec<(String, oneshot::Sender<()>)>,
+    pub(crate) fault: Option<Fault>,
+    /// Messages whose handles were given up.
+    pub(crate) given_up: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(socket: OwnedFd, options: &Options) -> io::Result<Arc<Shared>> {
+        let runtime = Runtime::try_current().map_err(io::Error::other)?;
+        net::set_nonblocking(&socket)?;
+        let io = sys::reactor::watch(socket, Interest::READABLE | Interest::WRITABLE)?;
+        let frame = Frame::from(options.serialization);
+        let state = State {
+            life: Life::Open,
+            out: Outbound::default(),
+            frame,
+            inn: Inbound::new(frame, options.max_message),
+            inbox: VecDeque::new(),
+            inbox_bytes: 0,
+            receiver: None,
+            marks: false,
+            may_switch: options.fast_frames && frame == Frame::Json,
+            switch: false,
+            deaf: false,
+            pump: None,
+            sockets: Sockets::default(),
+            counts: Vec::new(),
+            closes: Vec::new(),
+            fault: None,
+            given_up: 0,
+        };
+        Ok(Arc::new_cyclic(|this| Shared {
+            io,
+            runtime,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            users: AtomicUsize::new(0),
+            nudge: Notify::new(),
+            this: this.clone(),
+        }))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn used(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last user disconnects: nobody else would.
+    pub(crate) fn unused(&self) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.disconnect();
+        }
+    }
+
+    pub(crate) fn connected(&self) -> bool {
+        self.lock().takes_messages()
+    }
+
+    /// How the peer is written to, and whether the runtime's messages are marked.
+    pub(crate) fn framing(&self) -> (Frame, bool) {
+        let state = self.lock();
+        (state.frame, state.marks)
+    }
+
+    /// This end can do fast frames: says so, and goes on in them. For a child whose parent said that it can.
+    pub(crate) fn switch_to_fast_frames(&self) {
+        let mut state = self.lock();
+        state.switch = true;
+        self.flush(&mut state);
+    }
+
+    /// Queues a message in the frame that it was written in; `None`: the frame has changed since, write it again.
+    pub(crate) fn push(
+        &self,
+        written: (Frame, Bytes),
+        handle: Option<Arc<OwnedFd>>,
+        turn: Turn,
+        most: usize,
+    ) -> Result<Option<Push>, SendError> {
+        let (frame, bytes) = written;
+        let mut state = self.lock();
+        if !state.takes_messages() {
+            return Err(SendError::Closed);
+        }
+        if state.frame != frame {
+            return Ok(None);
+        }
+        let (queued, messages) = state.out.queued();
+        if queued > most.min(MAX_QUEUED_BYTES) || messages >= MAX_QUEUED_MESSAGES {
+            return Ok(Some(Push::NoRoom));
+        }
+        state.out.push(bytes, handle, turn);
+        self.flush(&mut state);
+        Ok(Some(Push::Done { queued: state.out.queued().0 }))
+    }
+
+    /// Sends what can be sent now, and sees to the rest.
+    fn flush(&self, state: &mut State) {
+        let before = state.out.queued();
+        if state.switch && state.out.is_quiet() {
+            state.announce_fast_frames();
+        }
+        if state.life != Life::Closed && !state.deaf && state.out.flush(self.as_fd()).is_err() {
+            state.deaf = true;
+            state.out.clear();
+        }
+        if state.life == Life::Closing && state.out.is_done() {
+            self.close(state);
+        }
+        if state.out.queued() != before {
+            self.changed.notify_waiters();
+        }
+        self.start_pump(state);
+    }
+
+    /// The peer sees the end.
+    fn close(&self, state: &mut State) {
+        let _ = net::shutdown(self.as_fd());
+        self.ended(state);
+    }
+
+    fn ended(&self, state: &mut State) {
+        state.life = Life::Closed;
+        state.out.clear();
+        state.counts.clear();
+        state.closes.clear();
+        if let Some(waker) = state.receiver.take() {
+            waker.wake();
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Closes this end when everything that is queued was sent.
+    pub(crate) fn disconnect(&self) {
+        let mut state = self.lock();
+        if state.life == Life::Open {
+            state.life = Life::Closing;
+            self.flush(&mut state);
+        }
+    }
+
+    /// The next message that came. `at_once`: what is in the socket counts, also if the runtime has not heard of it yet.
+    pub(crate) fn poll_received(&self, cx: &mut Context<'_>, at_once: bool) -> Poll<Option<Received>> {
+        loop {
+            {
+                let mut state = self.lock();
+                if let Some(received) = state.take_received(self) {
+                    return Poll::Ready(Some(received));
+                }
+                if state.life == Life::Closed {
+                    return Poll::Ready(None);
+                }
+                if at_once && self.look(&mut state) != Looked::Nothing {
+                    continue;
+                }
+                state.receiver = Some(cx.waker().clone());
+            }
+            let mut guard = match self.io.poll_read_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(guard)) => guard,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+            };
+            if self.look(&mut self.lock()) != Looked::MayBeMore {
+                guard.clear_ready();
+            }
+        }
+    }
+
+    /// Reads once.
+    fn look(&self, state: &mut State) -> Looked {
+        match state.inn.read(self.as_fd()) {
+            Ok(Look::Some { all: false }) => return Looked::MayBeMore,
+            Ok(Look::Some { all: true }) => {}
+            Ok(Look::Nothing) => return Looked::Nothing,
+            Ok(Look::End) => self.ended(state),
+            Err(fault) => {
+                state.fault = Some(fault);
+                self.close(state);
+            }
+        }
+        Looked::All
+    }
+
+    fn start_pump(&self, state: &mut State) {
+        let waits = state.pump_waits();
+        match state.pump {
+            None if waits == (false, false) => {}
+            None => {
+                if let Some(this) = self.this.upgrade() {
+                    state.pump = Some(waits);
+                    self.runtime.spawn(pump(this));
+                }
+            }
+            Some(for_what) if for_what == waits => {}
+            Some(_) => self.nudge.notify_one(),
+        }
+    }
+
+    /// A socket that came over this channel was closed.
+    pub(crate) fn socket_closed(&self, key: &str) {
+        let mut state = self.lock();
+        if state.sockets.closed(key) {
+            let told = state.answer(&json!({"cmd": "NODE_SOCKET_ALL_CLOSED", "key": key}));
+            if told.is_ok() {
+                self.flush(&mut state);
+            }
+        }
+    }
+
+    /// Asks how many sockets the peer has open under a key.
+    pub(crate) fn ask_count(&self, key: &str) -> Result<oneshot::Receiver<u32>, SendError> {
+        let (tell, told) = oneshot::channel();
+        self.ask(&json!({"cmd": "NODE_SOCKET_GET_COUNT", "key": key}), |state| {
+            state.counts.push((key.to_owned(), tell));
+        })?;
+        Ok(told)
+    }
+
+    /// Asks to be told when the peer has no socket open under a key.
+    pub(crate) fn ask_closed(&self, key: &str) -> Result<oneshot::Receiver<()>, SendError> {
+        let (tell, told) = oneshot::channel();
+        self.ask(&json!({"cmd": "NODE_SOCKET_NOTIFY_CLOSE", "key": key}), |state| {
+            state.closes.push((key.to_owned(), tell));
+        })?;
+        Ok(told)
+    }
+
+    fn ask(&self, question: &serde_json::Value, note: impl FnOnce(&mut State)) -> Result<(), SendError> {
+        let mut state = self.lock();
+        if !state.takes_messages() {
+            return Err(SendError::Closed);
+        }
+        state.counts.retain(|(_, tell)| !tell.is_closed());
+        state.closes.retain(|(_, tell)| !tell.is_closed());
+        if state.counts.len() + state.closes.len() >= MAX_ANSWERS {
+            return Err(SendError::Full);
+        }
+        // In its turn: a count has to have the sockets that were sent before.
+        let bytes = state.frame.write(&Outward::Internal(question), state.marks)?;
+        state.out.push(bytes, None, Turn::Queued);
+        note(&mut state);
+        self.flush(&mut state);
+        Ok(())
+    }
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.get_ref().as_fd()
+    }
+}
+
+/// What a look at the socket found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looked {
+    /// Something came, and more may be there.
+    MayBeMore,
+    /// Something came, and no more is there; or the end.
+    All,
+    Nothing,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(crate) enum Push {
+    Done {
+        /// How many bytes wait.
+        queued: usize,
+    },
+    NoRoom,
+}
+
+impl State {
+    fn takes_messages(&self) -> bool {
+        self.life == Life::Open && !self.deaf
+    }
+
+    /// Whether somebody has to wait to write and to read, in the name of what was sent.
+    fn pump_waits(&self) -> (bool, bool) {
+        let open = self.life != Life::Closed;
+        (open && self.out.has_ready(), open && self.has_to_hear())
+    }
+
+    /// Something that was sent waits for the peer's word, and there is room for what comes before it.
+    fn has_to_hear(&self) -> bool {
+        let waits = self.out.is_unanswered() || !self.counts.is_empty() || !self.closes.is_empty();
+        waits && self.inbox.len() < INBOX_MESSAGES && self.inbox_bytes < INBOX_BYTES
+    }
+
+    /// The next message for the caller, from what was read.
+    fn take_received(&mut self, shared: &Shared) -> Option<Received> {
+        if let Some(received) = self.inbox.pop_front() {
+            self.inbox_bytes = self.inbox_bytes.saturating_sub(size(&received));
+            shared.start_pump(self);
+            return Some(received);
+        }
+        self.decode(shared)
+    }
+
+    /// The next message among the bytes that came. The transport's own are dealt with on the way.
+    fn decode(&mut self, shared: &Shared) -> Option<Received> {
+        loop {
+            let step = match self.inn.next() {
+                Ok(None) => return None,
+                Ok(Some(framed)) => self.understand(framed, shared),
+                Err(fault) => Err(fault),
+            };
+            match step {
+                Ok(None) => shared.flush(self),
+                Ok(Some(received)) => return Some(received),
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    shared.close(self);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn understand(&mut self, framed: Framed, shared: &Shared) -> Result<Option<Received>, Fault> {
+        self.marks |= framed.marked;
+        let user = |body| Ok(Some(Received::Message(Message { body, handle: None })));
+        if !framed.internal {
+            return user(framed.body);
+        }
+        match message::meaning(&framed.body)? {
+            Meaning::User => return user(framed.body),
+            Meaning::Internal { cmd } => {
+                let message = Message { body: framed.body, handle: None };
+                return Ok(Some(Received::Internal(Internal { cmd, message })));
+            }
+            Meaning::Handle { kind, key, inner } => return self.handle(&kind, key, inner, shared),
+            Meaning::Taken => self.out.taken(),
+            Meaning::Missed => {
+                if self.out.missed() == Missed::GivenUp {
+                    self.given_up += 1;
+                }
+            }
+            Meaning::CountAsked { key } => {
+                let count = self.sockets.count(&key);
+                self.answer(&json!({"cmd": "NODE_SOCKET_COUNT", "key": key, "count": count}))?;
+            }
+            Meaning::ToldWhenClosed { key } => {
+                if self.sockets.tell_when_closed(&key) {
+                    self.answer(&json!({"cmd": "NODE_SOCKET_ALL_CLOSED", "key": key}))?;
+                }
+            }
+            Meaning::Count { key, count } => {
+                if let Some(at) = self.counts.iter().position(|(asked, _)| *asked == key) {
+                    let _ = self.counts.swap_remove(at).1.send(count);
+                }
+            }
+            Meaning::AllClosed { key } => {
+                for (_, tell) in self.closes.extract_if(.., |(asked, _)| *asked == key) {
+                    let _ = tell.send(());
+                }
+            }
+            Meaning::FastFrame if self.may_switch => {
+                self.inn.switch(Frame::Fast);
+                self.switch = self.frame != Frame::Fast;
+            }
+            // Not asked for, so not understood: what comes behind it is no message.
+            Meaning::FastFrame => return Err(Fault::NotAMessage("a fast frame that nobody asked for".to_owned())),
+        }
+        shared.changed.notify_waiters();
+        Ok(None)
+    }
+
+    /// A message that is to have a handle.
+    fn handle(
+        &mut self,
+        kind: &str,
+        key: Option<String>,
+        inner: message::Body,
+        shared: &Shared,
+    ) -> Result<Option<Received>, Fault> {
+        let known = HandleKind::of_name(kind).ok_or_else(|| Fault::UnknownHandle(kind.to_owned()))?;
+        let Some(fd) = self.inn.take_fd() else {
+            self.answer(&json!({"cmd": "NODE_HANDLE_NACK"}))?;
+            return Ok(None);
+        };
+        self.answer(&json!({"cmd": "NODE_HANDLE_ACK"}))?;
+        shared.flush(self);
+        // tokio takes only such, and so do libuv's peers.
+        let _ = net::set_nonblocking(&fd);
+        // Nothing may fail behind it: a socket that is counted must not be dropped here, where the state is locked.
+        let cmd = message::internal_cmd(&inner)?;
+        let open = match (&key, known) {
+            (Some(key), HandleKind::NetSocket) => self.sockets.opened(key, &shared.this),
+            _ => None,
+        };
+        let handle = Some(Handle::received(known, fd, key, open.map(Arc::new)));
+        let message = Message { body: inner, handle };
+        Ok(Some(match cmd {
+            Some(cmd) => Received::Internal(Internal { cmd, message }),
+            None => Received::Message(message),
+        }))
+    }
+
+    /// Answers the peer, before everything else.
+    fn answer(&mut self, answer: &serde_json::Value) -> Result<(), Fault> {
+        if self.life == Life::Closed {
+            return Ok(());
+        }
+        if self.out.queued().1 >= MAX_QUEUED_MESSAGES + MAX_ANSWERS {
+            return Err(Fault::NotReading);
+        }
+        let bytes = self.frame.write(&Outward::Internal(answer), self.marks).map_err(|_| Fault::NotReading)?;
+        self.out.push(bytes, None, Turn::AtOnce);
+        Ok(())
+    }
+
+    /// What this end sends from now on is in fast frames. Nothing that was written before may come later.
+    fn announce_fast_frames(&mut self) {
+        self.switch = false;
+        if let Ok(bytes) = self.frame.write(&Outward::Internal(&json!({"cmd": FAST_FRAME})), false) {
+            self.out.push(bytes, None, Turn::Queued);
+            self.frame = Frame::Fast;
+        }
+    }
+}
+
+fn size(received: &Received) -> usize {
+    match received {
+        Received::Message(message) | Received::Internal(Internal { message, .. }) => message.size(),
+    }
+}
+
+/// Waits for the socket in the name of what was sent, until nothing more is to be done.
+async fn pump(shared: Arc<Shared>) {
+    loop {
+        let (write, read) = {
+            let mut state = shared.lock();
+            let waits = state.pump_waits();
+            state.pump = Some(waits).filter(|waits| *waits != (false, false));
+            if state.pump.is_none() {
+                return;
+            }
+            waits
+        };
+        tokio::select! {
+            ready = shared.io.writable(), if write => {
+                let Ok(mut guard) = ready else { return };
+                let mut state = shared.lock();
+                shared.flush(&mut state);
+                if state.out.has_ready() {
+                    guard.clear_ready();
+                }
+            }
+            ready = shared.io.readable(), if read => {
+                let Ok(mut guard) = ready else { return };
+                if read_ahead(&shared) != Looked::MayBeMore {
+                    guard.clear_ready();
+                }
+            }
+            () = shared.nudge.notified() => {}
+        }
+    }
+}
+
+/// Reads for a receiver that may come later.
+fn read_ahead(shared: &Shared) -> Looked {
+    let mut state = shared.lock();
+    let more = shared.look(&mut state);
+    while let Some(received) = state.decode(shared) {
+        state.inbox_bytes += size(&received);
+        state.inbox.push_back(received);
+    }
+    if !state.inbox.is_empty()
+        && let Some(waker) = state.receiver.take()
+    {
+        waker.wake();
+    }
+    more
+}
