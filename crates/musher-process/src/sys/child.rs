@@ -157,6 +157,7 @@ pub(crate) enum Group {
     /// Its own, in our session.
     Own,
     /// Ours.
+    #[cfg(feature = "tokio")]
     Parents,
 }
 
@@ -238,6 +239,7 @@ fn prepare_and_execute(image: &Image, join_cgroup: bool) -> Result<std::convert:
     match image.group {
         Group::Session => call(libc::SYS_setsid, [0; 5]),
         Group::Own => call(libc::SYS_setpgid, [0; 5]),
+        #[cfg(feature = "tokio")]
         Group::Parents => Ok(0),
     }
     .map_err(failed(Step::Session, 0))?;
