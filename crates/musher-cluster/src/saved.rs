@@ -4,6 +4,7 @@
 //! the channel. Members that a reader does not know are ignored; those it misses have their default.
 
 use musher_core::ids::{AppId, RunId, SlotId};
+use musher_core::tolerant::{self, Understood};
 use musher_process::net::unix::SocketFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -104,7 +105,11 @@ impl SavedApp {
 
     /// `None` for what cannot be understood: the app then starts without memory, which costs its listeners but no worker.
     pub(crate) fn decode(bytes: &[u8]) -> Option<SavedApp> {
-        serde_json::from_slice::<SavedApp>(bytes).ok().filter(|saved| saved.version <= VERSION)
+        let Understood { value, left_out } = tolerant::read::<SavedApp>(bytes).ok()?;
+        if let Some(first) = left_out.first() {
+            tracing::warn!(first, more = left_out.len() - 1, "what another version wrote of listeners is left out");
+        }
+        Some(value).filter(|saved| saved.version <= VERSION)
     }
 }
 
@@ -206,5 +211,39 @@ mod tests {
         let saved = SavedApp { epoch: 3, ..SavedApp::default() };
         assert_eq!(SavedApp::decode(&saved.encode()).unwrap().epoch, 3);
         assert!(SavedApp::decode(br#"{"version":1,"later":true}"#).is_some());
+    }
+
+    #[test]
+    fn words_of_a_later_version_cost_no_more_than_the_listener_that_they_are_about() {
+        let group = |bind: &str, sharing: &str| {
+            format!(r#"{{"number":1,"key":"k","bind":{bind},"backlog":1,"sharing":{sharing}}}"#)
+        };
+        let tcp = r#"{"tcp":{"address":"127.0.0.1:1","port":1,"v6_only":false}}"#;
+        let identity = |family: &str| format!(r#"{{"address":null,"port":1,"family":{family},"fd":null,"index":0}}"#);
+        let asked =
+            |family: &str, part: &str| format!(r#"{{"group":1,"identity":{},"part":{part}}}"#, identity(family));
+        let (shared, tcp4, slot, later) = (r#"{"shared":{}}"#, r#""tcp4""#, r#""slot""#, r#"{"later":1}"#);
+        for (changed, [groups, questions]) in [
+            ([tcp, shared, tcp4, slot], [2, 1]),
+            ([later, shared, tcp4, slot], [1, 1]),
+            ([tcp, later, tcp4, slot], [1, 1]),
+            ([tcp, shared, later, slot], [2, 0]),
+            ([tcp, shared, tcp4, later], [2, 1]),
+        ] {
+            let [bind, sharing, family, part] = changed;
+            let text = format!(
+                r#"{{"version":1,"groups":[{},{}],"runs":[{{"run":1,"ready":true,"later":1,"asked":[{}]}}]}}"#,
+                group(tcp, shared),
+                group(bind, sharing),
+                asked(family, part),
+            );
+            let saved = SavedApp::decode(text.as_bytes()).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(
+                (saved.groups.len(), saved.runs.len(), saved.runs[0].asked.len()),
+                (groups, 1, questions),
+                "{text}"
+            );
+            assert!(saved.runs[0].ready);
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! - [`lifecycle`]: when to start, restart, replace, stop, kill and give up.
 //! - [`compare`]: whether a new version does worse than the old one.
 //! - [`scaling`]: how many workers an app should have for its load.
+//! - [`tolerant`]: how a record of another version is read.
 //! - [`vitals`]: how a worker is, by its own word.
 
 pub mod compare;
@@ -16,6 +17,7 @@ pub mod lifecycle;
 pub mod scaling;
 pub mod spec;
 mod time;
+pub mod tolerant;
 pub mod vitals;
 
 pub use ids::{AppId, Generation, OpId, RunId, SlotId};

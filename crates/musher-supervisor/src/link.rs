@@ -30,6 +30,7 @@ use tokio::io::unix::AsyncFd;
 
 use self::start::{Start, our_hello, peer};
 use crate::keeper::holdings::{Holdings, MAX_HELD};
+use crate::keeper::upgrade;
 use crate::keeper::wire::{self, Incoming, Message, Versions};
 use crate::keeper::{Adoption, ExitRecord};
 use crate::team::{self, TeamFile, TeamWriter};
@@ -434,28 +435,50 @@ impl KeeperLink {
 
     /// Turns this process into the keeper, with everything that is held. Only for when the keeper has died. Returns
     /// only if that fails; nothing has changed then.
+    ///
+    /// While this executable has not been seen to work as a keeper, the keeper is of the executable before it.
     pub fn become_keeper(&self) -> io::Error {
-        self.execute(|list, keep| inherit::exec_self(&["musher", "keeper", "--adopt", list], keep))
+        if let Some(previous) = self.copy(upgrade::PREVIOUS) {
+            if self.copy(upgrade::FAILED).is_none() {
+                self.put_bytes(upgrade::FAILED, b"its keeper ended before it was seen to work");
+            }
+            let of_upgrade = [upgrade::EXECUTABLE, upgrade::PREVIOUS];
+            let error = self.execute(&of_upgrade, |list, keep| {
+                inherit::exec_file(previous.as_fd(), &["musher", "keeper", "--adopt", list], keep)
+            });
+            tracing::error!(%error, "the executable of before cannot become the keeper");
+        }
+        self.execute(&[], |list, keep| inherit::exec_self(&["musher", "keeper", "--adopt", list], keep))
+    }
+
+    /// The keeper is this executable and works: it need not be gone back from if it dies. The keeper itself still may.
+    pub(crate) fn trust_executable(&self) {
+        self.mirror().remove(upgrade::PREVIOUS);
+    }
+
+    /// Ends a keeper that does not do what it should. [`KeeperEvent::Died`] follows.
+    pub(crate) fn give_up_keeper(&self) {
+        self.lose(&io::Error::from(io::ErrorKind::TimedOut));
     }
 
     /// Turns this process into the supervisor of another executable, with everything that is held. Returns only if that
     /// fails.
     pub(crate) fn become_executable(&self, executable: BorrowedFd<'_>) -> io::Error {
         let link = self.shared.socket.as_raw_fd().to_string();
-        self.execute(|list, keep| {
+        self.execute(&[], |list, keep| {
             let keep: Vec<BorrowedFd<'_>> = keep.iter().copied().chain([self.shared.socket.as_fd()]).collect();
             inherit::exec_file(executable, &["musher", "supervisor", "--link", &link, "--adopt", list], &keep)
         })
     }
 
-    /// Writes the list of what is held, and executes.
-    fn execute(&self, exec: impl FnOnce(&str, &[BorrowedFd<'_>]) -> io::Error) -> io::Error {
+    /// Writes the list of what is held, but for `without`, and executes.
+    fn execute(&self, without: &[&str], exec: impl FnOnce(&str, &[BorrowedFd<'_>]) -> io::Error) -> io::Error {
         let mirror = self.mirror();
         let mut adoption = Adoption::new(self.shared.open_files);
         adoption.keeper = Some(self.about().versions);
         adoption.end_requested = self.shared.end_requested.load(Ordering::Acquire);
         let mut keep = Vec::new();
-        for (name, fd) in mirror.iter() {
+        for (name, fd) in mirror.iter().filter(|(name, _)| !without.contains(name)) {
             adoption.fd(name, fd.as_raw_fd());
             keep.push(fd);
         }

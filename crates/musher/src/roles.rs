@@ -44,6 +44,10 @@ pub(crate) fn of(words: &[OsString]) -> Option<Role> {
 impl Role {
     /// Plays it to its end.
     pub(crate) fn play(self) -> ExitCode {
+        #[cfg(feature = "next")]
+        if self.fails() {
+            return ExitCode::from(exit_codes::FAILED);
+        }
         let played = match self {
             Role::Keeper { adopt } => musher_supervisor::keeper::run(adopt).map_err(|error| error.to_string()),
             Role::Supervisor { link, adopt } => {
@@ -57,6 +61,24 @@ impl Role {
                 error_line(&error);
                 ExitCode::from(exit_codes::FAILED)
             }
+        }
+    }
+}
+
+/// The next version exists for tests: a copy of it whose name is that of a fault has this fault.
+#[cfg(feature = "next")]
+impl Role {
+    fn fails(&self) -> bool {
+        let Role::Keeper { adopt } = self else { return false };
+        let path = std::env::current_exe().unwrap_or_default();
+        // The number of the list in a rehearsal is 3.
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("never-works-as-keeper") => true,
+            Some("dies-as-keeper-after-all") => *adopt != 3,
+            Some("hangs-as-keeper-after-all") if *adopt != 3 => loop {
+                std::thread::park();
+            },
+            _ => false,
         }
     }
 }

@@ -21,6 +21,7 @@ pub struct App {
     pub(super) id: AppId,
     /// The number of the last run.
     pub(super) last_run: u64,
+    #[serde(default)]
     pub(super) wanted: Wanted,
     /// What slots are filled with when a user starts them.
     pub(super) target: Generation,
@@ -41,9 +42,10 @@ pub struct App {
 }
 
 /// What the user wants of the app as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Wanted {
+    #[default]
     Up,
     Down,
     Deleted,

@@ -1,12 +1,12 @@
 //! Going on after a crash of the supervisor, from the state that was written last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::app::{App, Turn, count};
 use super::event::Event;
-use super::run::{ExitOutcome, RunState};
-use super::slot::{Slot, SlotState};
+use super::run::{ExitOutcome, RunState, Stage};
+use super::slot::{Slot, SlotState, Vacancy};
 use super::{Chance, Effect};
 use crate::ids::{RunId, SlotId};
 use crate::spec::RestartPolicy;
@@ -43,6 +43,7 @@ impl App {
         effects: &mut Vec<Effect>,
     ) {
         let first = effects.len();
+        self.mend(now);
         let unsaid = std::mem::take(&mut self.unsaid);
         effects.extend(unsaid.into_iter().filter(|effect| self.still_holds(effect)));
         let mut turn = Turn { now, chance, effects };
@@ -69,6 +70,35 @@ impl App {
         self.settle(&mut turn);
         self.keep_from_the_dead(effects, first);
         self.remember(&effects[first..]);
+    }
+
+    /// Makes a state whole of which another version wrote something that we do not know ([`crate::tolerant`]): a slot is
+    /// filled with what runs there, and a run that nothing names ends in order. Any other state stays as it is.
+    fn mend(&mut self, now: Time) {
+        for slot in &mut self.slots {
+            if slot.state.runs().any(|run| !self.runs.contains_key(&run)) {
+                let run = slot.state.serving().filter(|run| self.runs.contains_key(run));
+                let again = SlotState::Vacant(Vacancy::Backoff { until: now, attempt: 0 });
+                slot.state = run.map_or(again, |run| SlotState::Filled { run });
+            }
+        }
+        let named: BTreeSet<RunId> = self.slots.iter().flat_map(|slot| slot.state.runs()).collect();
+        let loose = self.runs.iter().filter(|(id, run)| !run.is_draining() && !named.contains(id));
+        let mut loose: Vec<(bool, RunId)> = loose.map(|(id, run)| (run.is_online(), *id)).collect();
+        // Those that serve first, of these the newest.
+        loose.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, id) in loose {
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            let slot = usize::try_from(run.slot.0).ok().and_then(|slot| self.slots.get_mut(slot));
+            match slot {
+                Some(slot) if matches!(slot.state, SlotState::Vacant(_)) => slot.state = SlotState::Filled { run: id },
+                Some(_) | None => {
+                    let spawned = !matches!(run.state, RunState::Starting { spawned: false, .. });
+                    run.state =
+                        RunState::Draining { stage: Stage::Signal, deadline: now + LEAST, spawned, blocks: false };
+                }
+            }
+        }
     }
 
     /// Withdraws what one death would have done to a run that turned out to be dead too.

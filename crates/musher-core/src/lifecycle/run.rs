@@ -19,6 +19,7 @@ pub struct Run {
     /// When it was started.
     pub since: Time,
     /// Where in its life it is.
+    #[serde(default)]
     pub state: RunState,
     /// Whether it drains because it reported an uncaught exception.
     #[serde(default)]
@@ -53,6 +54,13 @@ pub enum RunState {
         /// it was replaced.
         blocks: bool,
     },
+}
+
+impl Default for RunState {
+    /// Of a record that does not tell it in words that we know: nothing is done to it.
+    fn default() -> RunState {
+        RunState::Online { since: Time::default() }
+    }
 }
 
 /// The steps of ending a run.

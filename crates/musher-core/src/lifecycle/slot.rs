@@ -15,6 +15,7 @@ pub struct Slot {
     /// The spec that the slot is filled with next time: the one that was last online here, or what a user started.
     pub generation: Generation,
     /// What fills it.
+    #[serde(default)]
     pub state: SlotState,
     /// How often it was restarted without anybody asking for it, since the app exists.
     #[serde(default)]
@@ -156,7 +157,24 @@ impl Slot {
     }
 }
 
+impl Default for SlotState {
+    /// Of a record that does not tell it in words that we know; [`App::recover`](super::App::recover) fills it with what
+    /// runs there.
+    fn default() -> SlotState {
+        SlotState::Vacant(Vacancy::Stopped)
+    }
+}
+
 impl SlotState {
+    /// The runs that it names.
+    pub(super) fn runs(&self) -> impl Iterator<Item = RunId> {
+        let new = match self {
+            SlotState::Filled { run } | SlotState::Replacing { new: run, .. } => Some(*run),
+            SlotState::Vacant(_) => None,
+        };
+        new.into_iter().chain(self.serving().filter(|run| new != Some(*run)))
+    }
+
     /// The run that serves as the slot, if one is meant to.
     pub(super) fn serving(&self) -> Option<RunId> {
         match self {

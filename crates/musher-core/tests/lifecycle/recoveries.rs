@@ -135,3 +135,60 @@ fn events_are_told_in_kebab_case() {
         r#"{"kind":"giveup","slot":0,"restarts":10,"window_ms":60000,"death":{"exited":{"code":1}}}"#
     );
 }
+
+/// The state, with what is at this place replaced by what only a later version knows.
+fn written_by_a_later_version(app: &App, place: &str, written: serde_json::Value) -> App {
+    let mut state = serde_json::to_value(app).unwrap();
+    *state.pointer_mut(place).unwrap_or_else(|| panic!("{place} is not in {app:#?}")) = written;
+    let read = musher_core::tolerant::read::<App>(state.to_string().as_bytes()).unwrap();
+    assert_eq!(read.left_out.is_empty(), false, "{place}");
+    read.value
+}
+
+#[test]
+fn words_of_a_later_version_cost_no_worker_that_serves() {
+    let later = || serde_json::json!({"later": {"than": "this"}});
+    for place in ["/wanted", "/slots/1/state", "/runs/2/state", "/operation", "/policies/1/restart"] {
+        for drains in [true, false] {
+            let mut team = Team::online(3, Policy { drains, ..rules() });
+            team.command(super::team::reload_to(super::team::target(2, rules())));
+            team.app.carried_out();
+            team.app = written_by_a_later_version(&team.app, place, later());
+            team.crash_and_recover(&[1, 2, 3, 4].map(|run| (RunId(run), Observation::Alive)));
+            for slot in 0..3 {
+                let (run, _) = team.app.occupant(SlotId(slot)).unwrap_or_else(|| panic!("{place}: {slot} is empty"));
+                assert_eq!(run, RunId(u64::from(slot) + 1), "{place}");
+            }
+            let told = team.asked();
+            let touched = |told: &String| told.starts_with("signal 2") || told.starts_with("kill") || told == "drain 2";
+            assert!(!told.iter().any(touched), "{place}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn words_of_a_later_version_about_a_slot_without_a_worker_leave_the_slot_stopped_and_usable() {
+    for word in ["later", "replacing"] {
+        let mut team = Team::online(1, Policy { restart: RestartPolicy::Never, ..rules() });
+        team.exits(0, code(3));
+        team.app.carried_out();
+        team.app = written_by_a_later_version(&team.app, "/slots/0/state", serde_json::json!({"vacant": word}));
+        team.crash_and_recover(&[]);
+        assert!(team.app.occupant(SlotId(0)).is_none());
+        let start = team.command(START);
+        team.ready(0);
+        assert_eq!(team.result(start), Some(Ok(())));
+    }
+}
+
+#[test]
+fn words_of_a_later_version_about_the_end_of_a_run_let_it_end() {
+    let mut team = Team::online(2, Policy { drains: true, ..rules() });
+    team.command(Command::Scale { to: 1 });
+    team.app.carried_out();
+    let state = serde_json::json!({"draining": {"stage": "later", "deadline": 1, "spawned": true, "blocks": false}});
+    team.app = written_by_a_later_version(&team.app, "/runs/2/state", state);
+    team.crash_and_recover(&[1, 2].map(|run| (RunId(run), Observation::Alive)));
+    assert!(team.asked().contains(&"signal 2 with 15".into()));
+    assert_eq!(team.app.occupant(SlotId(0)).map(|(run, _)| run), Some(RunId(1)));
+}

@@ -30,7 +30,9 @@ use super::birth;
 use super::death::{Inquest, Kills};
 use super::exits::watch_exit;
 use super::readiness::Proof;
-use super::records::{AppRecord, HeldRecord, HomeRecord, READABLE_FROM, RunRecord, VERSION, decode, names};
+use super::records::{
+    AppRecord, HeldRecord, HomeRecord, READABLE_FROM, RunRecord, VERSION, decode, decode_spec, names,
+};
 use super::sockets::Sockets;
 use super::wakes::AfterEnd;
 use super::{Driver, World, launch, now, wall_clock_ms};
@@ -432,7 +434,7 @@ fn read_specs(app: AppId, held: &mut Held) -> BTreeMap<Generation, Arc<AppSpec>>
         let bytes = memfd::read_memfd(fd.as_fd(), RECORD_LIMIT);
         match bytes
             .map_err(|error| error.to_string())
-            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+            .and_then(|bytes| decode_spec(&bytes).map_err(|error| error.to_string()))
         {
             Ok(spec) => drop(specs.insert(generation, Arc::new(spec))),
             Err(error) => tracing::error!(name, error, "the description of an app cannot be read"),

@@ -134,6 +134,8 @@ pub(crate) enum Wake {
     KeeperGone,
     /// The keeper became another executable.
     KeeperRenewed,
+    /// The keeper should have become another executable by now.
+    KeeperLate,
     /// An executable was examined for an upgrade.
     Examined(Box<Result<Successor, Refusal>>),
     /// Children of ours have ended.

@@ -1,7 +1,8 @@
 //! What the driver writes to the keeper, so that a later supervisor can go on: the records of the home and of each app.
 //!
 //! Each record is one JSON document under one name. Fields may be added; unknown ones are ignored and missing ones have
-//! defaults, so that versions next to each other understand each other. A record says which version is the oldest that
+//! defaults, and a word that is not known takes along no more than it must ([`musher_core::tolerant`]), so that versions
+//! next to each other understand each other. A record says which version is the oldest that
 //! can read it (`readable_from`); it is not touched by one that is older.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +11,7 @@ use super::hooks::HookRecord;
 use musher_api::{Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
 use musher_core::spec::{AppSpec, ListenAddress};
+use musher_core::tolerant::{self, Understood};
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -86,6 +88,7 @@ pub(super) struct AppRecord {
     /// The decisions.
     pub(super) machine: App,
     /// What is known of each run beyond the decisions.
+    #[serde(default)]
     pub(super) runs: BTreeMap<RunId, RunRecord>,
     /// The last death in each slot.
     #[serde(default)]
@@ -176,7 +179,21 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError
     if readable_from.unwrap_or(version) > VERSION {
         return Err(RecordError::Version(version));
     }
-    Ok(serde_json::from_slice(bytes)?)
+    Ok(understand(bytes)?)
+}
+
+/// Reads a spec.
+pub(super) fn decode_spec(bytes: &[u8]) -> Result<AppSpec, serde_json::Error> {
+    understand(bytes)
+}
+
+/// Reads what is understood, and tells what is not.
+fn understand<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let Understood { value, left_out } = tolerant::read(bytes)?;
+    if let Some(first) = left_out.first() {
+        tracing::warn!(first, more = left_out.len() - 1, "a record of another version: something is left out");
+    }
+    Ok(value)
 }
 
 /// Whether what the keeper holds under this name could be gone on with. Names that are no records are none of our matter.
@@ -185,7 +202,7 @@ pub(crate) fn can_read(name: &str, bytes: &[u8]) -> Result<(), String> {
     match name.split_once('/') {
         None if name == names::HOME => decode::<HomeRecord>(bytes).map(drop).map_err(told),
         Some(("app", _)) => decode::<AppRecord>(bytes).map(drop).map_err(told),
-        Some(("spec", _)) => serde_json::from_slice::<AppSpec>(bytes).map(drop).map_err(|error| error.to_string()),
+        Some(("spec", _)) => decode_spec(bytes).map(drop).map_err(|error| error.to_string()),
         Some(("cluster", _)) => musher_cluster::can_read(bytes).map_err(Into::into),
         None | Some(_) => Ok(()),
     }

@@ -30,7 +30,7 @@ use crate::link::{KeeperLink, MAX_RECORD};
 use crate::team::{self, TeamFault, TeamFile};
 
 use super::adopt::{Held, root_of};
-use super::records::{AppRecord, HomeRecord, decode, names};
+use super::records::{AppRecord, HomeRecord, decode, decode_spec, names};
 
 /// What the disk gave.
 #[derive(Debug, Default)]
@@ -129,7 +129,7 @@ pub(super) fn apps_of(file: &TeamFile) -> Vec<SavedApp> {
         let record: AppRecord = decode(bytes).inspect_err(|error| tracing::error!(name, %error, "on the disk")).ok()?;
         let spec = |generation: Generation| {
             let bytes = file.records.get(&names::spec(record.id, generation))?;
-            serde_json::from_slice::<AppSpec>(bytes).ok()
+            decode_spec(bytes).ok()
         };
         let mut spec = spec(record.machine.target()).or_else(|| spec(record.newest)).or_else(|| {
             tracing::error!(name, "its description is missing on the disk");

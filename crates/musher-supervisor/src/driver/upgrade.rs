@@ -10,13 +10,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use musher_api::{ApiError, ErrorCode, EventKind, OperationKind, UpgradeRequest, UpgradeResponse};
 use musher_core::{AppId, OpId};
 use musher_process::memfd;
 
 use crate::control::News;
-use crate::keeper::upgrade::{EXECUTABLE, FAILED};
+use crate::keeper::upgrade::{EXECUTABLE, FAILED, PREVIOUS};
 use crate::takeover::{self, Refusal, Successor};
 
 use super::adopt::Held;
@@ -26,6 +27,8 @@ use super::{Driver, Wake};
 /// What an upgrade's operation is called instead of an app, and its number, which no app has.
 const MUSHER: &str = "musher";
 const NO_APP: AppId = AppId(0);
+/// How long the keeper may take to follow a supervisor that serves.
+const KEEPER_TRIAL: Duration = Duration::from_secs(5);
 /// The longest word of a keeper.
 const WORD_LIMIT: usize = 4096;
 
@@ -103,6 +106,11 @@ impl Driver {
         }
         self.world.write_home();
         let link = &self.world.link;
+        // Whoever dies before the new executable is known to work in both roles, this one is gone back to.
+        match std::fs::File::open("/proc/self/exe") {
+            Ok(own) => link.put(PREVIOUS, own.as_fd()),
+            Err(error) => tracing::error!(%error, "this executable is not held while the new one is tried"),
+        }
         link.put(EXECUTABLE, successor.executable.as_fd());
         link.announce_upgrade();
         // The exec would end their threads anywhere, also between the acceptance of a connection and its handover, and
@@ -119,6 +127,9 @@ impl Driver {
     pub(super) fn continue_upgrade(&mut self, found: Found) {
         let trial = found.is_trial();
         let Found { executable, failed } = found;
+        if !trial {
+            self.world.link.trust_executable();
+        }
         let Some(upgrade) = self.world.record.upgrade.clone() else {
             if let Some(why) = failed {
                 // After the end of the operation: nobody waits for it.
@@ -130,7 +141,8 @@ impl Driver {
         };
         let UpgradeRecord { operation, from, to, path } = upgrade;
         if trial {
-            return self.finish_if_both_are_new();
+            self.finish_if_both_are_new();
+            return self.expect_keeper();
         }
         let why = failed.unwrap_or_else(|| match executable {
             Some(_) => "the supervisor was killed before it was that executable".into(),
@@ -149,9 +161,31 @@ impl Driver {
         }
     }
 
+    /// The keeper is to follow within a time, once this supervisor serves.
+    fn expect_keeper(&self) {
+        if self.world.record.upgrade.is_none() {
+            return;
+        }
+        let wakes = self.world.wakes.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(KEEPER_TRIAL).await;
+            let _ = wakes.send(Wake::KeeperLate).await;
+        });
+    }
+
+    /// The keeper has had its time. If it is not the new executable by now, or is it and says nothing, both go back.
+    pub(super) fn keeper_late(&self) {
+        if self.world.record.upgrade.is_some() {
+            tracing::error!("the keeper does not follow within {} s", KEEPER_TRIAL.as_secs());
+            self.world.link.put_bytes(FAILED, b"its keeper said nothing");
+            self.world.link.give_up_keeper();
+        }
+    }
+
     fn finish_if_both_are_new(&mut self) {
         let Some(upgrade) = self.world.record.upgrade.clone() else { return };
         if self.keeper_is_ours() {
+            self.world.link.trust_executable();
             let detail = format!("musher is version {} now, it was {}", upgrade.to, upgrade.from);
             self.world.events.publish(News::new(EventKind::Upgrade, detail));
             self.end_upgrade(OpId(upgrade.operation), Ok(()));

@@ -52,6 +52,7 @@ impl Driver {
             Wake::KeeperReaped(exit) => self.keeper_reaped(exit),
             Wake::KeeperGone => self.become_keeper(),
             Wake::KeeperRenewed => self.keeper_renewed(),
+            Wake::KeeperLate => self.keeper_late(),
             Wake::Examined(examined) => self.examined(*examined),
             Wake::ChildEnded => self.more_ended = self.reap_children(),
             Wake::Notified => self.notified(),

@@ -8,6 +8,10 @@
 //! 4. The new keeper holds the old executable for [`PROBATION`]. If supervisors die before they serve, [`FAILURES`] in a
 //!    row, it becomes the old executable again.
 //!
+//! 5. The new keeper dies before it has said a word: the supervisor becomes the keeper again as the old executable
+//!    ([`crate::link::KeeperLink::become_keeper`]). That such an executable works as a keeper at all was tried before
+//!    ([`crate::takeover`]).
+//!
 //! All that is needed lies among the held descriptors, so a kill at any instant leaves a whole daemon of the one or of
 //! the other executable: the keeper and the supervisor each hold everything, also while they execute.
 

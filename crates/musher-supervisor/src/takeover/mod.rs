@@ -1,8 +1,8 @@
 //! Whether an executable can take over from this one, asked before anything is changed.
 //!
 //! [`examine`] opens the executable, looks at what it is, and runs it as `musher takeover-check`: that one ([`check`])
-//! tries to read a copy of everything that the keeper holds in writing, and answers with what it speaks. It is run with
-//! a limit of time and of output, touches nothing, and whatever goes wrong is a reason to refuse it.
+//! tries to read a copy of everything that the keeper holds in writing, and answers with what it speaks. Then it is run
+//! as a keeper that holds nothing. Both are run with a limit of time and of output, touch nothing, and whatever goes wrong is a reason to refuse it.
 //!
 //! Failure modes: an executable that answers and still does not work is found out by the keeper
 //! ([`crate::keeper::upgrade`]), which goes back.
@@ -70,10 +70,11 @@ const NOT_MUSHER: &str = "give the path of an executable of musher, as `cargo bu
 pub(crate) fn examine(path: &Path, link: &KeeperLink) -> Result<Successor, Refusal> {
     let executable = file::open(path)?;
     let state = state(link).map_err(|error| Refusal::new(format!("cannot show it what runs: {error}"), "try again"))?;
-    let text = trial_run::run(executable.as_fd(), state)?;
+    let (text, ended) = trial_run::run(executable.as_fd(), state)?;
     let answer: Answer = serde_json::from_slice(&text)
         .map_err(|_| Refusal::new("it does not answer as an executable of musher would", NOT_MUSHER))?;
     judge(&answer)?;
+    trial_run::rehearse_keeper(executable.as_fd(), ended)?;
     Ok(Successor { executable, version: answer.version })
 }
 

@@ -1,4 +1,4 @@
-//! One run of a foreign executable, bounded in time and output.
+//! Runs of a foreign executable, bounded in time and output.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use musher_process::{Child, Spawn, exit, signal};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{NOT_MUSHER, Refusal};
+use crate::keeper::wire::{self, Incoming, Message};
+use crate::keeper::{Adoption, LivingSupervisor};
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -22,19 +25,58 @@ const TOLD: usize = 200;
 const OUT_OF_THE_WAY: i32 = 16;
 const SIGKILL: i32 = 9;
 
-/// What it wrote to stdout. How it ended does not matter: its parent may have other things to reap.
-pub(super) fn run(executable: BorrowedFd<'_>, state: OwnedFd) -> Result<Vec<u8>, Refusal> {
-    let system = |error: io::Error| Refusal::new(format!("it cannot be tried: {error}"), "try again");
+/// What it wrote to stdout, and the process, which has ended. How does not matter: its parent may have other things to
+/// reap.
+pub(super) fn run(executable: BorrowedFd<'_>, state: OwnedFd) -> Result<(Vec<u8>, Child), Refusal> {
+    let (child, [text, complaint]) = carry_out(executable, ["takeover-check", "--state", "3"], vec![(state, 3)])?;
+    if text.is_empty() {
+        let said = told(&complaint);
+        return Err(Refusal::new(format!("it does not answer as an executable of musher would: {said}"), NOT_MUSHER));
+    }
+    Ok((text, child))
+}
+
+/// Whether it works as a keeper. One that holds nothing, and whose supervisor has said `shutdown` and is `dead`, has to
+/// greet it and to end.
+pub(super) fn rehearse_keeper(executable: BorrowedFd<'_>, dead: Child) -> Result<(), Refusal> {
+    let (pid, pidfd, link) = (dead.pid.as_raw(), 4, 5);
+    let supervisor = Some(LivingSupervisor { pid, pidfd, link, next_exit: 0, next_sequence: 0 });
+    let list = Adoption { supervisor, ..Adoption::new(0) }.to_memfd().map_err(system)?;
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| system(error.into()))?;
+    rustix::io::ioctl_fionbio(&ours, true).map_err(|error| system(error.into()))?;
+    wire::send(&ours, &Message::Shutdown, None).map_err(system)?;
+    let fds = vec![(list, 3), (dead.pidfd, pidfd), (theirs, link)];
+    let refused = |said: &str| Refusal::new(format!("it does not work as a keeper: {said}"), NOT_MUSHER);
+    let carried_out = carry_out(executable, ["keeper", "--adopt", "3"], fds);
+    let (_, [_, complaint]) = carried_out.map_err(|refusal| refused(&refusal.reason))?;
+    match wire::receive(&ours) {
+        Ok(Some(Incoming::Message(Message::Hello { .. }, _))) => Ok(()),
+        _ => Err(refused(&told(&complaint))),
+    }
+}
+
+fn system(error: io::Error) -> Refusal {
+    Refusal::new(format!("it cannot be tried: {error}"), "try again")
+}
+
+/// Executes it in this role until it has closed its outputs or ended; then it has ended in any case.
+fn carry_out(
+    executable: BorrowedFd<'_>,
+    role: [&str; 3],
+    fds: Vec<(OwnedFd, i32)>,
+) -> Result<(Child, [Vec<u8>; 2]), Refusal> {
     let (out, its_out) = pipe().map_err(system)?;
     let (err, its_err) = pipe().map_err(system)?;
     let executable = rustix::io::fcntl_dupfd_cloexec(executable, OUT_OF_THE_WAY).map_err(|e| system(e.into()))?;
     let spawn = Spawn {
         // In the child as with us.
         program: format!("/proc/self/fd/{}", executable.as_raw_fd()).into(),
-        args: ["musher", "takeover-check", "--state", "3"].map(Into::into).to_vec(),
+        args: ["musher"].into_iter().chain(role).map(Into::into).collect(),
         env: std::env::vars_os().collect(),
         cwd: "/".into(),
-        fds: vec![(its_out, 1), (its_err, 2), (state, 3)],
+        fds: [(its_out, 1), (its_err, 2)].into_iter().chain(fds).collect(),
         session: true,
         limits: Vec::new(),
         nice: None,
@@ -45,14 +87,15 @@ pub(super) fn run(executable: BorrowedFd<'_>, state: OwnedFd) -> Result<Vec<u8>,
     let child = spawn.spawn().map_err(|error| Refusal::new(format!("it cannot be executed: {error}"), NOT_MUSHER))?;
     let outputs = read_both(out, err, &child);
     let _ = signal(child.pidfd.as_fd(), SIGKILL);
-    let [text, complaint] = outputs?;
-    if text.is_empty() {
-        let complaint = String::from_utf8_lossy(&complaint);
-        let line: String = complaint.lines().next().unwrap_or_default().chars().take(TOLD).collect();
-        let said = if line.is_empty() { "it ends without a word".into() } else { format!("it says only: {line}") };
-        return Err(Refusal::new(format!("it does not answer as an executable of musher would: {said}"), NOT_MUSHER));
-    }
-    Ok(text)
+    let _ = exit::wait_for_end(child.pidfd.as_fd(), PATIENCE);
+    Ok((child, outputs?))
+}
+
+/// The beginning of what it complained of.
+fn told(complaint: &[u8]) -> String {
+    let complaint = String::from_utf8_lossy(complaint);
+    let line: String = complaint.lines().next().unwrap_or_default().chars().take(TOLD).collect();
+    if line.is_empty() { "it ends without a word".into() } else { format!("it says only: {line}") }
 }
 
 fn pipe() -> io::Result<(File, OwnedFd)> {

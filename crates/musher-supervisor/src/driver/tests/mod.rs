@@ -1,6 +1,7 @@
 //! What a supervisor leaves behind that is killed at a bad moment, and what its successor makes of it.
 
 mod rig;
+mod versions;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
