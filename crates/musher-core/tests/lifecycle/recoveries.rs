@@ -141,7 +141,7 @@ fn written_by_a_later_version(app: &App, place: &str, written: serde_json::Value
     let mut state = serde_json::to_value(app).unwrap();
     *state.pointer_mut(place).unwrap_or_else(|| panic!("{place} is not in {app:#?}")) = written;
     let read = musher_core::tolerant::read::<App>(state.to_string().as_bytes()).unwrap();
-    assert_eq!(read.left_out.is_empty(), false, "{place}");
+    assert!(!read.left_out.is_empty(), "{place}");
     read.value
 }
 

@@ -35,7 +35,7 @@ use super::registry::LogRegistry;
 use super::resume::{self, Resumed};
 use super::sample::Samples;
 use super::upgrade::Found;
-use super::{Chance, Driver, Preload, Sources, WAKES, Wake, World, launch};
+use super::{Chance, Driver, Preload, Sources, WAKES, Wake, World};
 
 /// How many events of the cluster thread may wait.
 const CLUSTER_EVENTS: usize = 4096;
@@ -185,9 +185,8 @@ impl World {
         };
         let notify_address = notify.address()?;
         record.notify.clone_from(&notify_address);
-        let (preload, for_all_users) = launch::preload_place(home.root());
-        let preload = match launch::write_preload(&preload, PRELOAD) {
-            Ok(()) => Some(Preload { path: preload, for_all_users }),
+        let preload = match Preload::place(home.root(), &link, PRELOAD) {
+            Ok(preload) => Some(preload),
             Err(error) => {
                 tracing::warn!(%error, "no preload for Node: workers that are replaced close idle connections at once");
                 None

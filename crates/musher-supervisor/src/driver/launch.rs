@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime};
 use musher_core::{RunId, SlotId};
@@ -27,8 +27,6 @@ use rustix::process::{Resource, Rlimit};
 
 /// The first descriptor of socket activation.
 const FIRST_SOCKET: i32 = 3;
-/// Where a daemon of root puts what workers of every user have to read.
-const PUBLIC: &str = "/run/musher";
 
 /// Everything about one run that is not in the spec.
 pub(super) struct Launch<'a> {
@@ -173,50 +171,6 @@ pub(super) fn is_permission_bound(spec: &AppSpec) -> bool {
     let options = of(&spec.env).or_else(|| of(&spec.base_env)).unwrap_or_default();
     let words = spec.exec.args.iter().map(String::as_str).chain(options.split([' ', '"']));
     words.into_iter().any(|word| matches!(word, "--permission" | "--experimental-permission"))
-}
-
-/// Where the preload of this version is, once written, and whether workers of every user can read it there.
-///
-/// Nobody else can look into the home. A daemon of root, whose workers may be other users, has `/run/musher`, where only
-/// root writes.
-pub(super) fn preload_place(home: &Path) -> (PathBuf, bool) {
-    let name = format!("preload-{}.cjs", crate::VERSION);
-    let public = Path::new(PUBLIC);
-    if rustix::process::geteuid().is_root() && make_public_directory(public).is_ok() {
-        return (public.join(name), true);
-    }
-    (home.join(name), false)
-}
-
-fn make_public_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-    match std::fs::DirBuilder::new().mode(0o755).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let found = std::fs::symlink_metadata(path)?;
-    if !found.is_dir() || found.uid() != 0 || found.mode() & 0o022 != 0 {
-        return Err(std::io::ErrorKind::PermissionDenied.into());
-    }
-    // The umask may have taken bits away.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-}
-
-/// Writes the preload, so that workers that start can read it: a new file is moved over the old one, since a worker may
-/// read it at any moment.
-pub(super) fn write_preload(path: &Path, text: &str) -> std::io::Result<()> {
-    if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
-        return Ok(());
-    }
-    use std::os::unix::fs::PermissionsExt;
-    if let Some(directory) = path.parent().filter(|directory| *directory == Path::new(PUBLIC)) {
-        make_public_directory(directory)?;
-    }
-    // Two daemons of root may write it at once.
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    std::fs::write(&new, text)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
-    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod news;
 mod notify;
 mod operations;
 mod plan;
+mod preload;
 mod pressure;
 mod readiness;
 mod records;
@@ -66,13 +67,11 @@ mod wakes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use musher_api::EventKind;
-use musher_cluster::{Cluster, ClusterEvent, PRELOAD};
+use musher_cluster::{Cluster, ClusterEvent};
 use musher_core::lifecycle::Input;
-use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{AppId, OpId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
@@ -98,6 +97,7 @@ use self::commands::{Commands, Outcome};
 use self::death::LastWords;
 use self::foreground::{InForeground, Step};
 use self::operations::Operations;
+use self::preload::Preload;
 use self::records::{HomeRecord, names};
 use self::registry::LogRegistry;
 use self::resume::Stray;
@@ -199,26 +199,6 @@ struct World {
     strays: Vec<Stray>,
     /// Set for a team in the foreground.
     foreground: Option<InForeground>,
-}
-
-/// The script that lets Node workers drain.
-struct Preload {
-    path: PathBuf,
-    /// Whether workers of every user can read it.
-    for_all_users: bool,
-}
-
-impl Preload {
-    /// Whether the workers of this spec get it. It is looked at before each use: Node refuses to start without it, and
-    /// somebody may have tidied up.
-    fn suits(&self, spec: &AppSpec) -> bool {
-        let readable = self.for_all_users || spec.user.is_none();
-        spec.exec.runtime == Runtime::NodeCluster
-            && readable
-            && spec.preload
-            && !launch::is_permission_bound(spec)
-            && launch::write_preload(&self.path, PRELOAD).is_ok()
-    }
 }
 
 /// A small generator of chance (splitmix64) for jitter: seeded once, good enough to keep restarts apart.

@@ -20,7 +20,7 @@ use super::app::{ManagedApp, ManagedRun};
 use super::launch::{self, Launch};
 use super::readiness::Proof;
 use super::records::{RunRecord, names};
-use super::{World, wall_clock_ms};
+use super::{Preload, World, wall_clock_ms};
 
 /// How many descriptors of a run are held at most: two pipes, the channel, the pidfd, and a socket of its slot.
 const OF_A_RUN: usize = 5;
@@ -82,7 +82,8 @@ impl World {
         app.next_worker += 1;
         let marker = launch::marker(run, &self.record.home_id);
         let cgroup = self.cgroups.as_ref().and_then(|cgroups| cgroups.create(&run.to_string()).ok());
-        let preload = self.preload.as_ref().filter(|preload| preload.suits(spec));
+        let preload = self.preload.as_ref().filter(|preload| preload.suits(spec, &self.link));
+        let preload = preload.map(Preload::path);
         let cluster_sockets = spec.exec.runtime == Runtime::NodeCluster;
         let launch = Launch {
             spec,
@@ -91,7 +92,7 @@ impl World {
             marker: &marker,
             notify: &self.notify_address,
             worker_id: app.next_worker,
-            preload: preload.map(|preload| preload.path.as_path()),
+            preload: preload.as_deref(),
             open_files: self.open_files,
             out: plumbing.out.1,
             err: plumbing.err.1,
