@@ -14,7 +14,9 @@ use super::app::{App, Turn, count};
 use super::event::Event;
 use super::operation::{Operation, Reloading};
 use super::restart::millis;
-use super::slot::SlotState;
+use super::run::{Death, Life};
+use super::slot::{Slot, SlotState};
+use super::unfit::Unfit;
 use crate::ids::{Generation, RunId, SlotId};
 use crate::time::Time;
 
@@ -147,6 +149,25 @@ impl App {
             trial: None,
             back: Some(back),
         }));
+    }
+
+    /// Going back has failed: this run of the old version, too, died of this. The runs of the version that failed its trial
+    /// serve on, as unfit ones do, and are replaced when the backoff is over.
+    pub(super) fn go_back_later(&mut self, turn: &mut Turn<'_>, back: &Back, new: RunId, death: &Death) {
+        let generation = self.target;
+        for slot in (0..count(&self.slots)).map(SlotId) {
+            let left = |state: &&mut Slot| state.generation == back.from && back.from != generation;
+            let Some(state) = self.slot_mut(slot).filter(left) else { continue };
+            state.generation = generation;
+            let SlotState::Filled { run } = state.state else { continue };
+            let due = self.next_try(turn, slot, generation, Life::Starting);
+            let wait_ms = due.wait_ms(turn.now);
+            turn.event(Event::Kept { slot, run, generation: back.from, new, death: death.clone(), wait_ms });
+            if let Some(state) = self.slot_mut(slot) {
+                let reason = format!("the canary failed: {}", back.reason);
+                state.unfit = Some(Unfit { run, reason, due, to: Some(generation) });
+            }
+        }
     }
 
     pub(super) fn reloading(&self) -> Option<&Reloading> {

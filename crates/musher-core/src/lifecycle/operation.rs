@@ -149,8 +149,8 @@ pub enum OpError {
 fn went_back(left: u32) -> String {
     match left {
         0 => "the old version serves again".to_owned(),
-        1 => "going back failed too: 1 slot has the new version still".to_owned(),
-        left => format!("going back failed too: {left} slots have the new version still"),
+        1 => "going back failed too and is tried again: 1 slot has the new version still".to_owned(),
+        left => format!("going back failed too and is tried again: {left} slots have the new version still"),
     }
 }
 

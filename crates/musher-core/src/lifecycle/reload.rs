@@ -149,7 +149,11 @@ impl App {
         }
         let error = match back {
             None => OpError::ReloadAborted { slot, run, death, replaced, total },
-            Some(back) => self.canary_error(back),
+            Some(back) => {
+                let error = self.canary_error(back.clone());
+                self.go_back_later(turn, &back, run, &death);
+                error
+            }
         };
         turn.finish([op], &Err(error));
     }

@@ -128,7 +128,10 @@ impl App {
         let Some(state) = self.slot_mut(slot) else { return };
         match &mut state.state {
             SlotState::Filled { run: filled } if *filled == id => {
-                state.unfit = None;
+                // One that was to give way to another version does so now.
+                if let Some(to) = state.unfit.take().and_then(|unfit| unfit.to) {
+                    return state.refill(to);
+                }
                 let vacancy = self.verdict(turn, slot, run.generation, death, life);
                 self.vacate(slot, vacancy);
                 self.new_run_died(turn, slot, id, death, stable);

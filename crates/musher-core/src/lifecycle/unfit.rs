@@ -23,6 +23,9 @@ pub struct Unfit {
     pub reason: String,
     /// When its replacement begins.
     pub due: Due,
+    /// The version of its replacement; none: its own.
+    #[serde(default)]
+    pub to: Option<Generation>,
 }
 
 /// When a replacement begins.
@@ -54,7 +57,7 @@ impl App {
         let due = self.next_try(turn, slot, generation, life);
         turn.event(Event::Unfit { slot, run: id, generation, reason: reason.clone(), wait_ms: due.wait_ms(turn.now) });
         if let Some(state) = self.slot_mut(slot) {
-            state.unfit = Some(Unfit { run: id, reason, due });
+            state.unfit = Some(Unfit { run: id, reason, due, to: None });
         }
     }
 
@@ -104,7 +107,9 @@ impl App {
     pub(super) fn successor_failed(&mut self, turn: &mut Turn<'_>, old: RunId, new: RunId, death: &Death) {
         let Some(run) = self.runs.get(&old) else { return };
         let (slot, generation) = (run.slot, run.generation);
-        let due = self.next_try(turn, slot, generation, Life::Starting);
+        let unfit = self.slots.get(index(slot)).and_then(|slot| slot.unfit.as_ref());
+        let of_successor = unfit.and_then(|unfit| unfit.to).unwrap_or(generation);
+        let due = self.next_try(turn, slot, of_successor, Life::Starting);
         let Some(state) = self.slot_mut(slot) else { return };
         state.state = SlotState::Filled { run: old };
         if let Some(unfit) = &mut state.unfit {
@@ -118,9 +123,14 @@ impl App {
     /// no successor is needed.
     pub(super) fn unfit_died(&mut self, turn: &mut Turn<'_>, old: &Run, new: RunId, death: &Death) {
         let slot = old.slot;
+        let mut unfit = None;
         if let Some(state) = self.slot_mut(slot) {
-            state.unfit = None;
+            unfit = state.unfit.take();
             state.state = SlotState::Filled { run: new };
+        }
+        // One of another version has its own work to do.
+        if unfit.is_some_and(|unfit| unfit.to.is_some()) {
+            return;
         }
         if self.policy(old.generation).ended_well(death) {
             self.stop(turn, new, true);
@@ -145,7 +155,9 @@ impl App {
         }
         match state.state {
             SlotState::Filled { run } if run == unfit.run => {
-                Some((run, self.runs.get(&run).filter(|run| run.is_online())?.generation))
+                let to = unfit.to;
+                let state = self.runs.get(&run).filter(|run| run.is_online())?;
+                Some((run, to.unwrap_or(state.generation)))
             }
             SlotState::Filled { .. } | SlotState::Replacing { .. } | SlotState::Vacant(_) => None,
         }
@@ -153,7 +165,7 @@ impl App {
 
     /// When a replacement may be tried, after a run that lived so: when the backoff is over and a
     /// window that ends then has room for a restart.
-    fn next_try(&mut self, turn: &mut Turn<'_>, slot: SlotId, generation: Generation, life: Life) -> Due {
+    pub(super) fn next_try(&mut self, turn: &mut Turn<'_>, slot: SlotId, generation: Generation, life: Life) -> Due {
         let policy = self.policy(generation);
         let Some(state) = self.slot_mut(slot) else { return Due::Never };
         let after = turn.now + backoff::delay(&policy, state.history.died(life), turn.chance);
@@ -180,7 +192,7 @@ impl Unfit {
 
 impl Due {
     /// How long until then, in milliseconds; none: for ever.
-    fn wait_ms(self, now: Time) -> Option<u64> {
+    pub(super) fn wait_ms(self, now: Time) -> Option<u64> {
         match self {
             Due::At(at) => Some(millis(at.since(now))),
             Due::Now => Some(0),

@@ -122,15 +122,43 @@ fn an_old_worker_that_dies_during_a_trial_is_no_fault_of_the_canary() {
 }
 
 #[test]
-fn a_way_back_that_fails_says_what_is_left() {
-    let (mut team, reload) = on_trial(2, 1);
+fn a_way_back_that_fails_says_what_is_left_and_is_tried_again() {
+    let (mut team, reload) = on_trial(3, 2);
+    team.events();
     team.input(Input::CanaryWorse { reason: "slow".into() });
     team.exits(0, code(1));
     assert_eq!(
         failure(&team, reload),
-        "the canary failed: slow; going back failed too: 1 slot has the new version still"
+        "the canary failed: slow; going back failed too and is tried again: 2 slots have the new version still"
     );
-    assert_eq!((generations(&team), team.app.target()), (vec![2, 1], Generation(1)));
+    assert_eq!((team.app.target(), team.app.ready_slots()), (Generation(1), 3));
+    let kept = |event: &Event| matches!(event, Event::Kept { wait_ms: Some(100), .. });
+    assert_eq!(team.events().iter().filter(|event| kept(event)).count(), 2);
+    team.asked();
+    team.pass(99);
+    assert_eq!(team.asked(), [""; 0]);
+    team.pass(1);
+    assert_eq!(team.asked(), ["spawn 7 in 0 as 1"], "one at a time");
+    team.exits(0, code(1));
+    team.pass(199);
+    team.ready(1);
+    team.pass(1);
+    team.ready(0);
+    assert_eq!(generations(&team), [1, 1, 1], "the old version serves");
+    assert!(team.app.slots().iter().all(|slot| slot.unfit.is_none() && slot.generation == Generation(1)));
+}
+
+#[test]
+fn a_version_that_failed_its_trial_and_could_not_be_gone_back_from_is_never_started_again() {
+    let (mut team, _) = on_trial(2, 1);
+    team.input(Input::CanaryWorse { reason: "slow".into() });
+    team.exits(0, code(1));
+    team.asked();
+    team.run_exits(RunId(3), SIGKILL);
+    team.pass(100);
+    let asked = team.asked();
+    assert!(asked.iter().any(|word| word.starts_with("spawn") && word.ends_with("in 0 as 1")), "{asked:?}");
+    assert!(!asked.iter().any(|word| word.ends_with("as 2")), "{asked:?}");
 }
 
 #[test]

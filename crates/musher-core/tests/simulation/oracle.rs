@@ -33,6 +33,8 @@ pub(crate) struct Oracle {
     previous: Option<Generation>,
     /// Whether that has its new version on trial.
     trial: bool,
+    /// The version whose trial failed last.
+    failed: Option<Generation>,
     given: BTreeMap<Generation, Policy>,
     finished: BTreeMap<OpId, Result<(), OpError>>,
     pub(crate) tally: Tally,
@@ -262,7 +264,13 @@ impl Oracle {
             }
             Event::Kept { slot, run, .. } => {
                 self.tally.kept += 1;
-                ensure!(self.slots[slot.0 as usize].own == Some(*run), "run {run} is kept, and does not serve");
+                let aborts = |effect: &Effect| matches!(effect, Effect::Event(Event::ReloadAborted { .. }));
+                let shadow = &mut self.slots[slot.0 as usize];
+                ensure!(shadow.own == Some(*run), "run {run} is kept, and does not serve");
+                // A canary that was not gone back from: the next try of the old version counts as after a failed start.
+                if step.effects[..position].iter().any(aborts) {
+                    shadow.lived(false, false);
+                }
                 Ok(())
             }
             Event::ReloadAborted { .. }
@@ -402,9 +410,15 @@ impl Oracle {
         let Some(shadow) = self.slots.get_mut(slot.0 as usize) else { return Ok(()) };
         if shadow.own == Some(run) {
             shadow.own = None;
+            let unfit = step.before.slots()[slot.0 as usize].unfit.as_ref();
+            let gives_way = unfit.is_some_and(|unfit| unfit.to.is_some());
+            if gives_way && shadow.new.is_none() {
+                *shadow = Shadow { generation: shadow.generation, cause: Cause::User, ..Shadow::default() };
+                return Ok(());
+            }
             if std::mem::take(&mut shadow.relief) {
                 let successor = shadow.new.take();
-                if ended_well(&policy, death) {
+                if ended_well(&policy, death) && !gives_way {
                     return self.verdict(step, position, slot, &policy, death, (true, true));
                 }
                 shadow.own = successor;
@@ -437,9 +451,15 @@ impl Oracle {
                 self.tally.aborts += 1;
                 self.target = self.aborted(step, position)?;
                 self.previous = None;
+                if let Some(failed) = self.failed.take().filter(|_| step.before.goes_back().is_some()) {
+                    for shadow in self.slots.iter_mut().filter(|shadow| shadow.generation == failed) {
+                        shadow.generation = self.target;
+                    }
+                }
             }
-            Event::CanaryFailed { .. } => {
+            Event::CanaryFailed { generation, .. } => {
                 ensure!(self.trial, "a trial fails that is not held");
+                self.failed = Some(*generation);
                 self.target = self.aborted(step, position)?;
                 for shadow in &mut self.slots {
                     if std::mem::take(&mut shadow.reloaded) && shadow.own.is_none() {
