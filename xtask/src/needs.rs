@@ -6,13 +6,14 @@ use std::path::Path;
 
 use crate::run::{Run, Task, has, root};
 
-/// Node 18 to 24, Express and Fastify from npm; gunicorn and uvicorn from PyPI.
+/// Node 18 to 24, Express, Fastify and PM2 from npm; gunicorn and uvicorn from PyPI.
 pub(crate) fn install() -> Task {
     // The tests look below the repository, wherever cargo builds.
     let tools = root().join("target/e2e");
     fs::create_dir_all(&tools).map_err(|error| format!("{}: {error}", tools.display()))?;
     let apps = root().join("crates/musher/tests/apps");
     npm(&apps, &tools)?;
+    pm2()?;
     python(&apps, &tools)
 }
 
@@ -37,6 +38,16 @@ fn npm(apps: &Path, tools: &Path) -> Task {
     }
     Run::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).within(tools).go()?;
     mark(&tools.join("npm-is-complete"))
+}
+
+/// What outputs are compared with; the bench has it, too.
+fn pm2() -> Task {
+    let directory = root().join("target/bench-npm");
+    if directory.join("node_modules/pm2/bin/pm2").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    Run::new("npm").args(["install", "--no-audit", "--no-fund", "--loglevel=error", "pm2@7"]).within(&directory).go()
 }
 
 fn python(apps: &Path, tools: &Path) -> Task {

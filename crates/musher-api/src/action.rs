@@ -53,6 +53,8 @@ pub struct PlanStep {
 pub enum PlanAction {
     /// A new app, or one that was stopped: its workers are started.
     Start,
+    /// A new app that is not to be started yet.
+    Add,
     /// Its workers are replaced one after the other.
     Reload,
     /// Its workers are stopped, then started.

@@ -28,6 +28,7 @@ Start here:
   musher start server.js -i max --name web    a Node server on every core, one port
   musher start -- python3 worker.py           any other command
   musher start team.toml                      several apps from a file; again: only what changed
+  musher start ecosystem.config.js            the same from PM2's file
   musher list";
 
 fn long_help() -> String {
@@ -88,6 +89,9 @@ pub(crate) enum Verb {
     Events(EventsArgs),
     /// Send a signal to the workers of apps
     Signal(SignalArgs),
+    /// Print PM2's process file as a musher.toml
+    #[command(after_help = CONVERT_HELP)]
+    Convert(ConvertArgs),
     /// Print the OpenAPI description of the control API
     Openapi,
     /// Print the completions for a shell
@@ -99,8 +103,8 @@ pub(crate) enum Verb {
 /// `musher start`
 #[derive(Debug, Default, Args)]
 pub(crate) struct StartArgs {
-    /// A script, a process file (.toml, .json, .yaml), or names or ids of apps. None: musher.toml (or .json, .yaml)
-    /// here, or the command after `--`.
+    /// A script, a process file (.toml, .json, .yaml, .config.js), or names or ids of apps. None: musher.toml (or .json,
+    /// .yaml, ecosystem.config.js) here, or the command after `--`.
     #[arg(value_name = "WHAT", value_hint = ValueHint::FilePath)]
     pub(crate) what: Vec<String>,
     /// Number of workers: a number from 1 to 1000, `max` for one on each core, or MIN..MAX for as many as the load needs.
@@ -118,7 +122,8 @@ pub(crate) struct StartArgs {
     /// Working directory of the workers [default: here].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) cwd: Option<String>,
-    /// A variable of the workers' environment; KEY alone takes its value from here. May be repeated.
+    /// A variable of the workers' environment; KEY alone takes its value from here. May be repeated. With a process file
+    /// of PM2 a word alone is NAME of env_NAME.
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     pub(crate) env: Vec<String>,
     /// A file of KEY=VALUE lines for the workers' environment; may be repeated.
@@ -437,6 +442,24 @@ pub(crate) struct StatusArgs {
     /// One object; `running` tells whether a supervisor runs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `convert` does with what has no place in a musher.toml.
+const CONVERT_HELP: &str = "\
+What is not the same in musher is told on standard error.
+
+  musher convert ecosystem.config.js > musher.toml
+  musher convert ecosystem.config.js --env production > production.toml";
+
+/// `musher convert`
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The file: .config.js (.cjs, .mjs, .ts), .json, .yaml, or - for JSON on standard input.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Take the variables of env_NAME, too.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) env: Option<String>,
 }
 
 /// `musher events`

@@ -30,6 +30,10 @@ impl AppSpec {
         if let Err(message) = check_name(&self.name) {
             fault("name", message);
         }
+        if let Err(message) = check_name(&self.namespace) {
+            fault("namespace", message);
+        }
+        self.check_slot_variables(&mut fault);
         if !self.exec.program.is_absolute() {
             fault("command", format!("{} is not an absolute path", self.exec.program.display()));
         }
@@ -126,6 +130,25 @@ impl AppSpec {
             fault("logs.keep", format!("{} is out of range: 0 to 1000", self.logs.keep));
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn check_slot_variables(&self, fault: &mut impl FnMut(&'static str, String)) {
+        let variables = &self.slot_variables;
+        for (field, name) in [("instance_var", &variables.number), ("increment_var", &variables.increment)] {
+            if let Some(name) = name
+                && (name.is_empty() || name.contains(['=', '\0']))
+            {
+                fault(field, format!("{name:?} is not a variable name: it is empty or contains '=' or NUL"));
+            }
+        }
+        if let Some(name) = &variables.increment
+            && self.env.get(name).is_some_and(|first| first.parse::<i64>().is_err())
+        {
+            fault("increment_var", format!("the value of {name} in env is not a whole number"));
+        }
+        if self.stop.message && self.exec.runtime == Runtime::Plain {
+            fault("stop.message", "only Node programs (and bun and deno with cluster = false) get messages".into());
+        }
     }
 
     fn check_reload(&self, fault: &mut impl FnMut(&'static str, String)) {

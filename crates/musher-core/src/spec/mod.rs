@@ -37,6 +37,8 @@ pub use scale::AutoScale;
 pub const MAX_INSTANCES: u32 = 1000;
 /// The longest name of an app, in bytes.
 pub const MAX_NAME: usize = 64;
+/// The namespace of apps that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
 /// The largest number of `listen` entries of an app.
 pub const MAX_LISTEN: usize = 32;
 /// The largest size of arguments and environment together, in bytes (Linux refuses much more at execve(2)).
@@ -50,6 +52,9 @@ pub const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct AppSpec {
     /// Unique within one home. Letters, digits, `.`, `_`, `-`, `@`, `:` and spaces inside; at most 64 bytes.
     pub name: String,
+    /// A word that several apps share, by which they can be named together.
+    #[serde(default = "default_namespace", skip_serializing_if = "is_default_namespace")]
+    pub namespace: String,
     /// What to execute.
     pub exec: Exec,
     /// Working directory of the workers.
@@ -61,6 +66,12 @@ pub struct AppSpec {
     /// the app: two shells differ in many variables that mean nothing to a program.
     #[serde(default)]
     pub base_env: BTreeMap<String, String>,
+    /// Variables that differ from slot to slot.
+    #[serde(default, skip_serializing_if = "SlotVariables::is_usual")]
+    pub slot_variables: SlotVariables,
+    /// Whether a start of the app's description starts its workers, too; if not, it is added as stopped.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub autostart: bool,
     /// Number of slots, 1 to 1000.
     #[serde(default = "one")]
     pub instances: u32,
@@ -126,6 +137,27 @@ pub struct Exec {
     pub runtime: Runtime,
 }
 
+/// Variables of the environment that differ from slot to slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SlotVariables {
+    /// What the variable with the number of the slot is called; none: `NODE_APP_INSTANCE`.
+    #[serde(default)]
+    pub number: Option<String>,
+    /// A variable of `env` that is larger by one in each further slot.
+    #[serde(default)]
+    pub increment: Option<String>,
+}
+
+impl SlotVariables {
+    /// The usual name of the variable with the number of the slot.
+    pub const NUMBER: &str = "NODE_APP_INSTANCE";
+
+    fn is_usual(&self) -> bool {
+        *self == SlotVariables::default()
+    }
+}
+
 /// How musher speaks to a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -172,10 +204,13 @@ impl AppSpec {
     pub fn new(name: impl Into<String>, exec: Exec, cwd: impl Into<PathBuf>) -> AppSpec {
         AppSpec {
             name: name.into(),
+            namespace: default_namespace(),
             exec,
             cwd: cwd.into(),
             env: BTreeMap::new(),
             base_env: BTreeMap::new(),
+            slot_variables: SlotVariables::default(),
+            autostart: true,
             instances: 1,
             scale: None,
             balance: Balance::default(),
@@ -195,9 +230,15 @@ impl AppSpec {
     }
 
     /// Whether a running app of this spec has to be replaced to become `other`. What does not concern the processes
-    /// (the number of slots) or is not the user's word (the inherited environment) does not count.
+    /// (the number of slots, the namespace) or is not the user's word (the inherited environment) does not count.
     pub fn differs_in_process(&self, other: &AppSpec) -> bool {
-        let strip = |spec: &AppSpec| AppSpec { instances: 1, base_env: BTreeMap::new(), ..spec.clone() };
+        let strip = |spec: &AppSpec| AppSpec {
+            namespace: String::new(),
+            autostart: true,
+            instances: 1,
+            base_env: BTreeMap::new(),
+            ..spec.clone()
+        };
         strip(self) != strip(other)
     }
 
@@ -217,6 +258,24 @@ fn one() -> u32 {
 
 fn yes() -> bool {
     true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_no(value: &bool) -> bool {
+    !*value
+}
+
+fn default_namespace() -> String {
+    DEFAULT_NAMESPACE.to_owned()
+}
+
+fn is_default_namespace(namespace: &str) -> bool {
+    namespace == DEFAULT_NAMESPACE
 }
 
 /// Durations as whole milliseconds.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::Bounds;
 
-use super::{AppSpec, Runtime, millis, one};
+use super::{AppSpec, Runtime, is_no, is_yes, millis, one, yes};
 
 /// How a worker is stopped: stop signal, grace, kill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +16,13 @@ pub struct Stop {
     /// The stop signal's number (signal(7)).
     #[serde(default = "default_stop_signal")]
     pub signal: i32,
+    /// Whether a Node worker is sent the message `'shutdown'` in place of the stop signal.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub message: bool,
+    /// Whether the stop signal goes to all processes of a worker, not only to the first. What is left when that has ended
+    /// is ended in any case.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub tree: bool,
     /// From the stop signal to SIGKILL.
     #[serde(with = "millis", default = "default_grace", rename = "grace_ms")]
     #[schemars(with = "u64")]
@@ -112,6 +119,8 @@ impl Default for Stop {
     fn default() -> Self {
         Stop {
             signal: default_stop_signal(),
+            message: false,
+            tree: true,
             grace: default_grace(),
             drain: default_drain(),
             uncaught: default_uncaught(),

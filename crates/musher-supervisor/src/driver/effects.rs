@@ -43,7 +43,7 @@ impl World {
             }
             Effect::Signal { run, signal } => {
                 self.ask_to_end(app, run);
-                self.with_tree(app, run, |tree| tree.signal_all(signal).map(|_| ()));
+                self.ask_to_stop(app, run, signal);
                 None
             }
             Effect::Kill { run } => {
@@ -166,6 +166,24 @@ impl World {
             let last_words = LastWords::find(stderr, inquest).await;
             let _ = wakes.send(Wake::LogsDone(run, last_words)).await;
         });
+    }
+
+    /// The stop signal, or what stands for it.
+    fn ask_to_stop(&self, app: &ManagedApp, run: RunId, signal: i32) {
+        let Some(managed) = app.runs.get(&run) else { return };
+        let generation = app.machine.run(run).map(|run| run.generation);
+        let stop = generation.and_then(|generation| app.spec(generation)).or(app.target_spec()).map(|spec| &spec.stop);
+        // One whose channel was lost cannot be sent anything.
+        if stop.is_some_and(|stop| stop.message) && managed.has_channel {
+            return self.cluster.send(run, "shutdown".into());
+        }
+        if stop.is_some_and(|stop| !stop.tree) {
+            if let Err(error) = managed.signal(signal) {
+                tracing::warn!(app = app.name, %run, %error, "a worker could not be sent the stop signal");
+            }
+            return;
+        }
+        self.with_tree(app, run, |tree| tree.signal_all(signal).map(|_| ()));
     }
 
     fn ask_to_end(&mut self, app: &mut ManagedApp, run: RunId) {

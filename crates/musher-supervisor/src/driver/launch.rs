@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `MUSHER_RUN` | `<run>@<home>`: marks every process of the run, so that none escapes a stop |
 //! | `MUSHER_APP`, `MUSHER_SLOT`, `MUSHER_INSTANCES` | name of the app, number of the slot, number of slots |
-//! | `NODE_APP_INSTANCE` | number of the slot |
+//! | `NODE_APP_INSTANCE`, or as `instance_var` says | number of the slot |
+//! | that of `increment_var` | its value in the spec, and the number of the slot added |
 //! | `NOTIFY_SOCKET` | where to notify readiness (sd_notify(3)) |
 //! | `LISTEN_FDS`, `LISTEN_PID`, `LISTEN_FDNAMES` | sockets of the spec's `listen` (sd_listen_fds(3)), from descriptor 3 |
 //! | `WATCHDOG_USEC`, `WATCHDOG_PID` | with `health.watchdog`: how often to notify WATCHDOG=1 (sd_watchdog_enabled(3)) |
@@ -20,7 +21,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime};
+use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime, SlotVariables};
 use musher_core::{RunId, SlotId};
 use musher_process::{Credentials, Spawn};
 use rustix::process::{Resource, Rlimit};
@@ -106,7 +107,12 @@ impl Launch<'_> {
         env.insert("MUSHER_APP", spec.name.clone());
         env.insert("MUSHER_SLOT", self.slot.to_string());
         env.insert("MUSHER_INSTANCES", self.instances.to_string());
-        env.insert("NODE_APP_INSTANCE", self.slot.to_string());
+        let number = spec.slot_variables.number.as_deref().unwrap_or(SlotVariables::NUMBER);
+        env.insert(number, self.slot.to_string());
+        if let Some(name) = &spec.slot_variables.increment {
+            let first: i64 = env.get(name.as_str()).and_then(|value| value.parse().ok()).unwrap_or(0);
+            env.insert(name, first.saturating_add(i64::from(self.slot.0)).to_string());
+        }
         env.insert("NOTIFY_SOCKET", self.notify.to_owned());
         if let Some(watchdog) = spec.health.watchdog {
             env.insert("WATCHDOG_USEC", watchdog.saturating_mul(1000).to_string());

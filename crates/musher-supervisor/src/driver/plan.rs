@@ -20,7 +20,7 @@ pub(super) fn step(present: Option<Present<'_>>, wanted: &AppSpec, force: bool) 
     let Some(present) = present else {
         return PlanStep {
             app: wanted.name.clone(),
-            action: PlanAction::Start,
+            action: if wanted.autostart { PlanAction::Start } else { PlanAction::Add },
             changed: Vec::new(),
             instances_before: 0,
             instances_after: wanted.instances,
@@ -81,6 +81,14 @@ mod tests {
     fn a_new_app_is_started() {
         let step = step(None, &spec(), false);
         assert_eq!((step.action, step.instances_before, step.instances_after), (PlanAction::Start, 0, 1));
+    }
+
+    #[test]
+    fn one_that_does_not_start_by_itself_is_only_added() {
+        let mut new = spec();
+        new.autostart = false;
+        assert_eq!(step(None, &new, false).action, PlanAction::Add);
+        assert_eq!(step(present(&new), &new, false).action, PlanAction::None);
     }
 
     #[test]

@@ -307,6 +307,7 @@ impl Driver {
             self.world.registry.insert(id, &app.name, &spec.logs);
         }
         let first = match step.action {
+            PlanAction::Add => return Vec::new(),
             PlanAction::Start if step.instances_before == 0 => {
                 return vec![(OperationKind::Start, Command::Start { target: None })];
             }

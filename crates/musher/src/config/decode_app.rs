@@ -8,8 +8,8 @@ use super::decode_health::{health, hooks, limits};
 use super::fault::Origin;
 use super::keys::{BALANCE, FORMAT, ON_UNCAUGHT, READY, RESTART};
 use super::raw::{
-    Account, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart, RawScale,
-    RawStop,
+    Account, Filter, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart,
+    RawScale, RawStop,
 };
 use super::tree::{Node, Value};
 use super::values;
@@ -18,12 +18,17 @@ impl Table<'_> {
     pub(super) fn app(&self, d: &mut Decoder<'_>) -> RawApp {
         RawApp {
             name: self.read(d, "name", |d, node, path| d.text(node, path)),
+            namespace: self.read(d, "namespace", |d, node, path| d.text(node, path)),
             script: self.read(d, "script", |d, node, path| d.text(node, path)),
             command: self.read(d, "command", |d, node, path| d.words(node, path)),
             args: self.read(d, "args", |d, node, path| d.words(node, path)).unwrap_or_default(),
             cwd: self.read(d, "cwd", |d, node, path| d.text(node, path)),
             env: self.read(d, "env", |d, node, path| Some(d.variables(node, path))).unwrap_or_default(),
             env_file: self.read(d, "env_file", |d, node, path| d.texts(node, path)).unwrap_or_default(),
+            filter_env: self.read(d, "filter_env", filter),
+            instance_var: self.read(d, "instance_var", |d, node, path| d.text(node, path)),
+            increment_var: self.read(d, "increment_var", |d, node, path| d.text(node, path)),
+            autostart: self.read(d, "autostart", |d, node, path| d.boolean(node, path)),
             interpreter: self.read(d, "interpreter", |d, node, path| d.text(node, path)),
             interpreter_args: self.read(d, "interpreter_args", |d, node, path| d.words(node, path)).unwrap_or_default(),
             cluster: self.read(d, "cluster", |d, node, path| d.boolean(node, path)),
@@ -56,6 +61,19 @@ impl Table<'_> {
 
     pub(super) fn duration(&self, d: &mut Decoder<'_>, key: &str) -> Option<std::time::Duration> {
         self.read(d, key, |d, node, path| d.duration(node, path))
+    }
+}
+
+fn filter(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<Filter> {
+    match &node.value {
+        Value::Bool(true) => Some(Filter::All),
+        Value::Bool(false) => None,
+        Value::Text(_) | Value::List(_) => d.texts(node, path).map(Filter::Containing),
+        other => {
+            let found = other.describe();
+            d.fault(node.at, path, format!("expected true or words, found {found}"), "");
+            None
+        }
     }
 }
 
@@ -249,6 +267,8 @@ fn stop(d: &mut Decoder<'_>, node: &Node) -> RawStop {
     let Some(table) = d.table(node, "stop") else { return RawStop::default() };
     RawStop {
         signal: table.read(d, "signal", signal),
+        message: table.read(d, "message", |d, node, path| d.boolean(node, path)),
+        tree: table.read(d, "tree", |d, node, path| d.boolean(node, path)),
         grace: table.duration(d, "grace"),
         drain: table.duration(d, "drain"),
         uncaught: table.duration(d, "uncaught"),

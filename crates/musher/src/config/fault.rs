@@ -21,6 +21,8 @@ pub(crate) enum Origin {
         /// Column, in characters.
         column: u32,
     },
+    /// An app of a file that is a program, counted from 0: its values have no place in the file.
+    App(u32),
     /// A flag of the command line, with its dashes, or the word that it stands for.
     Flag(&'static str),
 }
@@ -100,6 +102,8 @@ impl fmt::Display for ConfigError {
                     write!(f, "{}:{line}:{column}: {key}{}", file.display(), fault.message)?;
                 }
                 (Origin::Place { line, column }, None) => write!(f, "{line}:{column}: {key}{}", fault.message)?,
+                (Origin::App(n), Some(file)) => write!(f, "{}: apps[{n}]: {key}{}", file.display(), fault.message)?,
+                (Origin::App(n), None) => write!(f, "apps[{n}]: {key}{}", fault.message)?,
                 (Origin::Whole, Some(file)) => write!(f, "{}: {key}{}", file.display(), fault.message)?,
                 (Origin::Whole, None) => write!(f, "{key}{}", fault.message)?,
             }

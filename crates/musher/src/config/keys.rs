@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Size,
     /// A size, where a letter alone (`"200M"`) is a power of 1024.
     Memory,
+    /// `true`, or words.
+    Filter,
     /// A line for the shell, or a list of words.
     Command,
     /// A path, an address, or a command as a list.
@@ -82,6 +84,7 @@ pub(super) const KEYS: &[Key] = &[
         "the stem of the script or command",
         "What the app is called. Unique in the file and in the home.",
     ),
+    key("namespace", Kind::Text, "\"default\"", "A word that several apps share, by which they can be named together."),
     key(
         "script",
         Kind::Path,
@@ -109,6 +112,20 @@ pub(super) const KEYS: &[Key] = &[
         "Files with a `NAME=value` on each line. `env` wins over them, later files over earlier ones.",
     ),
     key(
+        "filter_env",
+        Kind::Filter,
+        "[]",
+        "Variables of the shell that are kept from the app: those whose name contains one of these words; `true`: all but PATH \
+         and HOME.",
+    ),
+    key(
+        "instance_var",
+        Kind::Text,
+        "\"NODE_APP_INSTANCE\"",
+        "What the variable with the number of the slot is called. The `config` package of Node wants it to be another.",
+    ),
+    key("increment_var", Kind::Text, "", "A variable of `env` that is larger by one in each further slot: ports, say."),
+    key(
         "interpreter",
         Kind::Text,
         "by the extension of the script",
@@ -135,6 +152,12 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Duration,
         "\"60s\"",
         "So long without much load, and after any change, before there is one worker less.",
+    ),
+    key(
+        "autostart",
+        Kind::Bool,
+        "true",
+        "Whether `musher start FILE` starts a new app. `false`: it is added as stopped, and `musher start NAME` starts it.",
     ),
     key(
         "balance",
@@ -209,6 +232,14 @@ pub(super) const KEYS: &[Key] = &[
     key("restart.window", Kind::Duration, "\"60s\"", "The window of `max_restarts`."),
     key("stop", Kind::Table(&[]), "", "How a worker is stopped: stop signal, grace, kill."),
     key("stop.signal", Kind::Signal, "\"SIGTERM\"", "The stop signal."),
+    key("stop.message", Kind::Bool, "false", "Send Node workers the message `'shutdown'` in place of the stop signal."),
+    key(
+        "stop.tree",
+        Kind::Bool,
+        "true",
+        "Whether all processes of a worker get the stop signal, or only the first. Those that are left when it has ended are \
+         ended in any case.",
+    ),
     key("stop.grace", Kind::Duration, "\"5s\"", "From the stop signal to SIGKILL."),
     key(
         "stop.drain",

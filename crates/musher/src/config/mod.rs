@@ -13,6 +13,7 @@ mod decode_health;
 mod fault;
 mod flags;
 mod keys;
+mod pm2;
 mod program;
 mod raw;
 mod reference;
@@ -35,7 +36,16 @@ pub(crate) use tree::Syntax;
 use fault::{Faults, Origin, did_you_mean, nearest};
 
 /// The names of process files that are looked for when none is given, in this order.
-pub(crate) const DEFAULT_FILES: [&str; 4] = ["musher.toml", "musher.yaml", "musher.yml", "musher.json"];
+pub(crate) const DEFAULT_FILES: [&str; 8] = [
+    "musher.toml",
+    "musher.yaml",
+    "musher.yml",
+    "musher.json",
+    "ecosystem.config.js",
+    "ecosystem.config.cjs",
+    "ecosystem.config.mjs",
+    "ecosystem.config.ts",
+];
 
 /// What an app takes over from where it is started.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +74,15 @@ impl Surroundings {
     }
 }
 
+/// What a process file describes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loaded {
+    /// Its apps.
+    pub(crate) specs: Vec<AppSpec>,
+    /// What of a file of PM2 is not the same here, each a sentence.
+    pub(crate) notes: Vec<String>,
+}
+
 /// What a command line changes about a process file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overrides {
@@ -71,6 +90,13 @@ pub(crate) struct Overrides {
     pub(crate) only: Vec<String>,
     /// Put over every app that is taken.
     pub(crate) flags: Flags,
+}
+
+impl Overrides {
+    /// The environment of PM2's files that `--env NAME` names: the last one.
+    fn environment(&self) -> Option<&str> {
+        self.flags.env.iter().rev().map(String::as_str).find(|word| !word.contains('='))
+    }
 }
 
 /// What `musher start` says about one app.
@@ -86,9 +112,12 @@ pub(crate) struct StartArgs {
     pub(crate) flags: Flags,
 }
 
-/// Whether `musher start` takes this for a process file: by its extension.
+/// The name of standard input.
+const STDIN: &str = "-";
+
+/// Whether `musher start` takes this for a process file: by its extension, or because it is standard input.
 pub(crate) fn is_process_file(path: &Path) -> bool {
-    Syntax::of(path).is_some()
+    path == Path::new(STDIN) || Syntax::of(path).is_some()
 }
 
 /// The process file that stands for a directory.
@@ -96,28 +125,79 @@ pub(crate) fn find_in(directory: &Path) -> Option<PathBuf> {
     DEFAULT_FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }
 
-/// The apps of a process file.
+/// The apps of a process file; `-` is standard input.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it, all at once.
-pub(crate) fn from_file(
+pub(crate) fn from_file(path: &Path, overrides: &Overrides, around: &Surroundings) -> Result<Loaded, ConfigError> {
+    let mut faults = Faults::default();
+    let (bytes, syntax) = bytes_of(path, around, &mut faults).ok_or_else(|| {
+        let faults = std::mem::take(&mut faults);
+        faults.into_error(Some(path))
+    })?;
+    let base = base_of(path, around);
+    from_bytes(&bytes, syntax, &base, overrides, around, faults).map_err(|faults| faults.into_error(Some(path)))
+}
+
+/// A process file of PM2 as a musher.toml, and what is not the same there.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, all at once.
+pub(crate) fn convert(
     path: &Path,
     overrides: &Overrides,
     around: &Surroundings,
-) -> Result<Vec<AppSpec>, ConfigError> {
-    let absolute = around.cwd.join(path);
+) -> Result<(String, Vec<String>), ConfigError> {
     let mut faults = Faults::default();
-    let bytes = read(&absolute).map_err(|(message, hint)| {
-        faults.add(Origin::Whole, "", message).hint(hint);
-        std::mem::take(&mut faults).into_error(Some(path))
-    })?;
-    let Some(syntax) = Syntax::of(path) else {
-        faults.add(Origin::Whole, "", "a process file ends with .toml, .yaml, .yml or .json");
-        return Err(faults.into_error(Some(path)));
+    let base = base_of(path, around);
+    let mut notes = pm2::Notes::default();
+    let tree = bytes_of(path, around, &mut faults)
+        .and_then(|(bytes, syntax)| tree_of(&bytes, syntax, &base, overrides, around, &mut faults, &mut notes));
+    let Some((tree, _)) = tree else { return Err(faults.into_error(Some(path))) };
+    // What is printed can be started.
+    let apps = decode::apps(&tree, &mut faults);
+    resolve::specs(&apps, &base, around, &mut faults);
+    faults.into_result(Some(path))?;
+    Ok((pm2::toml(&tree), notes.into_list()))
+}
+
+/// What the paths of a file are relative to.
+fn base_of(path: &Path, around: &Surroundings) -> PathBuf {
+    if path == Path::new(STDIN) {
+        return around.cwd.clone();
+    }
+    around.cwd.join(path).parent().unwrap_or(&around.cwd).components().collect()
+}
+
+/// What a file says, as text in the syntax that it is in.
+fn bytes_of(path: &Path, around: &Surroundings, faults: &mut Faults) -> Option<(Vec<u8>, Syntax)> {
+    let absolute = around.cwd.join(path);
+    let from_stdin = path == Path::new(STDIN);
+    let syntax = if from_stdin { Some(Syntax::Json) } else { Syntax::of(path) };
+    let Some(syntax) = syntax else {
+        // That there is no such file, or a directory, is the nearer fault.
+        if let Err((message, hint)) = read(&absolute) {
+            faults.add(Origin::Whole, "", message).hint(hint);
+            return None;
+        }
+        let ends = "a process file ends with .toml, .yaml, .yml, .json or .config.js (.cjs, .mjs, .ts)";
+        faults.add(Origin::Whole, "", ends);
+        return None;
     };
-    let base = absolute.parent().unwrap_or(&around.cwd).to_path_buf();
-    from_bytes(&bytes, syntax, &base, overrides, around, faults).map_err(|faults| faults.into_error(Some(path)))
+    let bytes = match syntax {
+        Syntax::Program if absolute.is_file() => pm2::evaluate(&absolute, around),
+        _ if from_stdin => limited(std::io::stdin().lock()).map_err(|error| (error.to_string(), String::new())),
+        _ => read(&absolute),
+    };
+    match bytes {
+        Ok(bytes) => Some((bytes, syntax)),
+        Err((message, hint)) => {
+            faults.add(Origin::Whole, "", message).hint(hint);
+            None
+        }
+    }
 }
 
 /// The app of a command line.
@@ -138,6 +218,28 @@ pub(crate) fn from_command(start: &StartArgs, around: &Surroundings) -> Result<A
     })
 }
 
+/// The tree of a musher.toml, and whether it was one of PM2.
+fn tree_of(
+    bytes: &[u8],
+    syntax: Syntax,
+    base: &Path,
+    overrides: &Overrides,
+    around: &Surroundings,
+    faults: &mut Faults,
+    notes: &mut pm2::Notes,
+) -> Option<(tree::Node, bool)> {
+    let mut root = tree::parse(bytes, syntax, faults)?;
+    if syntax == Syntax::Program {
+        pm2::place_by_app(&mut root);
+    }
+    let is_pm2 = syntax == Syntax::Program || (syntax != Syntax::Toml && pm2::is_one(&root));
+    if is_pm2 {
+        let context = pm2::Context { base, environment: overrides.environment(), around };
+        root = pm2::translate(&root, &context, faults, notes);
+    }
+    Some((root, is_pm2))
+}
+
 fn from_bytes(
     bytes: &[u8],
     syntax: Syntax,
@@ -145,9 +247,16 @@ fn from_bytes(
     overrides: &Overrides,
     around: &Surroundings,
     mut faults: Faults,
-) -> Result<Vec<AppSpec>, Faults> {
-    let Some(mut root) = tree::parse(bytes, syntax, &mut faults) else { return Err(faults) };
-    overrides.flags.put_over(&mut root, around);
+) -> Result<Loaded, Faults> {
+    let mut notes = pm2::Notes::default();
+    let tree = tree_of(bytes, syntax, base, overrides, around, &mut faults, &mut notes);
+    let Some((mut root, is_pm2)) = tree else { return Err(faults) };
+    let mut flags = overrides.flags.clone();
+    if is_pm2 {
+        // There, a word alone names an environment.
+        flags.env.retain(|variable| variable.contains('='));
+    }
+    flags.put_over(&mut root, around);
     let mut apps = decode::apps(&root, &mut faults);
     let all: Vec<String> = apps.iter().filter_map(resolve::name_of).collect();
     for name in overrides.only.iter().filter(|name| !all.contains(name)) {
@@ -163,7 +272,7 @@ fn from_bytes(
     } else {
         let specs = resolve::specs(&apps, base, around, &mut faults);
         if faults.is_empty() {
-            return Ok(specs);
+            return Ok(Loaded { specs, notes: notes.into_list() });
         }
     }
     Err(faults)
@@ -176,8 +285,12 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
         _ => (error.to_string(), String::new()),
     };
     let file = std::fs::File::open(path).map_err(said)?;
+    limited(file).map_err(said)
+}
+
+/// One byte more than allowed, so that the limit is noticed; never a whole /dev/zero.
+fn limited(from: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that the limit is noticed; never a whole /dev/zero.
-    file.take(tree::MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(said)?;
+    from.take(tree::MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

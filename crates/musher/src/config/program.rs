@@ -102,8 +102,8 @@ pub(super) fn of_script(wanted: Script<'_>, place: Place<'_>) -> Result<Exec, Un
     let path = absolute(wanted.script, place.cwd);
     check_file(&path, "script")?;
     if base_name(&path).starts_with("ecosystem.config.") {
-        let hint = "write its apps into a musher.toml: docs/reference/process-file.md has the keys";
-        return unrunnable("script", "this is a process file of PM2, which musher cannot read yet", hint);
+        let hint = "give it to `musher start` by itself";
+        return unrunnable("script", "this is a process file, not a program", hint);
     }
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
     let names: &[&str] = match wanted.interpreter {
@@ -191,8 +191,7 @@ fn itself(wanted: Script<'_>, path: PathBuf) -> Result<Exec, Unrunnable> {
     if !wanted.interpreter_args.is_empty() {
         return unrunnable("interpreter_args", "there is no interpreter that could take them", "set interpreter");
     }
-    let mode = std::fs::metadata(&path).map(|file| file.permissions().mode()).unwrap_or(0);
-    if mode & 0o111 == 0 {
+    if !is_executable(&path) {
         let what = format!("{} is not executable, and its extension names no interpreter", path.display());
         let hint = match path.extension().and_then(OsStr::to_str) {
             Some("tsx" | "jsx") => "set interpreter, for example to bun or tsx".to_owned(),
@@ -286,7 +285,7 @@ fn add_type_stripping(node: &Path, args: &mut Vec<String>) -> Result<(), Unrunna
 }
 
 /// Major and minor version of a node executable.
-fn node_version(node: &Path) -> Option<(u32, u32)> {
+pub(super) fn node_version(node: &Path) -> Option<(u32, u32)> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a question to an interpreter before anything is started, not a worker"
@@ -325,7 +324,7 @@ pub(super) fn with_program(words: &[String], place: Place<'_>) -> Result<Vec<Str
 }
 
 /// The absolute path of a program, or what is wrong and what would be right.
-fn find(name: &str, place: Place<'_>) -> Result<PathBuf, (String, String)> {
+pub(super) fn find(name: &str, place: Place<'_>) -> Result<PathBuf, (String, String)> {
     let is_path = name.contains('/');
     let path = absolute(name, place.cwd);
     if is_path {
@@ -357,7 +356,7 @@ fn check_file(path: &Path, key: &'static str) -> Result<(), Unrunnable> {
         Ok(file) if file.is_dir() => unrunnable(key, format!("{} is a directory", path.display()), ""),
         Ok(file) if !file.is_file() => unrunnable(key, format!("{} is not a regular file", path.display()), ""),
         Ok(_) => match std::fs::File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && !may_execute(path) => {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && !is_executable(path) => {
                 unrunnable(key, format!("{} cannot be read: {error}", path.display()), "")
             }
             _ => Ok(()),
@@ -369,7 +368,8 @@ fn check_file(path: &Path, key: &'static str) -> Result<(), Unrunnable> {
     }
 }
 
-fn may_execute(path: &Path) -> bool {
+/// Whether anybody may execute the file.
+pub(super) fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o111 != 0)
 }
 
@@ -393,10 +393,21 @@ fn base_name(path: &Path) -> String {
 
 /// Whether the file's first line is `#!` with node at its end, as that of many programs in `node_modules/.bin`.
 fn has_node_shebang(path: &Path) -> bool {
+    first_line(path).is_some_and(|line| line.starts_with("#!") && (line.ends_with("/node") || line.ends_with(" node")))
+}
+
+/// The first line of a file, as much of it as a `#!` can be long.
+pub(super) fn first_line(path: &Path) -> Option<String> {
     let mut start = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(128).read_to_end(&mut start));
+    std::fs::File::open(path).and_then(|file| file.take(128).read_to_end(&mut start)).ok()?;
     let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    read.is_ok() && line.starts_with(b"#!") && (line.ends_with(b"/node") || line.ends_with(b" node"))
+    Some(String::from_utf8_lossy(line).into_owned())
+}
+
+/// Whether the file is one in TypeScript, by its name.
+pub(super) fn is_typescript(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    matches!(extension, "ts" | "mts" | "cts")
 }
 
 #[cfg(test)]

@@ -12,12 +12,17 @@ use super::fault::Origin;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct RawApp {
     pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
     pub(super) script: Option<String>,
     pub(super) command: Option<Vec<String>>,
     pub(super) args: Vec<String>,
     pub(super) cwd: Option<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_file: Vec<String>,
+    pub(super) filter_env: Option<Filter>,
+    pub(super) instance_var: Option<String>,
+    pub(super) increment_var: Option<String>,
+    pub(super) autostart: Option<bool>,
     pub(super) interpreter: Option<String>,
     pub(super) interpreter_args: Vec<String>,
     pub(super) cluster: Option<bool>,
@@ -64,6 +69,14 @@ pub(super) enum Instances {
     Between(RawScale),
     Exactly(u32),
     Max,
+}
+
+/// What is kept from the workers of the caller's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    All,
+    /// Variables whose name contains one of these.
+    Containing(Vec<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +148,8 @@ pub(super) struct RawCanary {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RawStop {
     pub(super) signal: Option<i32>,
+    pub(super) message: Option<bool>,
+    pub(super) tree: Option<bool>,
     pub(super) grace: Option<Duration>,
     pub(super) drain: Option<Duration>,
     pub(super) uncaught: Option<Duration>,

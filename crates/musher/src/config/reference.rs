@@ -50,6 +50,7 @@ fn shape(kind: Kind) -> String {
         Kind::Text => "string".into(),
         Kind::Path => "path".into(),
         Kind::Words => "string, split as in a shell, or list of strings".into(),
+        Kind::Filter => "`true`, or word or list of words".into(),
         Kind::Texts => "path or list of paths".into(),
         Kind::Variables => "table of strings, numbers, booleans".into(),
         Kind::Bool => "`true`, `false`".into(),
@@ -104,6 +105,7 @@ fn property(key: &Key) -> Value {
             json!({ "anyOf": [{ "const": 0 }, { "type": "string", "pattern": "^[0-9.]+ ?(([kKMGT]i?)?B|[kKMGT])$|^0$" }] })
         }
         Kind::Words | Kind::Command | Kind::Probe => json!({ "anyOf": [string, list(scalar)] }),
+        Kind::Filter => json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string)] }),
         Kind::Texts => json!({ "anyOf": [string.clone(), list(string)] }),
         Kind::Variables => json!({ "type": "object", "additionalProperties": scalar }),
         Kind::Bool => json!({ "type": "boolean" }),

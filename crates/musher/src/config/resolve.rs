@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use musher_core::spec::{
-    AppSpec, AutoScale, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, User, check_name,
+    AppSpec, AutoScale, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, SlotVariables, User,
+    check_name,
 };
 use musher_process::lookup::{lookup_group, lookup_user};
 
@@ -13,7 +14,7 @@ use super::fault::Faults;
 use super::program::{
     Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files, with_program,
 };
-use super::raw::{Account, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady, RawReload};
+use super::raw::{Account, Filter, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady, RawReload};
 use super::{Surroundings, values};
 
 /// Variables that belong to the process that had them, or that musher sets itself.
@@ -90,6 +91,9 @@ impl Resolver<'_> {
         }
         let env = self.env(&cwd);
         let mut base_env = inherited(&self.around.env);
+        if let Some(filter) = &app.filter_env {
+            base_env.retain(|name, _| !is_kept_back(filter, name));
+        }
         let path = env.get("PATH").or_else(|| base_env.get("PATH")).map(String::as_str);
         let place_path = path.map(str::to_owned);
         let name = self.name();
@@ -116,11 +120,19 @@ impl Resolver<'_> {
                 min
             }
         };
+        spec.namespace = app.namespace.clone().unwrap_or(spec.namespace);
+        spec.slot_variables = SlotVariables {
+            number: app.instance_var.clone().filter(|name| name != SlotVariables::NUMBER),
+            increment: app.increment_var.clone(),
+        };
+        spec.autostart = app.autostart.unwrap_or(spec.autostart);
         spec.balance = app.balance.unwrap_or_default();
         spec.listen = listen(app, &cwd);
         self.ready(&mut spec);
         restart(app, &mut spec.restart);
         spec.stop.signal = app.stop.signal.unwrap_or(spec.stop.signal);
+        spec.stop.message = app.stop.message.unwrap_or(spec.stop.message);
+        spec.stop.tree = app.stop.tree.unwrap_or(spec.stop.tree);
         spec.stop.grace = app.stop.grace.unwrap_or(spec.stop.grace);
         spec.stop.drain = app.stop.drain.unwrap_or(spec.stop.drain);
         spec.stop.uncaught = app.stop.uncaught.unwrap_or(spec.stop.uncaught);
@@ -384,6 +396,15 @@ fn inherited(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         .filter(|(name, _)| !NOT_INHERITED.contains(&name.as_str()) && !name.starts_with("MUSHER_"))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+/// Whether a variable of the caller is kept from the workers.
+fn is_kept_back(filter: &Filter, name: &str) -> bool {
+    match filter {
+        // Without these no program finds anything.
+        Filter::All => !matches!(name, "PATH" | "HOME"),
+        Filter::Containing(words) => words.iter().any(|word| !word.is_empty() && name.contains(word.as_str())),
+    }
 }
 
 fn listen(app: &RawApp, cwd: &Path) -> Vec<Listen> {

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod command_line;
+mod pm2;
 mod refused;
 
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ impl Ground {
 
     fn load(&self, name: &str, text: &str, overrides: &Overrides) -> Result<Vec<AppSpec>, ConfigError> {
         std::fs::write(self.path(name), text).unwrap();
-        from_file(Path::new(name), overrides, &self.around)
+        from_file(Path::new(name), overrides, &self.around).map(|loaded| loaded.specs)
     }
 
     fn toml(&self, text: &str) -> Result<Vec<AppSpec>, ConfigError> {

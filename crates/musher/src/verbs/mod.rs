@@ -1,6 +1,7 @@
 //! What each verb does: calls the control API and shows what comes back. Nothing is decided here.
 
 mod act;
+mod convert;
 mod describe;
 mod documents;
 mod events;
@@ -76,6 +77,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Upgrade(args) => upgrade::run(cli, args).await,
         Verb::Status(args) => status::run(cli, args).await,
         Verb::Events(args) => while_read(events::run(cli, args)).await,
+        Verb::Convert(args) => convert::run(args),
         Verb::Openapi => documents::openapi(),
         Verb::Completions(args) => documents::completions(args),
         Verb::Man(args) => documents::man(args),

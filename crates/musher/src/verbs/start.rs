@@ -165,7 +165,11 @@ fn from_files(files: &[PathBuf], args: &StartArgs, around: &Surroundings) -> Res
     let overrides = Overrides { only: args.only.clone(), flags: flags(args) };
     let mut specs = Vec::new();
     for file in files {
-        specs.extend(config::from_file(file, &overrides, around)?);
+        let loaded = config::from_file(file, &overrides, around)?;
+        for told in loaded.notes {
+            note(&format!("{}: {}", sanitize(&file.to_string_lossy()), sanitize(&told)));
+        }
+        specs.extend(loaded.specs);
     }
     Ok(specs)
 }
@@ -243,6 +247,7 @@ fn done(step: &PlanStep, ended: &Ended, online: &str, addresses: &str) -> Option
     let changed = changed(step);
     let what = match step.action {
         PlanAction::Start => format!("started, {online}{addresses}{took}"),
+        PlanAction::Add => format!("added, not started; `musher start {}` starts it", sanitize(&step.app)),
         PlanAction::Reload => format!("reloaded, {online}{took}{changed}"),
         PlanAction::Restart => format!("restarted, {online}{took}{changed}"),
         PlanAction::Scale => {
@@ -290,7 +295,7 @@ async fn dry_run(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(),
 fn fresh_start(spec: &AppSpec) -> PlanStep {
     PlanStep {
         app: spec.name.clone(),
-        action: PlanAction::Start,
+        action: if spec.autostart { PlanAction::Start } else { PlanAction::Add },
         changed: Vec::new(),
         instances_before: 0,
         instances_after: spec.instances,
@@ -300,6 +305,7 @@ fn fresh_start(spec: &AppSpec) -> PlanStep {
 fn word(action: PlanAction) -> &'static str {
     match action {
         PlanAction::Start => "start",
+        PlanAction::Add => "add",
         PlanAction::Reload => "reload",
         PlanAction::Restart => "restart",
         PlanAction::Scale => "scale",

@@ -21,6 +21,7 @@ mod clients;
 mod crash;
 mod death;
 mod disk;
+mod ecosystem;
 mod family;
 mod flapping;
 mod foreground;

@@ -26,7 +26,7 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
         ),
         ("script = \"servr.js\"", "t.toml:2:1: script: there is no file servr.js\n  hint: did you mean \"server.js\"?"),
         ("script = \"sub\"", "is a directory"),
-        ("script = \"ecosystem.config.js\"", "this is a process file of PM2"),
+        ("script = \"ecosystem.config.js\"", "this is a process file, not a program"),
         ("script = \"\"", "the path is empty"),
         (
             "script = \"plain\"",
@@ -215,7 +215,7 @@ fn the_top_of_a_file_is_a_list_of_apps() {
         ("a.toml", "", "a.toml: no app in this file"),
         ("a.yaml", "", "a.yaml: no app in this file"),
         ("a.json", "", "a.json:1:1: EOF while parsing a value"),
-        ("a.json", "[]", "a.json:1:1: a process file is a table with the key app, found a list"),
+        ("a.json", "[]", "a.json:1:1: no app in this file"),
         ("a.json", "{\"app\": []}", "a.json: no app in this file"),
         ("a.toml", "apps = []", "a.toml:1:1: unknown key \"apps\"\n  hint: did you mean \"app\"?"),
         (

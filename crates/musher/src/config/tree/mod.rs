@@ -16,6 +16,8 @@ use super::fault::{Faults, Origin};
 
 /// The largest process file, in bytes.
 pub(super) const MAX_FILE: usize = 4 << 20;
+/// How the names of process files end that are programs.
+const PROGRAMS: [&str; 6] = [".config.js", ".config.cjs", ".config.mjs", ".config.ts", ".config.cts", ".config.mts"];
 /// The deepest nesting.
 const MAX_DEPTH: usize = 64;
 /// The largest number of values in a file, aliases expanded.
@@ -30,11 +32,17 @@ pub(crate) enum Syntax {
     Yaml,
     /// JSON, RFC 8259.
     Json,
+    /// A program that exports apps: `ecosystem.config.js`, PM2's.
+    Program,
 }
 
 impl Syntax {
     /// The syntax that a file's extension names.
     pub(crate) fn of(path: &Path) -> Option<Syntax> {
+        let name = path.file_name()?.to_str()?;
+        if PROGRAMS.iter().any(|end| name.ends_with(end)) {
+            return Some(Syntax::Program);
+        }
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "toml" => Some(Syntax::Toml),
             "yaml" | "yml" => Some(Syntax::Yaml),
@@ -113,7 +121,8 @@ pub(super) fn parse(bytes: &[u8], syntax: Syntax, faults: &mut Faults) -> Option
     match syntax {
         Syntax::Toml => toml::parse(text, faults),
         Syntax::Yaml => yaml::parse(text, faults),
-        Syntax::Json => json::parse(text, faults),
+        // What a program exports was made JSON.
+        Syntax::Json | Syntax::Program => json::parse(text, faults),
     }
 }
 

@@ -23,6 +23,16 @@ pub(crate) fn tool(path: &str) -> String {
     tool.display().to_string()
 }
 
+/// PM2, with a home of its own, to compare with.
+#[track_caller]
+pub(crate) fn pm2() -> Home {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-npm/node_modules/pm2/bin/pm2");
+    assert!(script.exists(), "{} is missing: `cargo xtask test` installs it", script.display());
+    let home = Home::new().executable(script.canonicalize().unwrap());
+    let directory = home.directory().join("pm2");
+    home.variable("PM2_HOME", directory.display().to_string()).variable("PM2_DISABLE_VERSION_CHECK", "1")
+}
+
 /// The server of `examples/hyper`, built beside the executable under test.
 #[track_caller]
 pub(crate) fn hyper() -> String {

@@ -1,0 +1,439 @@
+//! PM2's process files: the same tree as that of a `musher.toml` is made from one, so that everything after it is the same.
+//!
+//! Nothing is dropped in silence: what has no meaning here, or cannot be done, is a note. What is given is taken as PM2
+//! takes it; what is not given has musher's default, but for two things that programs written for PM2 rely on: the stop
+//! signal is SIGINT, and a Node program is a worker of a cluster only where PM2 would make it one.
+
+mod convert;
+mod evaluate;
+mod keys;
+mod program;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Surroundings;
+use super::fault::{Faults, Origin, did_you_mean, nearest};
+use super::tree::{Entry, Node, Value, shorten};
+
+pub(super) use convert::toml;
+pub(super) use evaluate::evaluate;
+
+use keys::{Meaning, meaning, names, snake};
+
+/// What of a file is not the same here, each a sentence.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    list: Vec<String>,
+}
+
+impl Notes {
+    pub(super) fn add(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        if !self.list.contains(&note) {
+            self.list.push(note);
+        }
+    }
+
+    pub(super) fn into_list(self) -> Vec<String> {
+        self.list
+    }
+}
+
+/// What surrounds a file of PM2.
+pub(super) struct Context<'a> {
+    /// The directory of the file.
+    pub(super) base: &'a Path,
+    /// What `--env` names.
+    pub(super) environment: Option<&'a str>,
+    pub(super) around: &'a Surroundings,
+}
+
+/// Whether the tree is one of PM2: a list of apps, `apps:` or `pm2:`, or one app.
+pub(super) fn is_one(root: &Node) -> bool {
+    match &root.value {
+        Value::List(_) => true,
+        Value::Table(entries) => {
+            let has = |names: &[&str]| entries.iter().any(|entry| names.contains(&entry.key.as_str()));
+            !has(&["app"]) && has(&["apps", "pm2", "script", "exec", "cmd"])
+        }
+        _ => false,
+    }
+}
+
+/// Says of each value in which app it is: values that a program computed have no line.
+pub(super) fn place_by_app(root: &mut Node) {
+    let list = match &mut root.value {
+        Value::List(_) => Some(root),
+        Value::Table(entries) => {
+            entries.iter_mut().find(|entry| matches!(entry.key.as_str(), "apps" | "pm2")).map(|entry| &mut entry.node)
+        }
+        _ => None,
+    };
+    let Some(Node { value: Value::List(apps), .. }) = list else { return };
+    for (n, app) in (0..).zip(apps) {
+        place(app, Origin::App(n));
+    }
+}
+
+fn place(node: &mut Node, at: Origin) {
+    node.at = at;
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| place(item, at)),
+        Value::Table(entries) => entries.iter_mut().for_each(|entry| {
+            entry.at = at;
+            place(&mut entry.node, at);
+        }),
+        _ => {}
+    }
+}
+
+/// The same apps as the tree of a musher.toml.
+pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults, notes: &mut Notes) -> Node {
+    let mut environments = false;
+    let apps: Vec<Node> = found(root, notes)
+        .into_iter()
+        .filter_map(|node| {
+            let Value::Table(entries) = &node.value else {
+                let found = node.value.describe();
+                faults.add(node.at, "", format!("an app is a table of keys, found {found}"));
+                return None;
+            };
+            let mut app = App { context, faults, notes, at: node.at, given: BTreeMap::new(), made: Vec::new() };
+            app.read(entries);
+            environments |= app.has_environment();
+            Some(app.translate())
+        })
+        .collect();
+    if let (Some(name), false) = (context.environment, environments) {
+        notes.add(format!("--env {name}: no app of the file has env_{name}"));
+    }
+    if apps.is_empty() && faults.is_empty() {
+        faults.add(root.at, "", "no app in this file").hint("apps: a list of tables with a script each");
+    }
+    let list = Node { at: root.at, value: Value::List(apps) };
+    let entry = Entry { key: "app".into(), at: root.at, node: list };
+    Node { at: root.at, value: Value::Table(vec![entry]) }
+}
+
+/// The apps of a file, in any of the forms that PM2 knows.
+fn found<'n>(root: &'n Node, notes: &mut Notes) -> Vec<&'n Node> {
+    let listed = |node: &'n Node| match &node.value {
+        Value::List(items) => items.iter().collect(),
+        _ => vec![node],
+    };
+    let Value::Table(entries) = &root.value else { return listed(root) };
+    let mut apps = None;
+    for entry in entries {
+        match entry.key.as_str() {
+            "apps" | "pm2" => apps = Some(listed(&entry.node)),
+            "deploy" => notes.add("deploy: musher does not deploy; `pm2 deploy` does, or what builds your releases"),
+            "static" => notes.add("static: musher does not serve files itself; start a server of files as an app"),
+            _ => {}
+        }
+    }
+    apps.unwrap_or_else(|| vec![root])
+}
+
+/// One app on its way.
+struct App<'a> {
+    context: &'a Context<'a>,
+    faults: &'a mut Faults,
+    notes: &'a mut Notes,
+    at: Origin,
+    /// The first name of each key that was given, with its value.
+    given: BTreeMap<String, &'a Node>,
+    made: Vec<Entry>,
+}
+
+impl<'a> App<'a> {
+    fn read(&mut self, entries: &'a [Entry]) {
+        for entry in entries {
+            let key = snake(&entry.key);
+            if matches!(entry.node.value, Value::Null) {
+                continue;
+            }
+            if key.starts_with("env_") {
+                self.given.insert(key, &entry.node);
+                continue;
+            }
+            match meaning(&key) {
+                Some((name, Meaning::Needless(why))) => self.notes.add(format!("{name} changes nothing here: {why}")),
+                Some((name, Meaning::Missing(what))) if !is_off(&entry.node.value) => {
+                    self.notes.add(format!("{name} is not taken over: {what}"));
+                }
+                Some((_, Meaning::Missing(_))) => {}
+                Some((name, _)) => drop(self.given.insert(name.to_owned(), &entry.node)),
+                None => {
+                    let near = did_you_mean(&nearest(&key, names()));
+                    let near = if near.is_empty() { String::new() } else { format!(": {near}") };
+                    self.notes.add(format!("{:?} is no key of PM2{near}", shorten(&entry.key)));
+                }
+            }
+        }
+    }
+
+    fn has_environment(&self) -> bool {
+        self.context.environment.is_some_and(|name| self.given.contains_key(&format!("env_{name}")))
+    }
+
+    fn translate(mut self) -> Node {
+        let at = self.at;
+        self.program();
+        self.name();
+        for (key, node) in self.given.clone() {
+            let Some((_, meaning)) = meaning(&key) else { continue };
+            match meaning {
+                Meaning::Same(path) => self.set(path, node.at, node.value.clone()),
+                Meaning::Time(path) => self.time(path, node),
+                Meaning::Size(path) => self.size(path, node),
+                Meaning::File(path) => self.file(path, node),
+                Meaning::Words(path) => self.words(path, node),
+                Meaning::Special | Meaning::Needless(_) | Meaning::Missing(_) => {}
+            }
+        }
+        self.environment();
+        self.restart();
+        self.stop();
+        self.logs();
+        Node { at, value: Value::Table(self.made) }
+    }
+
+    fn name(&mut self) {
+        let name = self.text("name").or_else(|| {
+            let script = self.text("script")?;
+            let file = Path::new(&script).file_name()?.to_str()?.to_owned();
+            // A word that is no file is named as it is; a file without what follows the last dot.
+            Some(file.rsplit_once('.').map_or(file.clone(), |(stem, _)| stem.to_owned()))
+        });
+        let Some(mut name) = name else { return };
+        if self.is_true("append_env_to_name")
+            && let Some(environment) = self.context.environment
+        {
+            name = format!("{name}-{environment}");
+        }
+        let at = self.given.get("name").map_or(self.at, |node| node.at);
+        self.set("name", at, Value::Text(name));
+    }
+
+    /// `env`, what `--env` names over it, and `port`.
+    fn environment(&mut self) {
+        let mut variables: Vec<Entry> = Vec::new();
+        let named = self.context.environment.map(|name| format!("env_{name}"));
+        for key in ["env".to_owned()].into_iter().chain(named) {
+            let Some(node) = self.given.get(key.as_str()).copied() else { continue };
+            let Value::Table(entries) = &node.value else {
+                self.faults.add(
+                    node.at,
+                    key,
+                    format!("expected a table of variables, found {}", node.value.describe()),
+                );
+                continue;
+            };
+            for entry in entries.iter().filter(|entry| !matches!(entry.node.value, Value::Null)) {
+                variables.retain(|other| other.key != entry.key);
+                let value = match &entry.node.value {
+                    Value::List(_) | Value::Table(_) => Value::Text(convert::json(&entry.node.value)),
+                    value => value.clone(),
+                };
+                variables.push(Entry { node: Node { at: entry.node.at, value }, ..entry.clone() });
+            }
+        }
+        if let Some(port) = self.given.get("port").copied() {
+            variables.retain(|other| other.key != "PORT");
+            variables.push(Entry { key: "PORT".into(), at: port.at, node: port.clone() });
+        }
+        if !variables.is_empty() {
+            let at = self.given.get("env").map_or(self.at, |node| node.at);
+            self.set("env", at, Value::Table(variables));
+        }
+    }
+
+    fn restart(&mut self) {
+        if let Some(node) = self.given.get("autorestart").copied()
+            && node.value == Value::Bool(false)
+        {
+            self.set("restart.policy", node.at, Value::Text("never".into()));
+        }
+        if let Some(node) = self.given.get("stop_exit_codes").copied() {
+            let codes = match &node.value {
+                Value::List(items) => items.clone(),
+                _ => vec![node.clone()],
+            };
+            let codes = codes.into_iter().map(|code| match &code.value {
+                Value::Text(text) => match text.parse() {
+                    Ok(number) => Node { value: Value::Integer(number), ..code },
+                    Err(_) => code,
+                },
+                _ => code,
+            });
+            self.set("restart.stop_exit_codes", node.at, Value::List(codes.collect()));
+        }
+        if let Some(node) = self.given.get("max_restarts").copied() {
+            let value = match number(&node.value) {
+                Some(count) if count > 10_000 => {
+                    self.notes.add(format!("max_restarts: {count} is more than 10000 within a minute, which is taken"));
+                    Value::Integer(10_000)
+                }
+                Some(count) => Value::Integer(count),
+                None => node.value.clone(),
+            };
+            self.set("restart.max_restarts", node.at, value);
+        }
+        let of = |app: &Self, key: &str| app.given.get(key).copied().filter(|node| !is_off(&node.value));
+        if let Some(node) = of(&self, "restart_delay") {
+            // Always the same wait.
+            self.time("restart.delay", node);
+            self.time("restart.max_delay", node);
+            self.set("restart.factor", node.at, Value::Integer(1));
+            self.set("restart.jitter", node.at, Value::Integer(0));
+        } else if let Some(node) = of(&self, "exp_backoff_restart_delay") {
+            self.time("restart.delay", node);
+            self.set("restart.factor", node.at, Value::Float(1.5, "1.5".into()));
+            self.set("restart.max_delay", node.at, Value::Text("15s".into()));
+        }
+    }
+
+    fn stop(&mut self) {
+        let signal = self.context.around.env.get("PM2_KILL_SIGNAL").cloned().unwrap_or_else(|| "SIGINT".into());
+        self.set("stop.signal", self.at, Value::Text(signal));
+        if let Some(node) = self.given.get("wait_ready").copied()
+            && is_true(&node.value)
+        {
+            self.set("ready.when", node.at, Value::Text("message".into()));
+        }
+    }
+
+    fn logs(&mut self) {
+        if self.is_true("disable_logs") {
+            for path in ["logs.out", "logs.err"] {
+                self.set(path, self.at, Value::Text("/dev/null".into()));
+            }
+        }
+        if let Some(node) = self.given.get("merge_logs").copied()
+            && node.value == Value::Bool(false)
+        {
+            self.notes
+                .add("merge_logs: the workers of an app always share their files, and each line knows its worker");
+        }
+        if let Some(node) = self.given.get("log_type").copied() {
+            let form = match &node.value {
+                Value::Text(text) if text == "json" => "json",
+                _ => "raw",
+            };
+            self.set("logs.format", node.at, Value::Text(form.into()));
+        } else if let Some(node) = self.given.get("log_date_format").copied() {
+            self.set("logs.format", node.at, Value::Text("timestamp".into()));
+            self.notes.add("log_date_format: times are written as 2026-01-31T12:00:00.000Z, in UTC");
+        } else if self.is_true("time") {
+            self.set("logs.format", self.at, Value::Text("timestamp".into()));
+        }
+    }
+
+    fn file(&mut self, path: &'static str, node: &Node) {
+        let value = match &node.value {
+            Value::Text(text) if text.eq_ignore_ascii_case("null") => Value::Text("/dev/null".into()),
+            value => value.clone(),
+        };
+        self.set(path, node.at, value);
+    }
+
+    fn words(&mut self, path: &'static str, node: &Node) {
+        let words = match &node.value {
+            Value::Text(text) => program::split(text),
+            Value::List(items) => return self.add_words(path, node.at, items.clone()),
+            value => return self.set(path, node.at, value.clone()),
+        };
+        let items = words.into_iter().map(|word| Node { at: node.at, value: Value::Text(word) }).collect();
+        self.add_words(path, node.at, items);
+    }
+
+    /// Puts words behind those that `path` has.
+    fn add_words(&mut self, path: &'static str, at: Origin, mut items: Vec<Node>) {
+        if let Some(old) = self.made.iter_mut().find(|entry| entry.key == path)
+            && let Value::List(list) = &mut old.node.value
+        {
+            list.append(&mut items);
+            return;
+        }
+        self.set(path, at, Value::List(items));
+    }
+
+    /// PM2's times are milliseconds; `10s`, `5m` and `1h` are known, too.
+    fn time(&mut self, path: &'static str, node: &Node) {
+        let value = match &node.value {
+            Value::Integer(ms) => Value::Text(format!("{ms}ms")),
+            Value::Float(ms, _) => Value::Text(format!("{}ms", ms.round())),
+            Value::Text(text) if text.trim().bytes().all(|byte| byte.is_ascii_digit()) => {
+                Value::Text(format!("{}ms", text.trim()))
+            }
+            value => value.clone(),
+        };
+        self.set(path, node.at, value);
+    }
+
+    /// PM2's sizes are bytes, or have one of the letters K, M and G.
+    fn size(&mut self, path: &'static str, node: &Node) {
+        let value = match &node.value {
+            Value::Integer(0) => return,
+            Value::Integer(bytes) => Value::Text(format!("{bytes}B")),
+            Value::Text(text) if text.trim().bytes().all(|byte| byte.is_ascii_digit()) => {
+                Value::Text(format!("{}B", text.trim()))
+            }
+            value => value.clone(),
+        };
+        self.set(path, node.at, value);
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        match &self.given.get(key)?.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Integer(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn is_true(&self, key: &str) -> bool {
+        self.given.get(key).is_some_and(|node| is_true(&node.value))
+    }
+
+    /// Sets a key of musher by its path.
+    fn set(&mut self, path: &str, at: Origin, value: Value) {
+        set(&mut self.made, path, at, value);
+    }
+}
+
+fn set(entries: &mut Vec<Entry>, path: &str, at: Origin, value: Value) {
+    let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+    let index = entries.iter().position(|entry| entry.key == key).unwrap_or_else(|| {
+        entries.push(Entry { key: key.to_owned(), at, node: Node { at, value: Value::Table(Vec::new()) } });
+        entries.len() - 1
+    });
+    let Some(entry) = entries.get_mut(index) else { return };
+    match (rest, &mut entry.node.value) {
+        (Some(rest), Value::Table(inner)) => set(inner, rest, at, value),
+        _ => entry.node = Node { at, value },
+    }
+}
+
+/// Values that switch something off.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(false) | Value::Null | Value::Integer(0) => true,
+        Value::Text(text) => text.is_empty() || text == "false" || text == "0",
+        Value::List(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_true(value: &Value) -> bool {
+    matches!(value, Value::Bool(true)) || matches!(value, Value::Text(text) if text == "true")
+}
+
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(number) => Some(*number),
+        Value::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}

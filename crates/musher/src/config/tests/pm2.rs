@@ -1,0 +1,262 @@
+//! PM2's process files: each key, in the words of the musher.toml that it becomes.
+
+use musher_core::spec::{LogFormat, ReadyWhen, RestartPolicy, Runtime};
+
+use super::{Ground, Overrides};
+use crate::config::{Flags, Loaded, Surroundings, convert, from_file};
+
+const MAIN: &str = "p.json";
+
+fn overrides(environment: Option<&str>) -> Overrides {
+    let flags = Flags { env: environment.map(str::to_owned).into_iter().collect(), ..Flags::default() };
+    Overrides { flags, ..Overrides::default() }
+}
+
+impl Ground {
+    /// The file as a musher.toml, without what is always there, and the notes.
+    #[track_caller]
+    fn converted(&self, json: &str, environment: Option<&str>) -> (String, Vec<String>) {
+        std::fs::write(self.path(MAIN), json).unwrap();
+        let (toml, notes) = convert(MAIN.as_ref(), &overrides(environment), &self.around)
+            .unwrap_or_else(|error| panic!("{json}\n{error}"));
+        // What is printed is what would have been started.
+        let direct = self.pm2(json, environment).specs;
+        let printed = self.toml(&toml).unwrap_or_else(|error| panic!("{toml}\n{error}"));
+        assert_eq!(printed, direct, "{toml}");
+        (toml, notes)
+    }
+
+    #[track_caller]
+    fn pm2(&self, json: &str, environment: Option<&str>) -> Loaded {
+        std::fs::write(self.path(MAIN), json).unwrap();
+        from_file(MAIN.as_ref(), &overrides(environment), &self.around)
+            .unwrap_or_else(|error| panic!("{json}\n{error}"))
+    }
+
+    /// The lines that these keys of one app become, beside those of the script alone.
+    #[track_caller]
+    fn lines(&self, keys: &str) -> Vec<String> {
+        let plain = self.converted("{\"apps\":[{\"script\":\"server.js\"}]}", None).0;
+        let (toml, notes) = self.converted(&format!("{{\"apps\":[{{\"script\":\"server.js\",{keys}}}]}}"), None);
+        assert_eq!(notes, [""; 0], "{keys}");
+        toml.lines().filter(|line| !plain.lines().any(|plain| plain == *line)).map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn notes(&self, keys: &str) -> String {
+        let loaded = self.pm2(&format!("{{\"apps\":[{{\"script\":\"server.js\",{keys}}}]}}"), None);
+        loaded.notes.join("; ")
+    }
+}
+
+#[test]
+fn each_key_becomes_one_of_a_musher_toml() {
+    let ground = Ground::new();
+    for (keys, line) in [
+        (r#""name":"web""#, r#"name = "web""#),
+        (r#""namespace":"shop""#, r#"namespace = "shop""#),
+        (r#""args":"--port 3000 'a b'""#, r#"args = ["--port", "3000", "a b"]"#),
+        (r#""args":["-x",1]"#, r#"args = ["-x", 1]"#),
+        (r#""node_args":"--max-old-space-size=100""#, r#"interpreter_args = ["--max-old-space-size=100"]"#),
+        (r#""interpreterArgs":["--trace-warnings"]"#, r#"interpreter_args = ["--trace-warnings"]"#),
+        (r#""source_map_support":true"#, r#"interpreter_args = ["--enable-source-maps"]"#),
+        (r#""cwd":"sub","script":"other.js""#, r#"name = "other""#),
+        (r#""autorestart":false"#, r#"restart = { policy = "never" }"#),
+        (r#""stop_exit_codes":0"#, "restart = { stop_exit_codes = [0] }"),
+        (r#""stop_exit_codes":[0,"3"]"#, "restart = { stop_exit_codes = [0, 3] }"),
+        (r#""max_restarts":5,"min_uptime":"10s""#, r#"restart = { min_uptime = "10s", max_restarts = 5 }"#),
+        (r#""restart_delay":4000"#, r#"restart = { delay = "4000ms", max_delay = "4000ms", factor = 1, jitter = 0 }"#),
+        (r#""exp_backoff_restart_delay":100"#, r#"restart = { delay = "100ms", factor = 1.5, max_delay = "15s" }"#),
+        (r#""max_memory_restart":"300M""#, r#"limits = { memory = "300M" }"#),
+        (r#""maxMemoryRestart":104857600"#, r#"limits = { memory = "104857600B" }"#),
+        (r#""kill_timeout":3000"#, r#"stop = { grace = "3000ms", signal = "SIGINT" }"#),
+        (r#""treekill":false"#, r#"stop = { tree = false, signal = "SIGINT" }"#),
+        (r#""shutdown_with_message":true"#, r#"stop = { message = true, signal = "SIGINT" }"#),
+        (r#""wait_ready":true,"listen_timeout":5000"#, r#"ready = { timeout = "5000ms", when = "message" }"#),
+        (r#""autostart":false"#, "autostart = false"),
+        (r#""filter_env":["npm_","AWS"]"#, r#"filter_env = ["npm_", "AWS"]"#),
+        (r#""instance_var":"NO""#, r#"instance_var = "NO""#),
+        (r#""increment_var":"PORT","env":{"PORT":3000}"#, r#"increment_var = "PORT""#),
+        (r#""port":8080"#, "env = { PORT = 8080 }"),
+        (r#""env":{"A":{"b":[1]},"C":true,"D":null}"#, r#"env = { A = '{"b":[1]}', C = true }"#),
+        (r#""out_file":"o.log","error_file":"NULL""#, r#"logs = { err = "/dev/null", out = "o.log" }"#),
+        (r#""disable_logs":true"#, r#"logs = { out = "/dev/null", err = "/dev/null" }"#),
+        (r#""log_type":"json""#, r#"logs = { format = "json" }"#),
+        (r#""time":true"#, r#"logs = { format = "timestamp" }"#),
+        (r#""instances":4"#, "instances = 4"),
+        (r#""instances":"max""#, r#"instances = "max""#),
+        (r#""instances":0"#, r#"instances = "max""#),
+        (r#""instances":-1"#, "instances = 2"),
+        (r#""instances":-7,"exec_mode":"cluster""#, "instances = 1"),
+        (r#""watch":false,"cron_restart":0"#, ""),
+    ] {
+        let lines = ground.lines(keys);
+        assert!(line.is_empty() || lines.iter().any(|found| found == line), "{keys}: {lines:#?}");
+    }
+}
+
+#[test]
+fn the_kind_of_worker_is_that_of_pm2() {
+    let ground = Ground::new();
+    let kind = |keys: &str| {
+        let spec = ground.pm2(&format!("{{{keys}}}"), None).specs.remove(0);
+        (spec.exec.runtime, spec.instances)
+    };
+    let script = r#""script":"server.js""#;
+    for (keys, expected) in [
+        ("", (Runtime::NodeFork, 1)),
+        (r#","instances":1"#, (Runtime::NodeCluster, 1)),
+        (r#","instances":"max""#, (Runtime::NodeCluster, 3)),
+        (r#","instances":-1"#, (Runtime::NodeCluster, 2)),
+        (r#","instances":-2"#, (Runtime::NodeFork, 1)),
+        (r#","instances":2,"exec_mode":"fork""#, (Runtime::NodeFork, 2)),
+        (r#","exec_mode":"cluster""#, (Runtime::NodeCluster, 1)),
+        (r#","instances":2,"execute_command":true"#, (Runtime::NodeFork, 2)),
+        (r#","interpreter":"node@20","exec_mode":"cluster_mode""#, (Runtime::NodeCluster, 1)),
+    ] {
+        assert_eq!(kind(&format!("{script}{keys}")), expected, "{keys}");
+    }
+    assert_eq!(kind(r#""script":"worker.py","instances":3"#), (Runtime::Plain, 3));
+    let fork = ground.pm2(r#"{"script":"server.js"}"#, None).specs.remove(0);
+    assert_eq!((fork.reload.max_surge, fork.reload.max_unavailable), (0, 1), "it opens its port by itself");
+    assert_eq!(fork.stop.signal, 2);
+}
+
+#[test]
+fn what_is_no_file_is_a_command() {
+    let ground = Ground::new();
+    let args = |json: &str| {
+        let spec = ground.pm2(json, None).specs.remove(0);
+        let program = spec.exec.program.file_name().unwrap().to_string_lossy().into_owned();
+        (spec.name, program, spec.exec.args)
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        args(r#"{"script":"tool --fast && tool","name":"t"}"#),
+        ("t".into(), "bash".into(), words(&["-c", "tool --fast && tool"]))
+    );
+    assert_eq!(
+        args(r#"{"script":"tool","args":"run build"}"#),
+        ("tool".into(), "tool".into(), words(&["run", "build"]))
+    );
+    let (name, program, _) = args(r#"[{"script":"plain"}]"#);
+    assert_eq!((name.as_str(), program.as_str()), ("plain", "node"), "a text that nothing says how to run is Node's");
+}
+
+#[test]
+fn an_environment_is_put_over_the_variables() {
+    let ground = Ground::new();
+    let json = r#"{"apps":[{"name":"web","script":"server.js","append_env_to_name":true,
+        "env":{"A":"1","B":"1"},"env_production":{"B":"2"}}]}"#;
+    let plain = ground.pm2(json, None).specs.remove(0);
+    assert_eq!((plain.name.as_str(), plain.env["B"].as_str()), ("web", "1"));
+    let loaded = ground.pm2(json, Some("production"));
+    assert_eq!(loaded.notes, [""; 0]);
+    let spec = &loaded.specs[0];
+    assert_eq!((spec.name.as_str(), spec.env["A"].as_str(), spec.env["B"].as_str()), ("web-production", "1", "2"));
+    let note = ground.pm2(json, Some("stagin")).notes.join("; ");
+    assert!(note.contains("env_stagin"), "{note}");
+}
+
+#[test]
+fn nothing_is_dropped_without_a_word() {
+    let ground = Ground::new();
+    for (keys, part) in [
+        (r#""watch":true"#, "watch is not taken over"),
+        (r#""cron_restart":"0 3 * * *""#, "cron_restart is not taken over"),
+        (r#""log_file":"all.log""#, "musher logs"),
+        (r#""pid_file":"x.pid""#, "musher pid"),
+        (r#""vizion":false"#, "vizion changes nothing here"),
+        (r#""instnaces":2"#, "\"instnaces\" is no key of PM2: did you mean \"instances\"?"),
+        (r#""log_date_format":"YYYY""#, "in UTC"),
+        (r#""merge_logs":false"#, "merge_logs"),
+        (r#""max_restarts":99999999"#, "10000"),
+    ] {
+        let notes = ground.notes(keys);
+        assert!(notes.contains(part), "{keys}: {notes}");
+    }
+    let notes = ground.pm2(r#"{"apps":[{"script":"server.js"}],"deploy":{},"static":[]}"#, None).notes.join("; ");
+    assert!(notes.contains("deploy:") && notes.contains("static:"), "{notes}");
+}
+
+#[test]
+fn every_form_of_the_file_is_known() {
+    let ground = Ground::new();
+    for json in [
+        r#"{"apps":[{"script":"server.js"}]}"#,
+        r#"{"apps":{"script":"server.js"}}"#,
+        r#"{"pm2":[{"script":"server.js"}]}"#,
+        r#"[{"script":"server.js"}]"#,
+        r#"{"exec":"server.js"}"#,
+    ] {
+        let names: Vec<String> = ground.pm2(json, None).specs.into_iter().map(|spec| spec.name).collect();
+        assert_eq!(names, ["server"], "{json}");
+    }
+    let yaml = ground.load("p.yaml", "apps:\n  - script: server.js\n    exec_mode: cluster\n", &overrides(None));
+    assert_eq!(yaml.unwrap()[0].exec.runtime, Runtime::NodeCluster);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let ground = Ground::new();
+    let refused = |json: &str| {
+        std::fs::write(ground.path(MAIN), json).unwrap();
+        from_file(MAIN.as_ref(), &overrides(None), &ground.around).unwrap_err().to_string()
+    };
+    assert!(
+        refused("{\"apps\":[\n{\"script\":\"server.js\",\n\"max_memory_restart\":\"lots\"}]}").contains("p.json:3:")
+    );
+    assert!(refused(r#"{"apps":[{"script":"server.js","exec_mode":"clutser"}]}"#).contains("is not a mode"));
+    assert!(refused(r#"{"apps":[{"script":"gone.js"}]}"#).contains("gone.js"));
+    assert!(refused(r#"{"apps":[]}"#).contains("no app in this file"));
+    assert!(refused(r#"{"apps":["server.js"]}"#).contains("an app is a table"));
+    let code = refused("{ apps: [{ script: 'server.js' }] }");
+    assert!(code.contains("key must be a string"), "JSON is data, not code: {code}");
+}
+
+#[test]
+fn the_shells_directory_is_the_apps_as_with_pm2() {
+    let ground = Ground::new();
+    std::fs::write(ground.path("sub/p.json"), r#"{"apps":[{"script":"server.js"},{"name":"o","script":"other.js"}]}"#)
+        .unwrap();
+    let specs = from_file("sub/p.json".as_ref(), &overrides(None), &ground.around).unwrap().specs;
+    assert_eq!(specs[0].cwd, ground.path(""), "found from where the command was typed");
+    assert_eq!(specs[1].cwd, ground.path("sub"), "found beside the file");
+}
+
+#[test]
+fn the_translation_reaches_the_spec() {
+    let ground = Ground::new();
+    let spec = ground.pm2(
+        r#"{"script":"server.js","wait_ready":true,"listen_timeout":"5s","time":true,"autorestart":false,
+            "instance_var":"NODE_APP_INSTANCE","autostart":false,"namespace":"n"}"#,
+        None,
+    );
+    let spec = &spec.specs[0];
+    assert_eq!(spec.ready.when, ReadyWhen::Message);
+    assert_eq!(spec.ready.timeout.as_secs(), 5);
+    assert_eq!(spec.logs.format, LogFormat::Timestamp);
+    assert_eq!(spec.restart.policy, RestartPolicy::Never);
+    assert_eq!(spec.slot_variables.number, None);
+    assert!(!spec.autostart);
+    assert_eq!(spec.namespace, "n");
+}
+
+#[test]
+fn variables_of_the_shell_can_be_kept_back() {
+    let ground = Ground::new();
+    let path = ground.around.env["PATH"].clone();
+    let env = [("PATH", path.as_str()), ("AWS_KEY", "s"), ("npm_config", "x"), ("HOME", "/h")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let around = Surroundings { env, ..ground.around.clone() };
+    let kept = |filter: &str| {
+        let json = format!("{{\"script\":\"server.js\",\"filter_env\":{filter}}}");
+        std::fs::write(ground.path(MAIN), json).unwrap();
+        let spec = from_file(MAIN.as_ref(), &overrides(None), &around).unwrap().specs.remove(0);
+        spec.base_env.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(kept("[\"AWS\"]"), ["HOME", "PATH", "npm_config"]);
+    assert_eq!(kept("\"npm_\""), ["AWS_KEY", "HOME", "PATH"]);
+    assert_eq!(kept("true"), ["HOME", "PATH"]);
+    assert_eq!(kept("false").len(), 4);
+}
