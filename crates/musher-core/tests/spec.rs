@@ -46,6 +46,16 @@ fn each_limit_has_its_fault() {
         ("args", |spec| spec.exec.args.push("a\0b".into())),
         ("env", |spec| drop(spec.env.insert("A=B".into(), String::new()))),
         ("env", |spec| drop(spec.env.insert("A".into(), "\0".into()))),
+        ("namespace", |spec| spec.namespace = String::new()),
+        ("instance_var", |spec| spec.slot_variables.number = Some("A=B".into())),
+        ("increment_var", |spec| {
+            spec.slot_variables.increment = Some("PORT".into());
+            spec.env.insert("PORT".into(), "http".into());
+        }),
+        ("stop.message", |spec| {
+            spec.exec.runtime = Runtime::Plain;
+            spec.stop.message = true;
+        }),
         ("base_env", |spec| drop(spec.base_env.insert(String::new(), String::new()))),
         ("env", |spec| drop(spec.env.insert("A".into(), "x".repeat(2 << 20)))),
         ("instances", |spec| spec.instances = MAX_INSTANCES + 1),
@@ -123,6 +133,9 @@ fn only_what_concerns_the_processes_makes_a_spec_another_one() {
     };
     assert!(!differs(|_| ()));
     assert!(!differs(|spec| spec.instances = 7));
+    assert!(!differs(|spec| spec.namespace = "shop".into()));
+    assert!(!differs(|spec| spec.autostart = false));
+    assert!(differs(|spec| spec.slot_variables.number = Some("NO".into())));
     assert!(!differs(|spec| drop(spec.base_env.insert("SHLVL".into(), "2".into()))));
     assert!(differs(|spec| drop(spec.env.insert("A".into(), "1".into()))));
     assert!(differs(|spec| spec.exec.args.push("--verbose".into())));

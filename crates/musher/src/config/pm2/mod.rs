@@ -281,13 +281,13 @@ impl<'a> App<'a> {
             self.set("restart.max_restarts", node.at, value);
         }
         let of = |app: &Self, key: &str| app.given.get(key).copied().filter(|node| !is_off(&node.value));
-        if let Some(node) = of(&self, "restart_delay") {
+        if let Some(node) = of(self, "restart_delay") {
             // Always the same wait.
             self.time("restart.delay", node);
             self.time("restart.max_delay", node);
             self.set("restart.factor", node.at, Value::Integer(1));
             self.set("restart.jitter", node.at, Value::Integer(0));
-        } else if let Some(node) = of(&self, "exp_backoff_restart_delay") {
+        } else if let Some(node) = of(self, "exp_backoff_restart_delay") {
             self.time("restart.delay", node);
             self.set("restart.factor", node.at, Value::Float(1.5, "1.5".into()));
             self.set("restart.max_delay", node.at, Value::Text("15s".into()));
