@@ -27,7 +27,8 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("musher-cluster", &["musher-core", "musher-process"]),
     ("musher-api", &["musher-core"]),
     ("musher-supervisor", &["musher-core", "musher-process", "musher-cluster", "musher-api"]),
-    ("musher", &["musher-core", "musher-process", "musher-cluster", "musher-api", "musher-supervisor"]),
+    ("musher-load", &["musher-process"]),
+    ("musher", &["musher-core", "musher-process", "musher-cluster", "musher-api", "musher-supervisor", "musher-load"]),
     // What measures the product does not stand on it.
     ("musher-bench", &[]),
     ("musher-demo", &["musher-bench"]),

@@ -9,6 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use crate::exit_codes;
 use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
+mod load;
+
+pub(crate) use load::{JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
+
 /// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
 /// losing a request.
 #[derive(Debug, Parser)]
@@ -87,6 +91,9 @@ pub(crate) enum Verb {
     Status(StatusArgs),
     /// Show what happens, as it happens
     Events(EventsArgs),
+    /// Find out how much load a server takes: closed or open loop, siege's flags
+    #[command(after_help = load::LOAD_HELP, after_long_help = load::LOAD_LONG_HELP)]
+    Load(Box<LoadArgs>),
     /// Send a signal to the workers of apps
     Signal(SignalArgs),
     /// Print PM2's process file as a musher.toml

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Cli;
+use crate::args::{Cli, Verb};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -36,6 +36,10 @@ fn main() -> ExitCode {
 
 /// One thread and no more: a command is short, and its start is what it costs.
 fn run(cli: &Cli) -> Result<(), Failure> {
+    // It asks no daemon, and its loop is its own.
+    if let Verb::Load(args) = &cli.verb {
+        return verbs::load::run(args);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -7,6 +7,7 @@ mod documents;
 mod events;
 mod kill;
 mod list;
+pub(crate) mod load;
 mod logs;
 mod operations;
 mod run;
@@ -67,6 +68,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Delete(args) => act::run(cli, Action::Delete, &args.targets, &args.wait).await,
         Verb::Scale(args) => act::scale(cli, args).await,
         Verb::Signal(args) => act::signal(cli, args).await,
+        Verb::Load(args) => load::run(args),
         Verb::Run(args) => run::run(cli, args).await,
         Verb::Save => save::save(cli).await,
         Verb::Resurrect(args) => save::resurrect(cli, args).await,

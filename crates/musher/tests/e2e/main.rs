@@ -29,6 +29,7 @@ mod health;
 mod home;
 mod hooks;
 mod lifecycle;
+mod load;
 mod logs;
 mod node;
 mod programs;

@@ -1,0 +1,106 @@
+//! `musher load` as a user has it, and beside the real siege.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use musher_bench::load::get;
+use serde_json::Value;
+
+use crate::support::apps::app;
+use crate::support::{Home, PATIENCE, Target, command, free_port, wait_until};
+
+/// A team of one that serves.
+fn serving() -> (Home, u16) {
+    let home = Home::new();
+    let port = free_port();
+    home.ok(["start", &app("web.cjs"), "--name", "web", "--", &port.to_string()]);
+    wait_until("the app answers", || get(&Target::Tcp(([127, 0, 0, 1], port).into()), "/", PATIENCE).is_ok());
+    (home, port)
+}
+
+#[test]
+fn the_lines_are_those_of_siege_and_the_counts_too() {
+    let (home, port) = serving();
+    let url = format!("http://127.0.0.1:{port}/");
+    let rc = home.write(
+        "siegerc",
+        "connection = close\nparser = false\nlogging = false\njson_output = true\nlimit = 300\n",
+    );
+    let siege = command("siege")
+        .args(["-R", rc.to_str().unwrap(), "-c", "10", "-r", "5", "-j", &url])
+        .env("HOME", home.directory())
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(siege.stdout).unwrap();
+    let siege: Value = serde_json::from_str(&text[text.find('{').unwrap()..=text.rfind('}').unwrap()]).unwrap();
+    let ours = home.ok(["load", "-q", "-R", rc.to_str().unwrap(), "-c", "10", "-r", "5", "-j", &url]).json();
+    for (name, value) in siege.as_object().unwrap() {
+        let own = ours.get(name).unwrap_or_else(|| panic!("siege's {name} is not in our report"));
+        if ["transactions", "availability", "successful_transactions", "failed_transactions"].contains(&name.as_str()) {
+            assert_eq!(own.as_f64(), value.as_f64(), "{name}");
+        }
+    }
+    assert_eq!(ours["total"]["connects"], 50);
+}
+
+#[test]
+fn a_reload_in_the_middle_is_a_phase_that_can_be_judged() {
+    let (home, port) = serving();
+    let url = format!("http://127.0.0.1:{port}/");
+    let report = home.directory().join("report.json");
+    let words = ["load", "-q", "--rate", "100", "--before", "300ms", "--after", "300ms", "--finish", "5s"];
+    let musher = env!("CARGO_BIN_EXE_musher");
+    let during = format!("{musher} reload web");
+    let judged = ["--during", &during, "--expect", "errors<=0", "-o", report.to_str().unwrap(), "-j", &url];
+    let ours = home.ok(words.iter().chain(&judged)).json();
+    let labels: Vec<&str> =
+        ours["phases"].as_array().unwrap().iter().map(|phase| phase["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["before", &format!("during: {during}"), "after"]);
+    assert!(ours["phases"][1]["tally"]["transactions"].as_u64().unwrap() > 0);
+    let twice = ["load", "merge", "-j", report.to_str().unwrap(), report.to_str().unwrap()];
+    let merged = home.ok(twice).json();
+    assert_eq!(merged["transactions"].as_u64(), ours["transactions"].as_u64().map(|one| one * 2));
+    home.run(["load", "-q", "-c", "1", "-r", "3", "--expect", "p50<1us", &url]).failed(1, &["fails", "p50<1us"]);
+}
+
+#[test]
+fn an_interrupted_run_gives_its_report() {
+    let (home, port) = serving();
+    let url = format!("http://127.0.0.1:{port}/");
+    let mut child = home.command(["load", "-v", "-c", "2", "--think", "1ms", &url]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The first request that is told.
+    let mut first = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("HTTP/1.1 200") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut first, &mut line).unwrap(), 0, "it ended");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let drain = std::thread::spawn(move || std::io::copy(&mut first, &mut std::io::sink()));
+    let output = child.wait_with_output().unwrap();
+    drain.join().unwrap().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text.contains("Transactions:") && text.contains("ended early: interrupted"), "{text}");
+}
+
+#[test]
+fn what_must_not_or_cannot_be_loaded_is_refused_with_a_reason() {
+    let home = Home::new();
+    home.run(["load", "http://192.0.2.1/"]).failed(2, &["public address", "--yes-i-may"]);
+    home.run(["load"]).failed(2, &["nothing to load"]);
+    home.run(["load", "ftp://x/"]).failed(2, &["ftp"]);
+    home.run(["load", "-o", "x.pdf", "http://127.0.0.1/"]).failed(2, &["x.pdf", "FILE.json"]);
+    home.run(["load", "--expect", "speed<1", "http://127.0.0.1/"]).failed(2, &["no threshold"]);
+    home.run(["load", "http://no-such-host.invalid/"]).failed(1, &["no-such-host.invalid"]);
+    let list = home.write("urls.txt", "http://127.0.0.1/\nhttp://127.0.0.1/ FETCH\n");
+    home.run(["load", "-f", list.to_str().unwrap()]).failed(3, &["line 2", "FETCH"]);
+    let port = free_port();
+    let time = Duration::from_secs(1);
+    let url = format!("http://127.0.0.1:{port}/");
+    let ended = home.run(["load", "-q", "-c", "2", "-r", "2", "--timeout", &format!("{}s", time.as_secs()), &url]);
+    ended.failed(1, &["no request was answered", "refused"]);
+}
