@@ -13,6 +13,7 @@ pub mod plan;
 pub mod random;
 pub mod report;
 pub mod siege;
+pub mod sweep;
 pub mod tally;
 pub mod time;
 pub mod url;

@@ -22,10 +22,8 @@ fn serving() -> (Home, u16) {
 fn the_lines_are_those_of_siege_and_the_counts_too() {
     let (home, port) = serving();
     let url = format!("http://127.0.0.1:{port}/");
-    let rc = home.write(
-        "siegerc",
-        "connection = close\nparser = false\nlogging = false\njson_output = true\nlimit = 300\n",
-    );
+    let rc =
+        home.write("siegerc", "connection = close\nparser = false\nlogging = false\njson_output = true\nlimit = 300\n");
     let siege = command("siege")
         .args(["-R", rc.to_str().unwrap(), "-c", "10", "-r", "5", "-j", &url])
         .env("HOME", home.directory())
