@@ -26,9 +26,12 @@ fn usl(users: u32, gamma: f64, alpha: f64, beta: f64) -> f64 {
     gamma * n / (1.0 + alpha * (n - 1.0) + beta * n * (n - 1.0))
 }
 
-/// Throughput by users, for each of the six.
-fn servers() -> Vec<(&'static str, fn(u32) -> f64)> {
-    vec![
+/// Throughput by users.
+type Server = fn(u32) -> f64;
+
+/// The six.
+fn servers() -> [(&'static str, Server); 6] {
+    [
         ("130 workers, plateau", |n| pool(n, 130.0, 0.02, 0.0)),
         ("32 workers of 20 ms and 60 ms of network", |n| pool(n, 32.0, 0.02, 0.06)),
         ("2 workers of 1 ms and 1 ms of network", |n| pool(n, 2.0, 0.001, 0.001)),
@@ -55,7 +58,7 @@ fn run(users: u32, rate: f64) -> Run {
     }
 }
 
-fn swept(server: fn(u32) -> f64, seed: u64) -> Estimate {
+fn swept(server: Server, seed: u64) -> Estimate {
     let mut random = Random::new(seed.wrapping_mul(7919));
     let mut runs = Vec::new();
     for level in LEVELS {
@@ -66,7 +69,7 @@ fn swept(server: fn(u32) -> f64, seed: u64) -> Estimate {
     estimate(&runs, 0.0, seed).unwrap()
 }
 
-fn estimates(server: fn(u32) -> f64) -> Vec<Estimate> {
+fn estimates(server: Server) -> Vec<Estimate> {
     (1..=SWEEPS).map(|seed| swept(server, seed)).collect()
 }
 
