@@ -33,6 +33,7 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("musher-bench", &[]),
     ("musher-demo", &["musher-bench"]),
     ("musher-chaos", &["musher-bench"]),
+    ("cluster-rust", &["musher-cluster"]),
     ("team-hyper", &[]),
     ("team-rust", &[]),
     ("xtask", &[]),

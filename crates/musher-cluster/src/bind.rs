@@ -9,7 +9,7 @@ use musher_process::net::{self, tcp, udp, unix};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{Family, Query};
+use crate::message::{Family, Identity, Query};
 
 /// libuv's flags in a query.
 const IPV6_ONLY: u64 = 1;
@@ -77,6 +77,30 @@ impl Bind {
             }
             (Family::Unix | Family::None, _) => Err(Errno::INVAL.into()),
         }
+    }
+
+    /// The question for the socket with this index.
+    pub(crate) fn inherited(index: usize) -> Identity {
+        let fd = i64::try_from(index).ok().map(|index| FIRST_INHERITED + index);
+        Identity { fd, ..Identity::default() }
+    }
+
+    /// Which of the sockets that were given is bound to what is asked for already: that one is meant.
+    pub(crate) fn among(&self, inherited: &[OwnedFd]) -> Option<usize> {
+        let at = |socket: &OwnedFd, kind: net::Kind, wanted: SocketAddr| {
+            net::kind(socket).is_ok_and(|found| found == kind)
+                && net::local_address(socket).is_ok_and(|address| address == wanted && address.port() != 0)
+        };
+        inherited.iter().position(|socket| match self {
+            Bind::Tcp { address: Some(address), .. } => at(socket, net::Kind::Tcp, *address),
+            Bind::Tcp { address: None, port, .. } => {
+                let any: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), std::net::Ipv4Addr::UNSPECIFIED.into()];
+                any.into_iter().any(|ip| at(socket, net::Kind::Tcp, (ip, *port).into()))
+            }
+            Bind::Udp { address, .. } => at(socket, net::Kind::Udp, *address),
+            Bind::Unix { path, .. } => net::unix::path_of(socket).is_some_and(|bound| bound == *path),
+            Bind::Inherited { .. } => false,
+        })
     }
 
     /// Opens a TCP socket and makes it listen after `before` has seen it. Fills in the address that it got.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::event::EventSink;
 use crate::group::Question;
+use crate::handle::Passed;
 use crate::primary::Primary;
 
 /// Where descriptors and state are kept beyond the life of this process. Calls are made from the cluster thread; they
@@ -94,7 +95,7 @@ pub(crate) enum Command {
     Adopted(AppId),
     Drain(RunId, Duration, Duration),
     Watch(RunId, Watching),
-    Send(RunId, Value),
+    Send(RunId, Value, Option<Passed>),
     Ask(RunId, Option<u16>, OwnedFd, Question),
     RemoveWorker(RunId),
     RetireSlot(AppId, SlotId),
@@ -183,7 +184,12 @@ impl Cluster {
 
     /// Sends a message to a worker. Dropped if the worker does not read its channel.
     pub fn send(&self, run: RunId, message: Value) {
-        self.command(Command::Send(run, message));
+        self.command(Command::Send(run, message, None));
+    }
+
+    /// Sends a message with a socket. Dropped if the worker does not read its channel.
+    pub fn send_handle(&self, run: RunId, message: Value, handle: Passed) {
+        self.command(Command::Send(run, message, Some(handle)));
     }
 
     /// Gives a connection to this very worker, as if it had come to the address with this port, or to the first that the

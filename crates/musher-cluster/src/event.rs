@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::handle::Passed;
+
 /// Where events go. Bounded; when it is full the cluster keeps events and stops reading the workers they come from.
 pub type EventSink = Sender<ClusterEvent>;
 
@@ -39,6 +41,13 @@ pub enum ClusterEvent {
         run: RunId,
         /// The message.
         value: Value,
+        /// The socket that came with it.
+        handle: Option<Passed>,
+    },
+    /// The worker tells that it leaves the cluster of its own will.
+    Leaving {
+        /// Which.
+        run: RunId,
     },
     /// The worker sent a message so long that it was dropped.
     TooLong {
@@ -125,6 +134,7 @@ impl ClusterEvent {
             | ClusterEvent::Listening { run, .. }
             | ClusterEvent::Ready { run }
             | ClusterEvent::Message { run, .. }
+            | ClusterEvent::Leaving { run }
             | ClusterEvent::TooLong { run, .. }
             | ClusterEvent::Disconnected { run }
             | ClusterEvent::Drained { run }
@@ -201,14 +211,17 @@ mod tests {
         let mut outbox = Outbox::new(sink);
         let (loud, quiet) = (RunId(1), RunId(2));
         for n in 0..=16 {
-            outbox.push(ClusterEvent::Message { run: loud, value: n.into() });
+            outbox.push(ClusterEvent::Message { run: loud, value: n.into(), handle: None });
         }
         outbox.push(ClusterEvent::Ready { run: quiet });
         assert!(!outbox.deliver());
         assert!(outbox.keeps(loud));
         assert!(outbox.keeps(quiet));
         for n in 0..=16 {
-            assert_eq!(received.try_recv().unwrap(), ClusterEvent::Message { run: loud, value: n.into() });
+            assert_eq!(
+                received.try_recv().unwrap(),
+                ClusterEvent::Message { run: loud, value: n.into(), handle: None }
+            );
             outbox.deliver();
         }
         assert!(!outbox.keeps(loud));

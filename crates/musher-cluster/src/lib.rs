@@ -1,4 +1,14 @@
-//! The primary of Node's cluster workers, unmodified ones, in one thread of the supervisor.
+//! Node's `cluster` in Rust: workers that share ports, their primary, and what the daemon's supervisor does with both.
+//!
+//! - A program that **serves** gets its listener in one line, whoever runs it: [`listen`], [`draining`], [`own_worker`].
+//! - A program that **forks** workers, in Rust, Node, Deno or Bun: [`setup_primary`], [`Primary`], [`Team`].
+//! - A program that is both, over HTTP: `http::Server` (feature `http`).
+//!
+//! The guide (docs/guide/rust-clusters.md) tells it from the beginning, examples/cluster has programs to run.
+//!
+//! # The cluster thread
+//!
+//! What a primary of this crate and the daemon have in common is [`Cluster`], one thread with an epoll of its own.
 //!
 //! It owns the channel of every Node worker and every listener that they ask for, answers their `listen` calls as Node's
 //! own primary would, and decides who gets a connection:
@@ -23,16 +33,43 @@ mod bind;
 mod cluster;
 mod event;
 mod group;
+mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 mod primary;
 mod reactor;
+#[cfg(feature = "programs")]
+mod readiness;
 mod ring;
 mod saved;
+#[cfg(feature = "programs")]
+mod serving;
 mod steering;
+#[cfg(feature = "programs")]
+mod team;
 mod watch;
 mod worker;
 
 pub use cluster::{Cluster, FdStore, Listens, Stats, Watching, WorkerConfig};
 pub use event::{ClusterEvent, EventSink};
+pub use handle::Passed;
+#[cfg(feature = "programs")]
+pub use musher_core::lifecycle;
+#[cfg(feature = "programs")]
+pub use musher_process::ipc::{Handle, HandleKind};
+#[cfg(feature = "programs")]
+pub use musher_process::{Credentials, ExitStatus};
+#[cfg(feature = "programs")]
+pub use serving::{
+    Draining, Family, Incoming, Listener, Message, Messages, OwnWorker, Tcp, Unix, UnixListener, bind_udp, draining,
+    is_primary, is_worker, listen, listen_fd, listen_unix, worker as own_worker,
+};
+
+#[cfg(feature = "programs")]
+pub use team::{
+    Address, Event, Events, Plan, Primary, Process, ReadyOn, Scheduling, Settings, Team, TeamError, Worker,
+    WorkerState, setup_primary,
+};
 
 /// Whether this version can go on with what is kept under `cluster/<app>`.
 ///

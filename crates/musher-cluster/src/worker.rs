@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::cluster::{Listens, Watching};
 use crate::group::{Connection, Part, Question};
+use crate::handle::Passed;
 use crate::message::{self, Identity};
 use crate::reactor::Token;
 use crate::saved::{SavedAsked, SavedRun};
@@ -97,7 +98,7 @@ pub(crate) struct Offer {
 /// A message that was sent with a descriptor.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    /// An answer to a query: its text and descriptor, and how often it was sent again.
+    /// An answer to a query, or a message of the program: its text and descriptor, and how often it was sent again.
     Listener { text: String, socket: Arc<OwnedFd>, again: u8 },
     /// An offer with this number.
     Offer(u64),
@@ -229,6 +230,15 @@ impl Worker {
     pub(crate) fn give(&mut self, handle_type: &str, members: Value, socket: Arc<OwnedFd>) -> Result<(), SendError> {
         let text = message::with_handle(handle_type, &message::cluster(self.next_seq(), members));
         self.channel.queue_internal(&text, Some(Arc::clone(&socket)))?;
+        self.handles.push_back(Sent::Listener { text, socket, again: 0 });
+        Ok(())
+    }
+
+    /// Sends a message of the primary's program with a socket.
+    pub(crate) fn send_handle(&mut self, text: &str, handle: Passed) -> Result<(), String> {
+        let text = handle.wrap(text).map_err(|error| error.to_string())?;
+        let socket = Arc::clone(handle.socket());
+        self.channel.queue_internal(&text, Some(Arc::clone(&socket))).map_err(|error| error.to_string())?;
         self.handles.push_back(Sent::Listener { text, socket, again: 0 });
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::{App, Primary};
 use crate::cluster::{Command, Stats, WorkerConfig};
 use crate::event::ClusterEvent;
 use crate::group::{Group, Part};
+use crate::handle::Passed;
 use crate::message;
 use crate::reactor::{self, Source, Timer};
 use crate::worker::Worker;
@@ -30,7 +31,7 @@ impl Primary {
             Command::AddWorker(worker) => self.add_worker(worker),
             Command::Drain(run, grace, limit) => self.drain(run, grace, limit),
             Command::Watch(run, watching) => self.watch(run, watching),
-            Command::Send(run, message) => self.send(run, &message),
+            Command::Send(run, message, handle) => self.send(run, &message, handle),
             Command::Ask(run, port, socket, answer) => self.ask(run, port, socket, answer),
             Command::RemoveWorker(run) => self.remove_worker(run),
             Command::RetireSlot(app, slot) => self.retire_slot(app, slot),
@@ -116,9 +117,14 @@ impl Primary {
         self.refresh_all(app);
     }
 
-    fn send(&mut self, run: RunId, message: &Value) {
+    fn send(&mut self, run: RunId, message: &Value, handle: Option<Passed>) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
-        if let Err(error) = worker.channel.queue(&message.to_string(), None) {
+        let text = message.to_string();
+        let sent = match handle {
+            None => worker.channel.queue(&text, None).map_err(|error| error.to_string()),
+            Some(handle) => worker.send_handle(&text, handle),
+        };
+        if let Err(error) = sent {
             tracing::warn!(%run, %error, "a message was not sent");
         }
         self.to_flush.insert(run);

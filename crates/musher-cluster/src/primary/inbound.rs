@@ -11,6 +11,7 @@ use super::Primary;
 use crate::bind::words_of;
 use crate::event::ClusterEvent;
 use crate::group::{CLOSED, Group, Part, Sharing};
+use crate::handle::Passed;
 use crate::message::{Identity, MUSHER, Query, Request};
 use crate::reactor::Timer;
 use crate::worker::Asked;
@@ -40,7 +41,8 @@ impl Primary {
             Kind::User => {
                 // Nested too deeply for us: passed on as its text.
                 let value = serde_json::from_str(&message.text).unwrap_or(Value::String(message.text));
-                self.outbox.push(ClusterEvent::Message { run, value });
+                let handle = message.handle.map(Passed::from);
+                self.outbox.push(ClusterEvent::Message { run, value, handle });
             }
             Kind::Internal { cmd } => {
                 let request = Request::parse(&cmd, &message.text);
@@ -73,7 +75,9 @@ impl Primary {
             Request::Close { key } => self.closed(run, &key),
             Request::ExitedAfterDisconnect { seq } => {
                 worker.leaving = true;
-                if let Err(error) = worker.tell(json!({"ack": seq})) {
+                let told = worker.tell(json!({"ack": seq}));
+                self.outbox.push(ClusterEvent::Leaving { run });
+                if let Err(error) = told {
                     self.violation(run, &error);
                 }
             }

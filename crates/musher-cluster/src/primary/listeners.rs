@@ -29,10 +29,14 @@ const MAX_GROUPS: usize = 4096;
 
 impl Primary {
     /// The group that a worker asks for, with a socket for its slot. Opened when it is not there.
-    pub(super) fn open(&mut self, app: AppId, run: RunId, query: Query) -> Result<(u32, Part), (Refusal, String)> {
-        let refused = |errno: Errno| (Refusal::from(errno), query.identity.key());
+    pub(super) fn open(&mut self, app: AppId, run: RunId, mut query: Query) -> Result<(u32, Part), (Refusal, String)> {
+        let asked = query.identity.key();
+        let refused = |errno: Errno| (Refusal::from(errno), asked.clone());
         let worker = self.workers.get(&run).ok_or_else(|| refused(Errno::INVAL))?;
         let (slot, listens) = (worker.slot, Arc::clone(&worker.listens));
+        if let Some(index) = Bind::of(&query).ok().and_then(|bind| bind.among(&listens.inherited)) {
+            query.identity = Bind::inherited(index);
+        }
         let key = key(&query, &listens).map_err(refused)?;
         let known = self.apps.get(&app).and_then(|app| app.groups.values().find(|group| group.key == key));
         let number = match known.map(|group| group.number) {

@@ -29,7 +29,9 @@ fn start(team: &mut Team, text: &str, workers: u32) -> (Vec<RunId>, String) {
 fn block(team: &mut Team, runs: &[RunId], address: &str) -> RunId {
     finish(ask(address, "/block"));
     team.wait("a blocked worker", |event| match event {
-        musher_cluster::ClusterEvent::Message { run, value } if value == "blocks" && runs.contains(run) => Some(*run),
+        musher_cluster::ClusterEvent::Message { run, value, .. } if value == "blocks" && runs.contains(run) => {
+            Some(*run)
+        }
         _ => None,
     })
 }

@@ -254,7 +254,7 @@ impl Team {
 
     pub(crate) fn message(&mut self, run: RunId) -> serde_json::Value {
         self.wait("a message", |event| match event {
-            ClusterEvent::Message { run: of, value } if *of == run => Some(value.clone()),
+            ClusterEvent::Message { run: of, value, .. } if *of == run => Some(value.clone()),
             _ => None,
         })
     }

@@ -65,6 +65,12 @@ pub fn bind(path: &Path, access: Access) -> io::Result<(OwnedFd, Option<SocketFi
     Ok((socket, Some(SocketFile { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino })))
 }
 
+/// The path that a unix socket is bound to; none for abstract names and for what is no unix socket.
+pub fn path_of(socket: impl AsFd) -> Option<PathBuf> {
+    let name = SocketAddrUnix::try_from(rustix::net::getsockname(socket).ok()?).ok()?;
+    Some(std::ffi::OsStr::from_bytes(name.path_bytes()?).into())
+}
+
 impl SocketFile {
     /// Removes the file if it is still this one.
     pub fn remove(&self) -> io::Result<()> {

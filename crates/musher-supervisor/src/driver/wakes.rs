@@ -128,7 +128,7 @@ impl Driver {
 
     fn cluster_event(&mut self, event: ClusterEvent) {
         match event {
-            ClusterEvent::Online { .. } => {}
+            ClusterEvent::Online { .. } | ClusterEvent::Leaving { .. } => {}
             ClusterEvent::Listening { run, address } => {
                 self.publish_of_run(run, EventKind::Listening, format!("listens on {address}"));
                 if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app))
@@ -139,7 +139,7 @@ impl Driver {
                 self.claims(run, Proof::Listening);
             }
             ClusterEvent::Ready { run } => self.claims(run, Proof::Message),
-            ClusterEvent::Message { run, value } => {
+            ClusterEvent::Message { run, value, .. } => {
                 // Its size is bounded by the channel; an event shows only the beginning.
                 let text: String = value.to_string().chars().take(1024).collect();
                 self.publish_of_run(run, EventKind::Message, text);

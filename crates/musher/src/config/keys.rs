@@ -136,7 +136,8 @@ pub(super) const KEYS: &[Key] = &[
         "cluster",
         Kind::Bool,
         "true for Node",
-        "Whether the workers share their ports as a Node cluster. Node programs only.",
+        "Whether the workers share their ports as a Node cluster: Node programs, and programs in Rust whose listeners are \
+         musher-cluster's.",
     ),
     key(
         "instances",

@@ -167,11 +167,8 @@ pub(super) fn of_command(words: &[String], wanted: Script<'_>, place: Place<'_>)
             return of_script(inner, place);
         }
     }
-    if wanted.cluster == Some(true) {
-        return unrunnable("cluster", "only a Node script can be a worker of a cluster", "");
-    }
     let args = rest.iter().chain(wanted.args).cloned().collect();
-    Ok(Exec { program, args, script: None, runtime: Runtime::Plain })
+    Ok(Exec { program, args, script: None, runtime: of_native(wanted.cluster) })
 }
 
 /// Variables that an interpreter needs in order to be a good worker; the user's own win over them.
@@ -185,9 +182,6 @@ pub(super) fn helpful_variables(exec: &Exec) -> BTreeMap<String, String> {
 }
 
 fn itself(wanted: Script<'_>, path: PathBuf) -> Result<Exec, Unrunnable> {
-    if wanted.cluster == Some(true) {
-        return unrunnable("cluster", "only a Node script can be a worker of a cluster", "");
-    }
     if !wanted.interpreter_args.is_empty() {
         return unrunnable("interpreter_args", "there is no interpreter that could take them", "set interpreter");
     }
@@ -199,7 +193,8 @@ fn itself(wanted: Script<'_>, path: PathBuf) -> Result<Exec, Unrunnable> {
         };
         return unrunnable("script", what, hint);
     }
-    Ok(Exec { program: path.clone(), args: wanted.args.to_vec(), script: Some(path), runtime: Runtime::Plain })
+    let runtime = of_native(wanted.cluster);
+    Ok(Exec { program: path.clone(), args: wanted.args.to_vec(), script: Some(path), runtime })
 }
 
 fn find_interpreter(names: &[&str], wanted: Script<'_>, place: Place<'_>) -> Result<Option<PathBuf>, Unrunnable> {
@@ -223,6 +218,12 @@ fn find_interpreter(names: &[&str], wanted: Script<'_>, place: Place<'_>) -> Res
 /// What to do instead.
 const SHARE: &str = "workers share a port by `listen` (deno, python), or by SO_REUSEPORT (bun: reusePort); \
     see docs/guide/other-programs.md";
+
+/// A program without an interpreter speaks the protocol of a cluster if whoever wrote it says so: in Rust by
+/// `musher-cluster`.
+fn of_native(cluster: Option<bool>) -> Runtime {
+    if cluster == Some(true) { Runtime::NodeCluster } else { Runtime::Plain }
+}
 
 fn runtime(interpreter: &str, cluster: Option<bool>) -> Result<Runtime, Unrunnable> {
     match (is_node(interpreter), cluster) {

@@ -36,6 +36,7 @@ mod programs;
 mod reload;
 mod replace;
 mod runtimes;
+mod rust;
 mod scaling;
 mod support;
 mod systemd;

@@ -44,7 +44,6 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
         ("command = \"\"", "command: the command is empty"),
         ("command = \"a | b\"", "command: '|' needs a shell"),
         ("command = \"tool\"\ninterpreter = \"bash\"", "an interpreter goes with a script"),
-        ("command = \"tool\"\ncluster = true", "cluster: only a Node script"),
         ("script = \"worker.py\"\ncluster = true", "cluster: python3 has no clusters"),
         ("script = \"server.js\"\ninterpreter = \"bun\"\ncluster = true", "bun: reusePort"),
         (

@@ -41,6 +41,14 @@ pub(crate) fn hyper() -> String {
     server.display().to_string()
 }
 
+/// A server of `examples/cluster`, built beside the executable under test.
+#[track_caller]
+pub(crate) fn rust_worker(name: &str) -> String {
+    let server = Path::new(env!("CARGO_BIN_EXE_musher")).with_file_name(name);
+    assert!(server.exists(), "{} is missing: `cargo build -p cluster-rust` makes it", server.display());
+    server.display().to_string()
+}
+
 /// The Node versions to test on: MUSHER_TEST_NODES (a list as in PATH), or those of the installed tools.
 pub(crate) fn nodes() -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("MUSHER_TEST_NODES") {

@@ -1,0 +1,219 @@
+//! A Rust program as a worker: whose it is, its listeners, its channel, and when it has to go.
+//!
+//! - [`environment`]: what the process was told at its start.
+//! - [`activation`]: sockets it was given then.
+//! - [`link`] and [`words`]: the channel to the primary and what is said over it; [`hearing`]: messages.
+//! - [`listener`]: what it accepts connections from.
+//! - [`drain`]: when it takes nothing new.
+
+mod activation;
+#[cfg(feature = "axum")]
+mod axum;
+mod drain;
+mod environment;
+mod hearing;
+mod link;
+mod listener;
+mod words;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use serde_json::Value;
+
+pub use self::drain::Draining;
+use self::environment::Environment;
+pub(crate) use self::hearing::Hearing;
+pub use self::hearing::{Message, Messages};
+use self::link::Link;
+pub use self::listener::{Family, Incoming, Listener, Tcp, Unix, UnixListener};
+use musher_process::ipc::Handle;
+
+/// What this process was told at its start.
+static ENVIRONMENT: LazyLock<Environment> =
+    LazyLock::new(|| Environment::read(std::process::id(), |name| std::env::var_os(name)));
+
+/// Whether this process runs in a team that somebody else is the primary of: a Rust primary of this crate, Node's
+/// `cluster`, or musher. Such a process serves; it does not fork workers of its own.
+pub fn is_worker() -> bool {
+    ENVIRONMENT.is_worker()
+}
+
+/// The opposite of [`is_worker`]. A process that runs alone is a primary that has not forked yet, as in Node.
+pub fn is_primary() -> bool {
+    !is_worker()
+}
+
+/// Listens on a TCP address: the same line whether this process runs alone, as a worker of any primary, under musher, or
+/// with sockets of systemd. Of several addresses the first that can be had is taken.
+///
+/// With `LISTEN_FDS` the socket bound to this address is taken, else the first TCP socket that was given and is not
+/// taken yet. Without a primary `READY=1` is notified (sd_notify(3)) when somebody wants to know.
+///
+/// # Errors
+///
+/// Nobody can have the address, or the primary refuses it: the error is the system's in both cases.
+pub async fn listen(address: impl tokio::net::ToSocketAddrs) -> io::Result<Listener> {
+    let link = cluster_link()?;
+    let mut last = None;
+    for address in tokio::net::lookup_host(address).await? {
+        match listener::tcp(&ENVIRONMENT, link, address).await {
+            Ok(listener) => return Ok(ready(listener)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")))
+}
+
+/// Listens on a unix socket, as [`listen`] does on an address. A file that a dead server left is replaced; the file of a
+/// process that runs alone goes with the listener.
+///
+/// # Errors
+///
+/// As for [`listen`].
+pub async fn listen_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
+    listener::unix(&ENVIRONMENT, cluster_link()?, path.as_ref()).await.map(ready)
+}
+
+/// Accepts from the socket at this descriptor: one of the primary's in a cluster (Node's `listen({fd})`; under musher and
+/// a primary of this crate 3 is the first of `listen`), else one that this process was started with.
+///
+/// # Errors
+///
+/// There is none, or it is not of this family.
+pub async fn listen_fd<F: Family>(number: i32) -> io::Result<Listener<F>> {
+    listener::fd(&ENVIRONMENT, cluster_link()?, number).await.map(ready)
+}
+
+/// A UDP socket. In a cluster all workers that ask for the same address share one, and each datagram reaches one of them.
+///
+/// # Errors
+///
+/// As for [`listen`].
+pub async fn bind_udp(address: impl tokio::net::ToSocketAddrs) -> io::Result<tokio::net::UdpSocket> {
+    let link = cluster_link()?;
+    let mut last = None;
+    for address in tokio::net::lookup_host(address).await? {
+        match listener::udp(&ENVIRONMENT, link, address).await {
+            Ok(socket) => return Ok(ready(socket)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")))
+}
+
+/// Completes when this process is to drain: take nothing new, finish what is in flight, and end. That is when the
+/// primary says so (a reload, a scale-down, `worker.disconnect()`), when it is gone, or on SIGTERM and SIGINT, which do
+/// not end the process by themselves any more once this was called (the second one does).
+///
+/// It is what servers call a graceful shutdown:
+/// `axum::serve(listener, app).with_graceful_shutdown(musher_cluster::draining())`.
+pub fn draining() -> Draining {
+    drain::follow_signals();
+    // So that the primary is heard also by a program that never listens.
+    if let Err(error) = link::link(&ENVIRONMENT) {
+        tracing::warn!(%error, "the primary is not heard");
+    }
+    Draining::new()
+}
+
+/// This process as a worker of a cluster or child with a channel; none when nobody has given it one. The first call, of
+/// this or of [`listen`] or [`draining`], begins to read the channel, in the runtime it is made in.
+///
+/// # Errors
+///
+/// The channel is unusable, or this is not within a tokio runtime.
+pub fn worker() -> io::Result<Option<OwnWorker>> {
+    Ok(link::link(&ENVIRONMENT)?.map(|link| OwnWorker { link: Arc::clone(link) }))
+}
+
+/// This process, as its primary sees it: `cluster.worker` and `process.send` of Node.
+#[derive(Clone, Debug)]
+pub struct OwnWorker {
+    link: Arc<Link>,
+}
+
+impl OwnWorker {
+    /// The number of this worker in its cluster; none for a forked child that is no worker.
+    pub fn id(&self) -> Option<u32> {
+        self.link.id
+    }
+
+    /// Whether messages still reach the primary.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_open()
+    }
+
+    /// Sends a message to the primary, where it is the event `message`. It does not wait: what the primary does not read
+    /// is queued, up to 64 MiB or 65536 messages.
+    ///
+    /// # Errors
+    ///
+    /// The primary is gone, or has not read for too long.
+    pub fn send(&self, message: impl Into<Value>) -> io::Result<()> {
+        self.link.send(&message.into())
+    }
+
+    /// Sends a message with a socket, when what was sent before has arrived.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](OwnWorker::send), or it is no socket.
+    pub async fn send_handle(&self, message: impl Into<Value>, handle: Handle) -> io::Result<()> {
+        self.link.send_handle(&message.into(), handle).await
+    }
+
+    /// Calls `handler` with every message of the primary, in order, in the task that reads the channel: it must not
+    /// block. It misses none; up to 1024 that came before are given to it first.
+    pub fn on_message(&self, handler: impl Fn(Message) + Send + Sync + 'static) {
+        self.link.hearing.on(Arc::new(handler));
+    }
+
+    /// The messages of the primary from now on, and up to 1024 that came before anybody wanted them.
+    pub fn messages(&self) -> Messages {
+        self.link.hearing.stream()
+    }
+
+    /// Leaves the cluster: the primary is told (`exitedAfterDisconnect` is true there, so that it is not a crash), this
+    /// process drains, and the channel is closed. The process goes on until its program ends.
+    pub async fn disconnect(&self) {
+        self.link.leave().await;
+        drain::begin();
+        self.link.disconnect();
+    }
+}
+
+fn cluster_link() -> io::Result<Option<&'static Arc<Link>>> {
+    let link = link::link(&ENVIRONMENT)?;
+    // A child with a channel that is no worker binds by itself.
+    Ok(link.filter(|link| link.id.is_some()))
+}
+
+fn ready<T>(listener: T) -> T {
+    if ENVIRONMENT.id.is_none() {
+        notify("READY=1");
+    }
+    listener
+}
+
+/// Tells whoever started this process (sd_notify(3)), if it wants to know.
+pub(crate) fn notify(state: &str) {
+    let Some(path) = ENVIRONMENT.notify.as_ref().filter(|_| ENVIRONMENT.id.is_none()) else { return };
+    let address = match path.as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name),
+        None => std::os::unix::net::SocketAddr::from_pathname(path),
+    };
+    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(error) = sent {
+        tracing::debug!(%error, state, "nobody hears how this process is");
+    }
+}
+
+/// Copies of the sockets that this process was given and has not taken.
+pub(crate) fn given_sockets() -> io::Result<Vec<OwnedFd>> {
+    activation::copies(&ENVIRONMENT)
+}

@@ -1,0 +1,102 @@
+//! What happens to the workers of a primary: the events of Node's `cluster`, with their arguments.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use musher_core::lifecycle;
+use musher_process::ExitStatus;
+use serde_json::Value;
+
+use super::Settings;
+use super::member::Worker;
+use musher_process::ipc::Handle;
+
+/// Something that happened. `fork`, then `online`, then `listening` once for each address, `message`s, `disconnect`, `exit`:
+/// in this order for each worker. [`Worker`]'s own methods tell the same a moment earlier.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// What is forked from now on was said.
+    Setup(Arc<Settings>),
+    /// A worker was forked.
+    Fork(Worker),
+    /// A worker's runtime is up.
+    Online(Worker),
+    /// A server of a worker listens.
+    Listening {
+        /// Whose.
+        worker: Worker,
+        /// Where.
+        address: Address,
+    },
+    /// A worker sent a message.
+    Message {
+        /// Which.
+        worker: Worker,
+        /// The message.
+        value: Value,
+        /// The socket that came with it.
+        handle: Option<Handle>,
+    },
+    /// A worker's channel has ended.
+    Disconnect(Worker),
+    /// A worker's process has ended.
+    Exit {
+        /// Which.
+        worker: Worker,
+        /// The code or signal.
+        status: ExitStatus,
+    },
+    /// Something was done for a team: what the daemon tells of its apps. `Giveup` is among them.
+    Team(lifecycle::Event),
+    /// This stream's reader was too slow and missed so many events.
+    Missed(u64),
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP: Node's `addressType` 4 or 6.
+    Tcp(SocketAddr),
+    /// UDP: `udp4` or `udp6`.
+    Udp(SocketAddr),
+    /// A unix socket: -1.
+    Unix(PathBuf),
+    /// What a runtime tells of a server that it opened without the primary.
+    Other(String),
+}
+
+impl Address {
+    pub(crate) fn parse(words: String) -> Address {
+        if let Some(udp) = words.strip_prefix("udp://").and_then(|udp| udp.parse().ok()) {
+            return Address::Udp(udp);
+        }
+        match words.parse() {
+            Ok(tcp) => Address::Tcp(tcp),
+            Err(_) if words.starts_with(['/', '@']) => Address::Unix(words.into()),
+            Err(_) => Address::Other(words),
+        }
+    }
+
+    /// The port, if it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Address::Tcp(address) | Address::Udp(address) => Some(address.port()),
+            Address::Unix(_) => None,
+            Address::Other(words) => words.rsplit_once(':')?.1.parse().ok(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Udp(address) => write!(f, "udp://{address}"),
+            Address::Unix(path) => path.display().fmt(f),
+            Address::Other(words) => words.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! A team that is kept up: the decisions of [`lifecycle::App`], carried out with this primary's workers.
+//!
+//! The state machine is the daemon's. What it says is done at once: nothing survives this process, so nothing has to be
+//! written before.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::sync::Arc;
+
+use musher_core::Time;
+use musher_core::ids::{Generation, OpId, RunId, SlotId};
+use musher_core::lifecycle::{App, Command, Effect, ExitOutcome, Input, OpError, Policy, Target};
+use musher_core::spec::MAX_INSTANCES;
+use musher_process::ExitStatus;
+use tokio::sync::oneshot;
+
+use super::event::Event;
+use super::settings::Settings;
+use super::table::{APP, Proof, State};
+use super::{Primary, Shared, now};
+
+/// By which rules a team is kept up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// How many workers; 0 for one on each core.
+    pub instances: u32,
+    /// When workers are restarted, and given up; how they are stopped; how many are replaced at a time. The names and
+    /// defaults are those of the process file.
+    pub policy: Policy,
+    /// What shows that a worker is ready.
+    pub ready: ReadyOn,
+}
+
+/// What shows that a worker is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadyOn {
+    /// The first of the two others.
+    #[default]
+    Any,
+    /// It listens.
+    Listening,
+    /// It sends the message `"ready"`.
+    Message,
+    /// Its runtime is up: for workers that do not listen.
+    Online,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan { instances: 0, policy: Policy { drains: true, ..Policy::default() }, ready: ReadyOn::default() }
+    }
+}
+
+impl Plan {
+    /// So many workers, by the rules of a process file that says nothing else; 0 for one on each core.
+    pub fn new(instances: u32) -> Plan {
+        Plan { instances, ..Plan::default() }
+    }
+
+    /// By other rules.
+    pub fn policy(mut self, policy: Policy) -> Plan {
+        self.policy = Policy { drains: true, ..policy };
+        self
+    }
+
+    /// With another proof.
+    pub fn ready(mut self, ready: ReadyOn) -> Plan {
+        self.ready = ready;
+        self
+    }
+
+    fn slots(&self) -> u32 {
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        if self.instances == 0 { cores().min(MAX_INSTANCES) } else { self.instances }
+    }
+}
+
+/// Why a team does not do what was wanted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TeamError {
+    /// The state machine says so, in the daemon's words.
+    #[error(transparent)]
+    Operation(#[from] OpError),
+    /// A primary has one team.
+    #[error("this primary keeps a team already")]
+    Taken,
+    /// The new program is not there.
+    #[error("{0}")]
+    Program(#[from] io::Error),
+    /// The primary's task has ended with its runtime.
+    #[error("the primary is gone")]
+    Gone,
+}
+
+/// A team that a [`Primary`] keeps up: made by [`Primary::keep`].
+#[derive(Clone, Debug)]
+pub struct Team {
+    primary: Primary,
+}
+
+/// What is kept, and its decisions.
+pub(super) struct Kept {
+    app: App,
+    programs: BTreeMap<Generation, Arc<Settings>>,
+    policy: Policy,
+    ready: ReadyOn,
+    last_op: u64,
+    waiting: HashMap<OpId, oneshot::Sender<Result<(), OpError>>>,
+}
+
+/// See [`Primary::keep`].
+pub(super) async fn keep(primary: &Primary, plan: Plan) -> Result<Team, TeamError> {
+    let slots = plan.slots();
+    if slots > MAX_INSTANCES {
+        return Err(OpError::OutOfRange { to: slots }.into());
+    }
+    {
+        let settings = primary.settings();
+        let mut state = primary.shared.table.lock();
+        if state.kept.is_some() {
+            return Err(TeamError::Taken);
+        }
+        let generation = Generation(1);
+        let target = Target { generation, policy: plan.policy.clone() };
+        state.kept = Some(Kept {
+            app: App::new(APP, slots, target),
+            programs: BTreeMap::from([(generation, settings)]),
+            policy: plan.policy,
+            ready: plan.ready,
+            last_op: 0,
+            waiting: HashMap::new(),
+        });
+    }
+    let team = Team { primary: primary.clone() };
+    match team.command(|_| Command::Start { target: None }).await {
+        Ok(()) => {
+            crate::serving::notify("READY=1");
+            Ok(team)
+        }
+        Err(error) => {
+            // What failed to start is not left running.
+            let _ = team.stop().await;
+            Err(error)
+        }
+    }
+}
+
+impl Team {
+    /// Replaces every worker by a new one, `max_surge` at a time, each old one only when its successor is ready: nobody is
+    /// refused. With other settings the new workers are of those. A version that does not become ready leaves the
+    /// old workers serving, and is the error.
+    ///
+    /// # Errors
+    ///
+    /// A new worker did not become ready, or another operation is under way.
+    pub async fn reload(&self, settings: Option<Settings>) -> Result<(), TeamError> {
+        self.replace(settings, |target| Command::Reload { target, canary: None }).await
+    }
+
+    /// Stops every worker, each slot for itself, and starts it again.
+    ///
+    /// # Errors
+    ///
+    /// A worker did not become ready, or another operation took the place of this one.
+    pub async fn restart(&self, settings: Option<Settings>) -> Result<(), TeamError> {
+        self.replace(settings, |target| Command::Restart { target }).await
+    }
+
+    async fn replace(
+        &self,
+        settings: Option<Settings>,
+        command: impl FnOnce(Option<Target>) -> Command,
+    ) -> Result<(), TeamError> {
+        let settings = settings.map(Settings::complete).transpose()?;
+        self.command(|kept| {
+            let target = settings.map(|settings| {
+                let generation = kept.programs.keys().next_back().copied().unwrap_or_default().next();
+                kept.programs.insert(generation, Arc::new(settings));
+                Target { generation, policy: kept.policy.clone() }
+            });
+            command(target)
+        })
+        .await
+    }
+
+    /// Changes the number of workers: added ones are ready, removed ones have finished what they had when it completes.
+    ///
+    /// # Errors
+    ///
+    /// An added worker did not become ready, or the number is not possible.
+    pub async fn scale(&self, instances: u32) -> Result<(), TeamError> {
+        self.command(|_| Command::Scale { to: instances }).await
+    }
+
+    /// Ends the team: every worker finishes what it has (`policy.drain`), gets the stop signal, and is killed after
+    /// `policy.grace`. Completes when all are gone.
+    ///
+    /// # Errors
+    ///
+    /// It was stopped before.
+    pub async fn stop(&self) -> Result<(), TeamError> {
+        self.operate(|kept, op, effects| kept.app.leave(now(), &mut chance, op, effects)).await
+    }
+
+    /// Keeps the team up until this process gets SIGTERM or SIGINT, then ends it as [`stop`](Team::stop) does. SIGHUP reloads
+    /// it. Also completes when every worker was given up or has ended well.
+    ///
+    /// # Errors
+    ///
+    /// Signals cannot be received.
+    pub async fn run(&self) -> Result<(), TeamError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut draining = crate::serving::draining();
+        let mut events = self.primary.events();
+        loop {
+            tokio::select! {
+                () = &mut draining => break,
+                Some(()) = hangup.recv() => {
+                    let team = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = team.reload(None).await {
+                            tracing::error!(%error, "the reload failed; the old workers serve on");
+                        }
+                    });
+                }
+                event = events.next() => match event {
+                    None => return Err(TeamError::Gone),
+                    Some(Event::Exit { .. } | Event::Team(_) | Event::Missed(_)) if self.is_at_rest() => return Ok(()),
+                    Some(_) => {}
+                }
+            }
+        }
+        self.stop().await
+    }
+
+    /// How many workers are ready, and how many there are to be.
+    pub fn ready(&self) -> (u32, u32) {
+        let state = self.primary.shared.table.lock();
+        let Some(kept) = &state.kept else { return (0, 0) };
+        (kept.app.ready_slots(), u32::try_from(kept.app.slots().len()).unwrap_or(u32::MAX))
+    }
+
+    /// The primary that keeps it.
+    pub fn primary(&self) -> &Primary {
+        &self.primary
+    }
+
+    /// Nothing runs, and nothing will by itself.
+    fn is_at_rest(&self) -> bool {
+        use musher_core::lifecycle::{SlotState, Vacancy};
+        let state = self.primary.shared.table.lock();
+        let Some(kept) = &state.kept else { return true };
+        let rests = |slot: &SlotState| {
+            matches!(slot, SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }))
+        };
+        kept.app.runs().next().is_none() && kept.app.slots().iter().all(|slot| rests(&slot.state))
+    }
+
+    async fn command(&self, command: impl FnOnce(&mut Kept) -> Command) -> Result<(), TeamError> {
+        self.operate(|kept, op, effects| {
+            let command = command(kept);
+            kept.app.step(now(), &mut chance, Input::Command { op, command }, effects);
+        })
+        .await
+    }
+
+    /// Begins an operation and waits for its end.
+    async fn operate(&self, act: impl FnOnce(&mut Kept, OpId, &mut Vec<Effect>)) -> Result<(), TeamError> {
+        let shared = &self.primary.shared;
+        let answer = shared.table.lock().operate(shared, act).ok_or(TeamError::Operation(OpError::Deleted))?;
+        shared.wake.notify_one();
+        Ok(answer.await.map_err(|_| TeamError::Gone)??)
+    }
+}
+
+impl Kept {
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.app.next_deadline()
+    }
+
+    fn is_proved_by(&self, proof: Proof) -> bool {
+        match self.ready {
+            ReadyOn::Any => matches!(proof, Proof::Listening | Proof::Message),
+            ReadyOn::Listening => proof == Proof::Listening,
+            ReadyOn::Message => proof == Proof::Message,
+            ReadyOn::Online => proof == Proof::Online,
+        }
+    }
+}
+
+impl State {
+    /// Something shows that a worker is ready, or does not.
+    pub(super) fn proved(&mut self, shared: &Shared, run: RunId, proof: Proof) {
+        if self.kept.as_ref().is_some_and(|kept| kept.is_proved_by(proof)) {
+            self.step(shared, Input::Ready { run });
+        }
+    }
+
+    /// Something happened that decisions may follow from.
+    pub(super) fn step(&mut self, shared: &Shared, input: Input) {
+        let Some(mut kept) = self.kept.take() else { return };
+        let mut effects = Vec::new();
+        kept.app.step(now(), &mut chance, input, &mut effects);
+        self.carry_out(shared, kept, effects);
+    }
+
+    fn operate(
+        &mut self,
+        shared: &Shared,
+        act: impl FnOnce(&mut Kept, OpId, &mut Vec<Effect>),
+    ) -> Option<oneshot::Receiver<Result<(), OpError>>> {
+        let mut kept = self.kept.take()?;
+        kept.last_op += 1;
+        let op = OpId(kept.last_op);
+        let (sender, answer) = oneshot::channel();
+        kept.waiting.insert(op, sender);
+        let mut effects = Vec::new();
+        act(&mut kept, op, &mut effects);
+        self.carry_out(shared, kept, effects);
+        Some(answer)
+    }
+
+    /// Does what was decided, and what follows from that.
+    fn carry_out(&mut self, shared: &Shared, mut kept: Kept, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            if let Some(input) = self.effect(shared, &mut kept, effect) {
+                let mut more = Vec::new();
+                kept.app.step(now(), &mut chance, input, &mut more);
+                effects.extend(more);
+            }
+        }
+        kept.app.carried_out();
+        let used = kept.app.generations_in_use();
+        kept.programs.retain(|generation, _| used.contains(generation));
+        if !kept.app.is_deleted() {
+            self.kept = Some(kept);
+        }
+    }
+
+    fn effect(&mut self, shared: &Shared, kept: &mut Kept, effect: Effect) -> Option<Input> {
+        let signal = |state: &State, run: RunId, number: i32| {
+            // One that has ended needs no signal: its exit is on its way.
+            let _ = state.runs.get(&run).map(|worker| worker.kill(number));
+            None
+        };
+        match effect {
+            Effect::Spawn { slot, run, generation } => Some(self.start(shared, kept, (slot, run, generation))),
+            Effect::Drain { run } => match self.runs.get(&run) {
+                Some(worker) => {
+                    worker.disconnect();
+                    None
+                }
+                None => Some(Input::Drained { run }),
+            },
+            Effect::Signal { run, signal: number } => {
+                if let Some(worker) = self.runs.get(&run) {
+                    worker.life().exited_after_disconnect = Some(true);
+                }
+                signal(self, run, number)
+            }
+            Effect::Kill { run } => signal(self, run, 9),
+            Effect::RetireSlot { slot } => {
+                shared.cluster.retire_slot(APP, slot);
+                None
+            }
+            Effect::CloseListeners => {
+                // Workers that were forked by hand may listen on them.
+                if self.runs.is_empty() {
+                    shared.cluster.close_app(APP);
+                    shared.cluster.add_app(APP);
+                }
+                None
+            }
+            Effect::Finished { op, result } => {
+                if let Some(waiting) = kept.waiting.remove(&op) {
+                    // Who asked may not want to know any more.
+                    let _ = waiting.send(result);
+                }
+                None
+            }
+            Effect::Event(event) => {
+                self.push(Event::Team(event));
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, shared: &Shared, kept: &Kept, (slot, run, generation): (SlotId, RunId, Generation)) -> Input {
+        let Some(settings) = kept.programs.get(&generation) else {
+            return Input::SpawnFailed { run, reason: "its program is not known any more".to_owned() };
+        };
+        let instances: OsString = kept.app.slots().len().to_string().into();
+        let env = BTreeMap::from([("MUSHER_INSTANCES".into(), instances)]);
+        match self.spawn(shared, &Arc::clone(settings), (run, slot), &env) {
+            Ok(_) => Input::Spawned { run },
+            Err(error) => Input::SpawnFailed { run, reason: error.to_string() },
+        }
+    }
+}
+
+/// Chance for jitter: the standard library seeds each hasher anew.
+fn chance() -> u32 {
+    u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0)
+}
+
+pub(super) fn outcome(status: ExitStatus) -> ExitOutcome {
+    match status {
+        ExitStatus::Code(code) => ExitOutcome::Code(code),
+        ExitStatus::Signal { signal, core_dumped } => ExitOutcome::Signal { signal, core_dumped },
+        ExitStatus::Unknown => ExitOutcome::Unknown,
+    }
+}

@@ -1,0 +1,249 @@
+//! A worker as its primary sees it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use musher_core::ids::{RunId, SlotId};
+use musher_process::ipc::Handle;
+use musher_process::{ExitStatus, Pid, exit, net, signal};
+use serde_json::Value;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::watch;
+
+use super::event::Address;
+use crate::cluster::Cluster;
+use crate::handle::Passed;
+use crate::serving::{Hearing, Message, Messages};
+
+/// Where in its life a worker is: Node's `worker.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WorkerState {
+    /// It was forked.
+    Forked,
+    /// Its runtime is up.
+    Online,
+    /// A server of it listens.
+    Listening,
+    /// Its channel has ended.
+    Disconnected,
+    /// Its process is gone.
+    Dead,
+}
+
+/// A worker that this process forked. Copies mean the same worker.
+#[derive(Clone)]
+pub struct Worker(pub(crate) Arc<Member>);
+
+pub(crate) struct Member {
+    pub(crate) id: u32,
+    pub(crate) run: RunId,
+    pub(crate) slot: SlotId,
+    pub(crate) cluster: Cluster,
+    pub(crate) hearing: Hearing,
+    process: Process,
+    life: Mutex<Life>,
+    state: watch::Sender<WorkerState>,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    pub(crate) connected: bool,
+    pub(crate) exited_after_disconnect: Option<bool>,
+    pub(crate) exit: Option<ExitStatus>,
+    /// The table does not have it any more.
+    pub(crate) forgotten: bool,
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// A worker's process.
+pub struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+    pipes: Mutex<(Option<Receiver>, Option<Receiver>)>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        (id, run, slot): (u32, RunId, SlotId),
+        cluster: Cluster,
+        (pid, pidfd): (Pid, OwnedFd),
+        pipes: (Option<Receiver>, Option<Receiver>),
+    ) -> Worker {
+        let process = Process { pid, pidfd, pipes: Mutex::new(pipes) };
+        let life = Mutex::new(Life { connected: true, ..Life::default() });
+        let state = watch::Sender::new(WorkerState::Forked);
+        Worker(Arc::new(Member { id, run, slot, cluster, hearing: Hearing::default(), process, life, state }))
+    }
+
+    /// Its number, counted from 1: its key in [`Primary::workers`](super::Primary::workers).
+    pub fn id(&self) -> u32 {
+        self.0.id
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.0.process
+    }
+
+    /// Sends a message. It does not wait: what the worker does not read is queued, up to 4 MiB or 4096 messages, and
+    /// dropped beyond that.
+    ///
+    /// # Errors
+    ///
+    /// The worker is not connected any more.
+    pub fn send(&self, message: impl Into<Value>) -> io::Result<()> {
+        self.check_connected()?;
+        self.0.cluster.send(self.0.run, message.into());
+        Ok(())
+    }
+
+    /// Sends a message with a socket, which the worker gets a duplicate of.
+    ///
+    /// # Errors
+    ///
+    /// The worker is not connected any more, or it is no socket.
+    pub fn send_handle(&self, message: impl Into<Value>, handle: Handle) -> io::Result<()> {
+        self.check_connected()?;
+        let kind = handle.kind().name();
+        let passed = Passed::new(Arc::new(handle.into_fd()?), kind);
+        if net::kind(&passed)? == net::Kind::Other {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "only sockets can be sent with a message"));
+        }
+        self.0.cluster.send_handle(self.0.run, message.into(), passed);
+        Ok(())
+    }
+
+    /// Calls `handler` with every message of this worker, in order. It must not block.
+    pub fn on_message(&self, handler: impl Fn(Message) + Send + Sync + 'static) {
+        self.0.hearing.on(Arc::new(handler));
+    }
+
+    /// Its messages from now on, and up to 1024 that came before anybody wanted them.
+    pub fn messages(&self) -> Messages {
+        self.0.hearing.stream()
+    }
+
+    /// Sends a signal to its process; Node's `worker.kill('SIGTERM')`. It counts as a crash:
+    /// [`exited_after_disconnect`](Worker::exited_after_disconnect) stays false.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended. Never does another process get the signal.
+    pub fn kill(&self, signal: i32) -> io::Result<()> {
+        self.0.process.kill(signal)
+    }
+
+    /// Asks it to take nothing new, finish what it has, and end. New connections go to others at once.
+    pub fn disconnect(&self) {
+        self.life().exited_after_disconnect = Some(true);
+        self.0.cluster.drain(self.0.run, std::time::Duration::ZERO, std::time::Duration::MAX);
+    }
+
+    /// Whether it ended because somebody wanted it to; none while it is neither disconnected nor dead.
+    pub fn exited_after_disconnect(&self) -> Option<bool> {
+        self.life().exited_after_disconnect
+    }
+
+    /// Whether messages reach it.
+    pub fn is_connected(&self) -> bool {
+        self.life().connected
+    }
+
+    /// Whether its process has ended.
+    pub fn is_dead(&self) -> bool {
+        self.life().exit.is_some() || exit::has_ended(self.0.process.pidfd.as_fd()).unwrap_or(true)
+    }
+
+    /// Where in its life it is.
+    pub fn state(&self) -> WorkerState {
+        *self.0.state.borrow()
+    }
+
+    /// Where its servers listen.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.life().addresses.clone()
+    }
+
+    /// Waits until it listens, or has ended before it could (false).
+    pub async fn listening(&self) -> bool {
+        self.reached(WorkerState::Listening).await == WorkerState::Listening
+    }
+
+    /// Waits until its channel has ended.
+    pub async fn disconnected(&self) {
+        self.reached(WorkerState::Disconnected).await;
+    }
+
+    /// Waits for the end of its process.
+    pub async fn exited(&self) -> ExitStatus {
+        self.reached(WorkerState::Dead).await;
+        self.life().exit.unwrap_or(ExitStatus::Unknown)
+    }
+
+    async fn reached(&self, wanted: WorkerState) -> WorkerState {
+        let mut state = self.0.state.subscribe();
+        // The sender lives as long as this worker.
+        state.wait_for(|state| *state >= wanted).await.map_or(WorkerState::Dead, |state| *state)
+    }
+
+    pub(crate) fn life(&self) -> MutexGuard<'_, Life> {
+        self.0.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It came that far.
+    pub(crate) fn reach(&self, state: WorkerState) {
+        self.0.state.send_if_modified(|now| {
+            let later = state > *now;
+            *now = state.max(*now);
+            later
+        });
+    }
+
+    fn check_connected(&self) -> io::Result<()> {
+        if self.is_connected() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::NotConnected, format!("worker {} is not connected any more", self.0.id)))
+    }
+}
+
+impl PartialEq for Worker {
+    fn eq(&self, other: &Worker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Member { id, slot, process, .. } = &*self.0;
+        f.debug_struct("Worker").field("id", id).field("slot", slot).field("pid", &process.pid).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn kill(&self, number: i32) -> io::Result<()> {
+        signal(self.pidfd.as_fd(), number)
+    }
+
+    /// What it writes to its standard output, once, if its settings are silent.
+    pub fn take_stdout(&self) -> Option<Receiver> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+
+    /// What it writes to its standard error, once, if its settings are silent.
+    pub fn take_stderr(&self) -> Option<Receiver> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).1.take()
+    }
+}

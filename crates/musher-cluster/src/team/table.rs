@@ -1,0 +1,310 @@
+//! All workers of a primary, and how what happens changes them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use musher_core::Time;
+use musher_core::ids::{AppId, RunId, SlotId};
+use musher_core::lifecycle::Input;
+use musher_process::channel::Channel;
+use musher_process::ipc::{Handle, HandleKind};
+use musher_process::{ExitStatus, exit, net};
+
+use super::Shared;
+use super::event::{Address, Event};
+use super::keeping::Kept;
+use super::member::{Worker, WorkerState};
+use super::settings::Settings;
+use crate::cluster::{Cluster, WorkerConfig};
+use crate::event::ClusterEvent;
+use crate::handle::Passed;
+
+/// The only app of a primary: all its workers share listeners.
+pub(super) const APP: AppId = AppId(1);
+/// The runs of workers that are forked by hand have numbers of their own.
+const BY_HAND: AppId = AppId(0);
+/// Their slots lie behind those of a team.
+const FIRST_SLOT: u32 = musher_core::spec::MAX_INSTANCES;
+
+/// The workers.
+pub(super) struct Table {
+    state: Mutex<State>,
+}
+
+pub(super) struct State {
+    settings: Arc<Settings>,
+    last_id: u32,
+    last_run: u64,
+    workers: BTreeMap<u32, Worker>,
+    pub(super) runs: HashMap<RunId, Worker>,
+    pub(super) kept: Option<Kept>,
+    events: VecDeque<Event>,
+}
+
+impl Table {
+    pub(super) fn new(cluster: &Cluster, settings: Settings) -> Table {
+        cluster.add_app(APP);
+        let settings = Arc::new(settings);
+        Table {
+            state: Mutex::new(State {
+                settings: Arc::clone(&settings),
+                last_id: 0,
+                last_run: 0,
+                workers: BTreeMap::new(),
+                runs: HashMap::new(),
+                kept: None,
+                events: VecDeque::from([Event::Setup(settings)]),
+            }),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn setup(&self, settings: Settings) {
+        let mut state = self.lock();
+        state.settings = Arc::new(settings);
+        let settings = Arc::clone(&state.settings);
+        state.push(Event::Setup(settings));
+    }
+
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.lock().settings)
+    }
+
+    /// Those that Node's `cluster.workers` has.
+    pub(super) fn workers(&self) -> BTreeMap<u32, Worker> {
+        let state = self.lock();
+        let leaves = |worker: &Worker| worker.exited_after_disconnect() == Some(true);
+        state.workers.iter().filter(|(_, worker)| !leaves(worker)).map(|(id, worker)| (*id, worker.clone())).collect()
+    }
+
+    /// Those that messages reach.
+    pub(super) fn connected(&self) -> Vec<Worker> {
+        self.lock().workers.values().filter(|worker| worker.is_connected()).cloned().collect()
+    }
+
+    pub(super) fn next_event(&self) -> Option<Event> {
+        self.lock().events.pop_front()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.lock().kept.as_ref().and_then(Kept::next_deadline)
+    }
+
+    pub(super) fn fork(&self, shared: &Shared, env: &BTreeMap<OsString, OsString>) -> io::Result<Worker> {
+        let mut state = self.lock();
+        state.last_run += 1;
+        let run = RunId::of(BY_HAND, state.last_run);
+        let slot = state.free_slot();
+        let settings = Arc::clone(&state.settings);
+        let worker = state.spawn(shared, &settings, (run, slot), env)?;
+        shared.wake.notify_one();
+        Ok(worker)
+    }
+
+    /// The cluster tells something of a worker.
+    pub(super) fn heard(&self, shared: &Shared, event: ClusterEvent) {
+        let mut state = self.lock();
+        match event {
+            ClusterEvent::Online { run } => state.about(run, |worker, state| {
+                worker.reach(WorkerState::Online);
+                state.push(Event::Online(worker.clone()));
+                state.proved(shared, run, Proof::Online);
+            }),
+            ClusterEvent::Listening { run, address } => state.about(run, |worker, state| {
+                let address = Address::parse(address);
+                worker.life().addresses.push(address.clone());
+                worker.reach(WorkerState::Listening);
+                state.push(Event::Listening { worker: worker.clone(), address });
+                state.proved(shared, run, Proof::Listening);
+            }),
+            ClusterEvent::Ready { run } => state.about(run, |worker, state| {
+                state.message(worker, "ready".into(), None);
+                state.proved(shared, run, Proof::Message);
+            }),
+            ClusterEvent::Message { run, value, handle } => {
+                state.about(run, |worker, state| state.message(worker, value, handle.map(received)));
+            }
+            ClusterEvent::Leaving { run } => {
+                state.about(run, |worker, _| worker.life().exited_after_disconnect = Some(true));
+            }
+            ClusterEvent::Disconnected { run } => state.about(run, |worker, state| state.disconnected(shared, worker)),
+            ClusterEvent::Drained { run } => state.step(shared, Input::Drained { run }),
+            ClusterEvent::Violation { run, reason } => state.about(run, |worker, state| {
+                tracing::error!(worker = worker.id(), %reason, "a worker that breaks the protocol is killed");
+                // It may be dead already.
+                let _ = worker.kill(9);
+                state.disconnected(shared, worker);
+            }),
+            ClusterEvent::TooLong { run, bytes } => {
+                state.about(run, |worker, _| {
+                    tracing::warn!(worker = worker.id(), bytes, "a message is too long and was dropped");
+                });
+            }
+            ClusterEvent::BindFailed { run, address, errno } => state.about(run, |worker, _| {
+                let error = io::Error::from_raw_os_error(errno);
+                tracing::debug!(worker = worker.id(), address, %error, "a worker cannot listen");
+            }),
+            // These come from the script that the daemon puts into Node workers.
+            ClusterEvent::Uncaught { .. }
+            | ClusterEvent::Cut { .. }
+            | ClusterEvent::Pulse { .. }
+            | ClusterEvent::Stuck { .. }
+            | ClusterEvent::Freed { .. }
+            | ClusterEvent::Closed { .. } => {}
+        }
+    }
+
+    /// A process has ended.
+    pub(super) fn exited(&self, shared: &Shared, run: RunId, status: ExitStatus) {
+        let mut state = self.lock();
+        state.about(run, |worker, state| {
+            worker.life().exit = Some(status);
+            // What it still wrote is read, and the end of its channel told, before its end is.
+            shared.cluster.remove_worker(run);
+            if !worker.is_connected() {
+                state.ended(shared, worker);
+            }
+        });
+    }
+
+    pub(super) fn step(&self, shared: &Shared, input: Input) {
+        self.lock().step(shared, input);
+    }
+}
+
+/// What shows that a worker is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    Online,
+    Listening,
+    Message,
+}
+
+impl State {
+    pub(super) fn push(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    fn about(&mut self, run: RunId, act: impl FnOnce(&Worker, &mut State)) {
+        if let Some(worker) = self.runs.get(&run).cloned() {
+            act(&worker, self);
+        }
+    }
+
+    /// The lowest that no worker has: a successor takes what waits at the socket of one that died.
+    fn free_slot(&self) -> SlotId {
+        let taken = |slot: &u32| self.runs.values().any(|worker| worker.0.slot.0 == *slot);
+        let free = (FIRST_SLOT..u32::MAX).find(|slot| !taken(slot));
+        SlotId(free.unwrap_or(u32::MAX))
+    }
+
+    /// Starts a worker. Nobody else may have the table meanwhile: its end could be told before its beginning.
+    pub(super) fn spawn(
+        &mut self,
+        shared: &Shared,
+        settings: &Settings,
+        (run, slot): (RunId, SlotId),
+        env: &BTreeMap<OsString, OsString>,
+    ) -> io::Result<Worker> {
+        let id = self.last_id + 1;
+        let (channel, childs) = Channel::pair()?;
+        let spawned = settings.spawn((id, slot), env, childs)?;
+        let (pid, pidfd) = (spawned.child.pid, spawned.child.pidfd);
+        match pidfd.try_clone() {
+            Ok(copy) => shared.await_exit(run, copy),
+            Err(error) => {
+                end(&pidfd);
+                return Err(error);
+            }
+        }
+        self.last_id = id;
+        let pipes = (spawned.stdout, spawned.stderr);
+        let worker = Worker::new((id, run, slot), shared.cluster.clone(), (pid, pidfd), pipes);
+        shared.cluster.add_worker(WorkerConfig {
+            app: APP,
+            listens: Arc::clone(&settings.listens),
+            slot,
+            run,
+            channel: channel.into_socket(),
+            cluster: true,
+            adopted: false,
+        });
+        self.workers.insert(id, worker.clone());
+        self.runs.insert(run, worker.clone());
+        self.push(Event::Fork(worker.clone()));
+        Ok(worker)
+    }
+
+    fn message(&mut self, worker: &Worker, value: serde_json::Value, handle: Option<Handle>) {
+        worker.0.hearing.hear(value.clone(), handle.clone());
+        self.push(Event::Message { worker: worker.clone(), value, handle });
+    }
+
+    /// A worker's channel has ended.
+    fn disconnected(&mut self, shared: &Shared, worker: &Worker) {
+        {
+            let mut life = worker.life();
+            if !std::mem::take(&mut life.connected) {
+                return;
+            }
+            life.exited_after_disconnect.get_or_insert(false);
+            life.addresses.clear();
+        }
+        worker.0.hearing.end();
+        worker.reach(WorkerState::Disconnected);
+        let is_dead = worker.life().exit.is_some();
+        if is_dead {
+            self.forget(worker);
+        }
+        self.push(Event::Disconnect(worker.clone()));
+        if is_dead {
+            self.ended(shared, worker);
+        }
+    }
+
+    /// A worker's process and its channel have ended.
+    fn ended(&mut self, shared: &Shared, worker: &Worker) {
+        let Some(status) = worker.life().exit else { return };
+        self.forget(worker);
+        let (run, slot) = (worker.0.run, worker.0.slot);
+        self.runs.remove(&run);
+        worker.reach(WorkerState::Dead);
+        self.push(Event::Exit { worker: worker.clone(), status });
+        let wanted = worker.exited_after_disconnect() == Some(true);
+        if slot.0 >= FIRST_SLOT && wanted && !self.runs.values().any(|other| other.0.slot == slot) {
+            shared.cluster.retire_slot(APP, slot);
+        }
+        self.step(shared, Input::Exited { run, outcome: super::keeping::outcome(status) });
+    }
+
+    fn forget(&mut self, worker: &Worker) {
+        if !std::mem::replace(&mut worker.life().forgotten, true) {
+            self.workers.remove(&worker.id());
+        }
+    }
+}
+
+/// What it is, by its own word.
+fn received(socket: Passed) -> Handle {
+    let is_udp = net::kind(&socket).is_ok_and(|kind| kind == net::Kind::Udp);
+    let kind = match (is_udp, socket.listens()) {
+        (true, _) => HandleKind::DgramSocket,
+        (false, true) => HandleKind::NetServer,
+        (false, false) => HandleKind::NetSocket,
+    };
+    Handle::shared(kind, Arc::clone(socket.socket()))
+}
+
+/// Ends a process that nobody could follow.
+fn end(pidfd: &OwnedFd) {
+    let _ = exit::signal(pidfd.as_fd(), 9);
+    if exit::wait_for_end(pidfd.as_fd(), std::time::Duration::from_secs(1)).is_ok_and(|ended| ended) {
+        let _ = exit::reap(pidfd.as_fd());
+    }
+}

@@ -1,0 +1,184 @@
+//! One program, unchanged, run in every way a worker can be run.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use musher_process::Spawn;
+use rustix::process::Signal;
+
+use crate::support::{
+    ACCEPT, AXUM, DEADLINE, HYPER, Running, UDP, answering, answers_of, command, free_port, get, tool, wait,
+};
+
+/// Node's own cluster as the primary of a Rust program: what it forks is `process.execPath`, and `exec` its first argument.
+const PRIMARY: &str = "
+  const cluster = require('node:cluster');
+  const [, , program, wanted, policy] = process.argv;
+  process.execPath = program;
+  cluster.schedulingPolicy = policy === 'rr' ? cluster.SCHED_RR : cluster.SCHED_NONE;
+  const serialization = process.argv[5] ?? 'json';
+  cluster.setupPrimary({ exec: wanted, serialization });
+  cluster.on('online', (worker) => console.log('online', worker.id));
+  cluster.on('listening', (worker, at) => console.log('listening', worker.id, at.addressType, at.address, at.port));
+  cluster.on('disconnect', (worker) => console.log('disconnect', worker.id));
+  cluster.on('exit', (worker, code, signal) => console.log('exit', worker.id, code, signal, worker.exitedAfterDisconnect));
+  cluster.fork();
+  cluster.fork();
+  process.stdin.on('data', () => Object.values(cluster.workers)[0]?.disconnect());
+  process.stdin.on('end', () => process.exit(0));
+";
+
+fn under_node(program: &str, wanted: &str, policy: &str) -> (Running, tempfile::TempDir) {
+    under_node_with(program, wanted, policy, "json")
+}
+
+fn under_node_with(program: &str, wanted: &str, policy: &str, serialization: &str) -> (Running, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("primary.cjs");
+    std::fs::write(&script, PRIMARY).unwrap();
+    let node = tool("node_modules/node22/bin/node");
+    (Running::start(command(node).arg(script).args([program, wanted, policy, serialization])), directory)
+}
+
+#[test]
+fn alone_it_binds_and_ends_on_the_stop_signal() {
+    for program in [AXUM, HYPER] {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut server = Running::start(command(program).arg(&address));
+        let body = wait("an answer", || get(&address));
+        assert!(body.contains(&format!("pid={}", server.pid())), "{body}");
+        server.signal(Signal::TERM);
+        assert_eq!(server.end(), Some(0), "{program}");
+    }
+}
+
+#[test]
+fn with_a_socket_of_systemd_it_takes_that_one_and_notifies() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let notify = directory.path().join("notify");
+    let notified = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+    notified.set_read_timeout(Some(DEADLINE)).unwrap();
+    let child = Spawn {
+        program: AXUM.into(),
+        // Another address than the socket's: what was given wins.
+        args: vec!["axum".into(), "127.0.0.1:1".into()],
+        env: vec![("LISTEN_FDS".into(), "1".into()), ("NOTIFY_SOCKET".into(), notify.into())],
+        cwd: "/".into(),
+        fds: vec![(OwnedFd::from(listener), 3)],
+        session: false,
+        limits: Vec::new(),
+        nice: None,
+        credentials: None,
+        listen_pid: true,
+        cgroup: None,
+    }
+    .spawn()
+    .unwrap();
+    let mut told = [0; 64];
+    let length = notified.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"READY=1");
+    assert_eq!(answering(&address), u32::try_from(child.pid.as_raw()).unwrap());
+    musher_process::signal(std::os::fd::AsFd::as_fd(&child.pidfd), 15).unwrap();
+    let length = notified.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"STOPPING=1");
+    let status = wait("its end", || musher_process::reap(std::os::fd::AsFd::as_fd(&child.pidfd)).unwrap());
+    assert!(status.is_success(), "{status}");
+}
+
+#[test]
+fn under_nodes_own_primary_it_takes_turns_or_shares_and_leaves_when_asked() {
+    for policy in ["rr", "none"] {
+        for program in [AXUM, ACCEPT] {
+            let port = free_port();
+            let address = format!("127.0.0.1:{port}");
+            let (mut node, _directory) = under_node(program, &address, policy);
+            for _ in 0..2 {
+                let listening = node.line("listening ");
+                assert!(listening.ends_with(&format!(" 4 127.0.0.1 {port}")), "{listening}");
+            }
+            if program == AXUM && policy == "rr" {
+                answers_of(&address, 2);
+            } else if program == AXUM {
+                answering(&address);
+            }
+            node.say("disconnect");
+            assert_eq!(node.line("disconnect "), "1");
+            assert_eq!(node.line("exit "), "1 0 null true", "{policy} {program}");
+            if program == AXUM {
+                answers_of(&address, 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn nodes_advanced_serialization_is_understood() {
+    for policy in ["rr", "none"] {
+        let address = format!("127.0.0.1:{}", free_port());
+        let (mut node, _directory) = under_node_with(AXUM, &address, policy, "advanced");
+        node.line("listening ");
+        node.line("listening ");
+        answering(&address);
+        node.say("disconnect");
+        assert_eq!(node.line("exit "), "1 0 null true", "{policy}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_under_every_primary() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for policy in ["rr", "none"] {
+        let (mut node, _directory) = under_node(ACCEPT, &address, policy);
+        let exit = node.line("exit ");
+        assert!(exit.ends_with(" 1 null false"), "{exit}");
+    }
+}
+
+#[test]
+fn unix_sockets_are_shared_under_nodes_primary() {
+    for policy in ["rr", "none"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("echo.sock");
+        let (mut node, _script) = under_node(ACCEPT, path.to_str().unwrap(), policy);
+        node.line("listening ");
+        node.line("listening ");
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        writeln!(&stream, "hello").unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        assert!(line.ends_with(" hello\n"), "{line}");
+    }
+}
+
+#[test]
+fn udp_is_shared_under_nodes_primary() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let (mut node, _directory) = under_node(UDP, &address, "rr");
+    node.line("listening ");
+    node.line("listening ");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.send_to(b"hello", &address).unwrap();
+    let mut answer = [0; 64];
+    let length = socket.recv(&mut answer).unwrap();
+    assert!(answer[..length].ends_with(b" hello"));
+}
+
+#[test]
+fn a_worker_whose_primary_dies_finishes_and_ends() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let (mut node, _directory) = under_node(AXUM, &address, "none");
+    node.line("listening ");
+    node.line("listening ");
+    let workers: BTreeSet<u32> = [answering(&address)].into();
+    node.signal(Signal::KILL);
+    node.end();
+    wait("the end of its workers", || workers.iter().all(|pid| !musher_bench::proc_fs::is_alive(*pid)).then_some(()));
+}
