@@ -1,4 +1,5 @@
-//! What the end-to-end tests need beside a Rust toolchain, installed below `target/` when it is missing.
+//! What the end-to-end tests need beside a Rust toolchain, installed below `target/` when it is missing, or as packages
+//! of the system.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,7 +20,18 @@ pub(crate) fn install() -> Task {
     }
     npm(&apps, &tools)?;
     pm2()?;
+    systemd();
     python(&apps, &tools)
+}
+
+/// systemd, for the tests of the unit: the program, which does not have to be what runs this machine. Where it cannot be
+/// had the tests say that they are skipped.
+fn systemd() {
+    if !Path::new("/lib/systemd/systemd").exists()
+        && let Err(error) = apt(&["systemd"])
+    {
+        println!("no systemd, so the tests that need one are skipped: {error}");
+    }
 }
 
 /// The node executables of every version that was installed, as a list like PATH.

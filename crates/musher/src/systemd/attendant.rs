@@ -46,6 +46,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How long a new executable is waited for.
 const UPGRADE: Duration = Duration::from_secs(60);
 const A_SECOND: Duration = Duration::from_secs(1);
+/// How long the last processes may take to die.
+const DEATH: Duration = Duration::from_secs(5);
 const SIGKILL: i32 = 9;
 
 /// Plays the role to its end.
@@ -221,13 +223,15 @@ impl Attendant {
     /// Looks whether the daemon answers, and replaces what does not.
     async fn look_and_help(&self) -> Look {
         let patience = self.manager.every;
-        for help in [Daemon::kill_supervisor as fn(&Daemon), Daemon::kill_both] {
-            match self.daemon.look(patience).await {
-                Look::Silent => help(&self.daemon),
-                found => return found,
-            }
+        match self.daemon.look(patience).await {
+            Look::Silent => self.daemon.kill_supervisor(),
+            found => return found,
         }
-        // Those who were killed have no say: the list on the disk was not given up by anybody.
+        match self.daemon.look(patience).await {
+            Look::Silent => self.daemon.kill_both().await,
+            found => return found,
+        }
+        // Those who were killed have no say: nobody gave the list on the disk up.
         match self.daemon.look(patience).await {
             Look::Ended => Look::Died,
             found => found,
@@ -278,7 +282,7 @@ impl Attendant {
             if looked.elapsed() >= self.manager.every {
                 if let Look::Silent = self.daemon.look(self.manager.every).await {
                     if helped {
-                        self.daemon.kill_both();
+                        self.daemon.kill_both().await;
                         break;
                     }
                     self.daemon.kill_supervisor();
@@ -288,7 +292,7 @@ impl Attendant {
             }
             sleep(SOON).await;
         }
-        kill_what_is_left(unit)
+        kill_what_is_left(unit).await
     }
 
     async fn ask_for_the_end(&self) {
@@ -298,18 +302,31 @@ impl Attendant {
     }
 }
 
-/// systemd itself kills nothing of what the unit leaves behind.
-fn kill_what_is_left(unit: Option<&str>) -> Result<(), Failure> {
-    let left = unit.map_or_else(Vec::new, cgroup::processes_of_unit);
-    let left: Vec<Pid> = left.into_iter().filter(|pid| *pid != Pid::own()).collect();
+/// systemd itself kills nothing of what the unit leaves behind. What was killed is waited for: its port is to be free.
+async fn kill_what_is_left(unit: Option<&str>) -> Result<(), Failure> {
+    let others = || {
+        let all = unit.map_or_else(Vec::new, cgroup::processes_of_unit);
+        all.into_iter().filter(|pid| *pid != Pid::own()).collect::<Vec<Pid>>()
+    };
+    let left = others();
     if left.is_empty() {
         return Ok(());
     }
-    for pid in &left {
-        // One that has ended meanwhile is what was wanted.
-        let _ = pidfd_open(*pid).and_then(|pidfd| signal(pidfd.as_fd(), SIGKILL));
+    let deadline = Instant::now() + DEATH;
+    while Instant::now() < deadline {
+        let alive = others();
+        if alive.is_empty() {
+            break;
+        }
+        for pid in alive {
+            // One that has ended meanwhile is what was wanted.
+            let _ = pidfd_open(pid).and_then(|pidfd| signal(pidfd.as_fd(), SIGKILL));
+        }
+        sleep(SOON).await;
     }
-    Err(Failure::new(exit_codes::FAILED, format!("not everything ended in order: processes {left:?} were killed")))
+    let left: Vec<String> = left.iter().map(Pid::to_string).collect();
+    let text = format!("not everything ended in order: processes {} were killed", left.join(", "));
+    Err(Failure::new(exit_codes::FAILED, text))
 }
 
 /// The next event, or the end of the stream; never, without one.

@@ -82,18 +82,24 @@ impl Daemon {
         }
     }
 
-    /// Kills both: the next daemon takes the workers over from the list on the disk.
-    pub(super) fn kill_both(&self) {
-        if let Some(pids) = self.home.daemon_pids() {
-            // The keeper first: it would start another supervisor.
-            kill(pids.keeper, "musher-keeper");
-            kill(pids.supervisor, "musher-superv");
+    /// Kills both, and waits until nobody listens any more: the next daemon takes the workers over from the list on the
+    /// disk.
+    pub(super) async fn kill_both(&self) {
+        let Some(pids) = self.home.daemon_pids() else { return };
+        // The keeper first: it would start another supervisor.
+        let killed = kill(pids.keeper, "musher-keeper");
+        if !kill(pids.supervisor, "musher-superv") && !killed {
+            return;
+        }
+        let deadline = Instant::now() + LAST_THREADS;
+        while Instant::now() < deadline && !matches!(self.home.connect(), Ok(None)) {
+            sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-/// Kills a process of musher. Its number may be another's by now.
-fn kill(pid: i32, name: &str) {
+/// Kills a process of musher, and tells whether it did. The number may be another's by now.
+fn kill(pid: i32, name: &str) -> bool {
     let killed = || -> io::Result<bool> {
         let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(pid)?;
@@ -104,8 +110,12 @@ fn kill(pid: i32, name: &str) {
         signal(pidfd.as_fd(), SIGKILL).map(|()| true)
     };
     match killed() {
-        Ok(true) => note(&format!("{name} (process {pid}) does not answer: killed, its workers are not touched")),
+        Ok(true) => {
+            note(&format!("{name} (process {pid}) does not answer: killed, its workers are not touched"));
+            return true;
+        }
         Ok(false) => {}
         Err(error) => note(&format!("{name} (process {pid}) does not answer and cannot be killed: {error}")),
     }
+    false
 }

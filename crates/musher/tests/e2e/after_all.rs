@@ -279,3 +279,49 @@ fn a_list_that_cannot_be_read_is_put_aside_and_told() {
     assert_eq!(fs::read_to_string(aside.path()).unwrap(), text[..text.len() / 2]);
     assert_eq!(home.list().len(), 1, "and there is a new list");
 }
+
+/// Whether a list was written to its end: its last line is the sum of all before it (FNV-1a).
+fn is_whole(list: &[u8]) -> bool {
+    let text_of_sum = "sum 0123456789abcdef\n".len();
+    let (before, last) = list.split_at(list.len().saturating_sub(text_of_sum));
+    let sum = before
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    last == format!("sum {sum:016x}\n").as_bytes()
+}
+
+#[test]
+fn a_save_that_is_killed_leaves_the_old_list_or_the_new_one() {
+    let home = Home::new();
+    // Large enough for a kill to hit the middle of it.
+    let large = "x".repeat(100_000);
+    for name in ["one", "two", "three"] {
+        home.ok(["start", "--name", name, "--env", &format!("LARGE={large}"), "--", "sleep", "1000"]);
+    }
+    home.ok(["save"]);
+    let (saved, new) = (home.path().join("saved.list"), home.path().join("saved.list.new"));
+    let mut hits = 0;
+    for round in 0..200 {
+        let supervisor = home.supervisor();
+        let mut save = home.spawn(["save"]);
+        while !new.exists() && save.is_running() {
+            std::hint::spin_loop();
+        }
+        proc_fs::kill9(supervisor).unwrap();
+        wait_until("it is dead", || !proc_fs::is_alive(supervisor));
+        hits += u32::from(new.exists());
+        let list = fs::read(&saved).unwrap();
+        assert!(list.len() > 300_000 && is_whole(&list), "round {round}: {} bytes", list.len());
+        save.stop();
+        if hits >= 3 {
+            break;
+        }
+    }
+    println!("{hits} saves were cut off");
+    assert!(hits > 0, "no kill hit a save");
+    home.ok(["save"]);
+    assert!(!new.exists(), "what was left behind is tidied up");
+    home.ok(["kill"]);
+    home.ok(["resurrect"]);
+    assert_eq!(home.list().len(), 3);
+}

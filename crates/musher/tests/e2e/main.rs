@@ -13,6 +13,7 @@
 mod account;
 mod after_all;
 mod api;
+mod attendant;
 mod bad_input;
 mod balance;
 mod births;

@@ -104,6 +104,12 @@ fn what_hangs_is_replaced_and_the_watchdog_ends_no_worker() {
     some_answers(&load, 50);
     assert_eq!(home.pids("web"), workers);
     nothing_lost("what hung", load);
+
+    // A stop leaves nothing even so.
+    let status = home.status();
+    machine.ok(&["kill", "-s", "STOP", &status["keeper"]["pid"].to_string(), &status["supervisor"]["pid"].to_string()]);
+    machine.ok(&["systemctl", "stop", "musher"]);
+    assert!(home.processes().is_empty() && is_free(port));
 }
 
 #[test]

@@ -152,12 +152,7 @@ impl Home {
     /// Starts a command and does not wait for it.
     #[track_caller]
     pub(crate) fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Background {
-        let mut command = self.command(args);
-        let words = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = child.stdout.take().map(read_all);
-        let err = child.stderr.take().map(read_all);
-        Background { child, out, err, command: words }
+        Background::of(self.command(args))
     }
 
     /// Runs a command to its end.
@@ -289,6 +284,20 @@ impl Drop for Home {
 }
 
 impl Background {
+    /// Starts this command.
+    #[track_caller]
+    pub(crate) fn of(mut command: Command) -> Background {
+        let words = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = child.stdout.take().map(read_all);
+        let err = child.stderr.take().map(read_all);
+        Background { child, out, err, command: words }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
