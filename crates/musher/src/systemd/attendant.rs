@@ -39,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(10);
 const STARTING: Duration = Duration::from_secs(60);
 /// Between two looks at what is starting or ending.
 const SOON: Duration = Duration::from_millis(50);
+/// The watchdog's time during a stop.
+const STOPPING: Duration = Duration::from_secs(600);
 /// The time that is asked for while something goes on.
 const MORE_TIME: Duration = Duration::from_secs(60);
 /// How often it is asked for.
@@ -105,7 +107,7 @@ impl Manager {
     }
 
     fn more_time(&self) {
-        self.tell(&format!("EXTEND_TIMEOUT_USEC={}", MORE_TIME.as_micros()));
+        self.tell(&format!("EXTEND_TIMEOUT_USEC={}\nWATCHDOG=1", MORE_TIME.as_micros()));
     }
 }
 
@@ -255,7 +257,9 @@ impl Attendant {
             Job::Unknown => note("systemd cannot be asked whether this is a restart; everything is stopped"),
             Job::Other => {}
         }
-        self.manager.tell("STOPPING=1\nSTATUS=stopping all apps");
+        // The watchdog still counts: a stop that helps a daemon that hangs may take longer than that.
+        let watchdog = STOPPING.as_micros();
+        self.manager.tell(&format!("STOPPING=1\nSTATUS=stopping all apps\nWATCHDOG_USEC={watchdog}\nWATCHDOG=1"));
         self.stop_everything(args.unit.as_deref()).await
     }
 

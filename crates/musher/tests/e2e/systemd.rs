@@ -109,6 +109,7 @@ fn what_hangs_is_replaced_and_the_watchdog_ends_no_worker() {
     let status = home.status();
     machine.ok(&["kill", "-s", "STOP", &status["keeper"]["pid"].to_string(), &status["supervisor"]["pid"].to_string()]);
     machine.ok(&["systemctl", "stop", "musher"]);
+    assert_eq!(machine.show("Result"), "success", "{}", home.daemon_log());
     assert!(home.processes().is_empty() && is_free(port));
 }
 
