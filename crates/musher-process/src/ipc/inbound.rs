@@ -58,6 +58,13 @@ impl Inbound {
         self.fds.pop_front()
     }
 
+    /// Forgets what came.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = BytesMut::new();
+        self.seen = 0;
+        self.fds.clear();
+    }
+
     /// What comes now is framed in another way.
     pub(crate) fn switch(&mut self, frame: Frame) {
         self.frame = frame;

@@ -223,6 +223,9 @@ impl Sender {
         turn: Turn,
     ) -> Result<(), SendError> {
         let fd = ready_to_send(handle)?;
+        if let Some(key) = handle.key() {
+            self.shared.sends_key(key);
+        }
         self.deliver(&Outward::Handle { head: &head(handle), inner: message }, Some(fd), turn).await
     }
 

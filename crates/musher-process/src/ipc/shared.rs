@@ -1,6 +1,6 @@
 //! What both halves of a channel share: the socket, both directions, and the task that helps when nobody waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use super::handle::{Handle, HandleKind};
 use super::inbound::{Inbound, Look};
 use super::message::{self, FAST_FRAME, Internal, Meaning, Message, Received};
 use super::outbound::{Missed, Outbound, Turn};
-use super::sockets::Sockets;
+use super::sockets::{MAX_KEYS, Sockets};
 use super::{Fault, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Options, SendError};
 use crate::{net, sys};
 
@@ -74,6 +74,8 @@ pub(crate) struct State {
     /// The pump runs, and waits to write and to read.
     pump: Option<(bool, bool)>,
     sockets: Sockets,
+    /// The keys of the sockets that were sent: Node answers for no others.
+    sent_keys: HashSet<String>,
     /// Questions of this end that the peer has not answered.
     counts: Vec<(String, oneshot::Sender<u32>)>,
     closes: Vec<(String, oneshot::Sender<()>)>,
@@ -102,6 +104,7 @@ impl Shared {
             deaf: false,
             pump: None,
             sockets: Sockets::default(),
+            sent_keys: HashSet::new(),
             counts: Vec::new(),
             closes: Vec::new(),
             fault: None,
@@ -200,6 +203,13 @@ impl Shared {
         self.ended(state);
     }
 
+    /// The peer broke the rules. Nothing behind that can be understood.
+    fn fail(&self, state: &mut State, fault: Fault) {
+        state.fault = Some(fault);
+        state.inn.clear();
+        self.close(state);
+    }
+
     fn ended(&self, state: &mut State) {
         state.life = Life::Closed;
         state.out.clear();
@@ -255,8 +265,7 @@ impl Shared {
             Ok(Look::Nothing) => return Looked::Nothing,
             Ok(Look::End) => self.ended(state),
             Err(fault) => {
-                state.fault = Some(fault);
-                self.close(state);
+                self.fail(state, fault);
             }
         }
         Looked::All
@@ -288,21 +297,37 @@ impl Shared {
         }
     }
 
+    /// A socket is sent under this key.
+    pub(crate) fn sends_key(&self, key: &str) {
+        let mut state = self.lock();
+        if state.sent_keys.len() < MAX_KEYS && !state.sent_keys.contains(key) {
+            state.sent_keys.insert(key.to_owned());
+        }
+    }
+
     /// Asks how many sockets the peer has open under a key.
     pub(crate) fn ask_count(&self, key: &str) -> Result<oneshot::Receiver<u32>, SendError> {
         let (tell, told) = oneshot::channel();
-        self.ask(&json!({"cmd": "NODE_SOCKET_GET_COUNT", "key": key}), |state| {
-            state.counts.push((key.to_owned(), tell));
-        })?;
+        let known = self.lock().knows_key(key);
+        match known {
+            true => self.ask(&json!({"cmd": "NODE_SOCKET_GET_COUNT", "key": key}), |state| {
+                state.counts.push((key.to_owned(), tell));
+            })?,
+            false => drop(tell.send(0)),
+        }
         Ok(told)
     }
 
     /// Asks to be told when the peer has no socket open under a key.
     pub(crate) fn ask_closed(&self, key: &str) -> Result<oneshot::Receiver<()>, SendError> {
         let (tell, told) = oneshot::channel();
-        self.ask(&json!({"cmd": "NODE_SOCKET_NOTIFY_CLOSE", "key": key}), |state| {
-            state.closes.push((key.to_owned(), tell));
-        })?;
+        let known = self.lock().knows_key(key);
+        match known {
+            true => self.ask(&json!({"cmd": "NODE_SOCKET_NOTIFY_CLOSE", "key": key}), |state| {
+                state.closes.push((key.to_owned(), tell));
+            })?,
+            false => drop(tell.send(())),
+        }
         Ok(told)
     }
 
@@ -352,6 +377,11 @@ pub(crate) enum Push {
 }
 
 impl State {
+    /// Whether a socket was sent under this key, as far as keys are remembered.
+    fn knows_key(&self, key: &str) -> bool {
+        self.sent_keys.contains(key) || self.sent_keys.len() >= MAX_KEYS
+    }
+
     fn takes_messages(&self) -> bool {
         self.life == Life::Open && !self.deaf
     }
@@ -390,8 +420,7 @@ impl State {
                 Ok(None) => shared.flush(self),
                 Ok(Some(received)) => return Some(received),
                 Err(fault) => {
-                    self.fault = Some(fault);
-                    shared.close(self);
+                    shared.fail(self, fault);
                     return None;
                 }
             }

@@ -9,7 +9,7 @@ use std::sync::Weak;
 use super::shared::Shared;
 
 /// The most keys that a peer may use at a time. What comes under others is not counted.
-const MAX_KEYS: usize = 1024;
+pub(crate) const MAX_KEYS: usize = 1024;
 
 /// How many are open under each key, and who wants to know when none is.
 #[derive(Debug, Default)]
