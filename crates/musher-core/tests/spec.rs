@@ -56,6 +56,8 @@ fn each_limit_has_its_fault() {
             spec.exec.runtime = Runtime::Plain;
             spec.stop.message = true;
         }),
+        ("env", |spec| drop(spec.env.insert("WATCHDOG_USEC".into(), "1".into()))),
+        ("env", |spec| drop(spec.env.insert("MUSHER_RUN".into(), "1".into()))),
         ("base_env", |spec| drop(spec.base_env.insert(String::new(), String::new()))),
         ("env", |spec| drop(spec.env.insert("A".into(), "x".repeat(2 << 20)))),
         ("instances", |spec| spec.instances = MAX_INSTANCES + 1),

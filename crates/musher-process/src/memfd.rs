@@ -1,4 +1,4 @@
-//! Sealed files in memory: a value that can be passed as a file descriptor and never changes.
+//! Files in memory that can be passed as a file descriptor: sealed ones are values and never change.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,6 +14,11 @@ pub fn memfd_with(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     file.write_all(bytes)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file.into())
+}
+
+/// A new, empty memory file that can be written.
+pub fn memfd(name: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?)
 }
 
 /// The whole content of a memory file (sealed or not), from its beginning whatever the file's position is. More than

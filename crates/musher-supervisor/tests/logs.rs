@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use musher_api::{Cursor, LogLine, LogStream};
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::{LogFormat, Logs};
-use musher_process::Spawn;
+use musher_process::{Spawn, memfd};
 use musher_supervisor::home::Home;
 use musher_supervisor::logs::{
     Detached, LogFilter, LogHandle, LogNotice, LogPaths, LogReader, LogReaders, LogThread, LogTrouble, Output,
@@ -379,8 +379,44 @@ fn a_full_disk_holds_nobody_up_and_the_lost_lines_are_counted() {
     assert_eq!(after, format!("[musher] {lines} lines ({bytes} bytes) lost: no space left on device\nagain\n"));
 }
 
+#[test]
+fn lines_that_were_lost_are_told_of_though_the_supervisor_was_killed_before_there_was_room() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(_mount) = Mount::small(root.path()) else {
+        println!("skipped: no permission to mount a small file system");
+        return;
+    };
+    let out = root.path().join("out.log");
+    let mut logs = Bench::new(Logs { out: Some(out.clone()), max_bytes: 0, ..Logs::default() });
+    let mut worker = logs.worker(1);
+    for n in 0..20_000 {
+        writeln!(worker.out, "line {n:050}").unwrap();
+    }
+    logs.settle();
+    logs.end(worker);
+    let kept = std::fs::read_to_string(&out).unwrap().lines().count() as u64;
+    assert!(kept < 20_000);
+    for _ in 0..2 {
+        logs.restart();
+        logs.settle();
+    }
+    File::options().write(true).open(&out).unwrap().set_len(0).unwrap();
+    let recovered =
+        std::iter::from_fn(|| logs.notices.recv_timeout(PATIENCE).ok()).find_map(|notice| match notice.trouble {
+            LogTrouble::Recovered { lines, .. } => Some(lines),
+            _ => None,
+        });
+    assert_eq!(recovered, Some(20_000 - kept), "every line is in the file or counted");
+    logs.restart();
+    logs.settle();
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains("lost: no space")).count(), 1, "told once: {text}");
+}
+
 /// A log thread, its home and one app, "web".
 struct Bench {
+    /// How much was lost: it outlives the thread.
+    losses: OwnedFd,
     handle: LogHandle,
     home: Home,
     spec: Logs,
@@ -399,14 +435,15 @@ impl Bench {
     fn new(spec: Logs) -> Bench {
         let root = tempfile::tempdir().unwrap();
         let home = Home::open(&root.path().join("home")).unwrap();
-        let (handle, notices) = start(&home, &spec);
-        Bench { handle, home, spec, notices, _root: root }
+        let losses = memfd::memfd("losses").unwrap();
+        let (handle, notices) = start(&home, &losses, &spec);
+        Bench { losses, handle, home, spec, notices, _root: root }
     }
 
     /// Ends the thread as if it were killed between two batches, and starts another.
     fn restart(&mut self) {
         self.handle.stop();
-        (self.handle, self.notices) = start(&self.home, &self.spec);
+        (self.handle, self.notices) = start(&self.home, &self.losses, &self.spec);
     }
 
     fn worker(&self, run: u64) -> Worker {
@@ -466,9 +503,11 @@ impl Bench {
     }
 }
 
-fn start(home: &Home, spec: &Logs) -> (LogHandle, mpsc::Receiver<LogNotice>) {
+fn start(home: &Home, losses: &OwnedFd, spec: &Logs) -> (LogHandle, mpsc::Receiver<LogNotice>) {
     let (sender, notices) = mpsc::sync_channel(1000);
-    let handle = LogThread::start(home, move |notice| sender.try_send(notice).unwrap()).unwrap();
+    let handle =
+        LogThread::go_on(home, Some(losses.try_clone().unwrap()), move |notice| sender.try_send(notice).unwrap())
+            .unwrap();
     handle.open_app(APP, "web", spec);
     (handle, notices)
 }

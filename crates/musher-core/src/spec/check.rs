@@ -7,6 +7,20 @@ use super::{
     ReadyWhen, Reload, Runtime,
 };
 
+/// Beside all that begin with `MUSHER_`.
+const MUSHERS_OWN: &[&str] = &[
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
 /// One thing that is wrong with a spec.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
@@ -46,6 +60,9 @@ impl AppSpec {
             if arg.contains('\0') {
                 fault("args", "an argument contains a NUL byte, which no program can be given".into());
             }
+        }
+        for name in self.env.keys().filter(|name| is_mushers_own(name)) {
+            fault("env", format!("{name}: musher sets this variable itself for each worker; leave it out"));
         }
         for (field, env) in [("env", &self.env), ("base_env", &self.base_env)] {
             for (key, value) in env {
@@ -240,6 +257,12 @@ impl AppSpec {
             fault("ready", "a message needs Node's channel; this program has none".into());
         }
     }
+}
+
+/// Whether this variable is one that musher sets to what is true of each worker, or leaves out where it does not apply: a
+/// user cannot declare it.
+pub fn is_mushers_own(variable: &str) -> bool {
+    variable.starts_with("MUSHER_") || MUSHERS_OWN.contains(&variable)
 }
 
 /// Whether `name` can be the name of an app.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use check::{SpecFault, check_name};
+pub use check::{SpecFault, check_name, is_mushers_own};
 pub use health::{Health, MAX_COMMAND, Probe};
 pub use hooks::Hooks;
 pub use limits::Limits;

@@ -77,7 +77,8 @@ pub(crate) async fn supervise(
     let cluster = Cluster::start(Arc::new(link.clone()), cluster_sink).map_err(system("start the cluster thread"))?;
     let (notices, noticed) = mpsc::channel(LOG_NOTICES);
     // A notice that finds no room is dropped: the thread never waits, and the same trouble is told again.
-    let logs = LogThread::start(&home, move |notice| drop(notices.try_send(notice)))
+    let losses = losses(&link, &mut held);
+    let logs = LogThread::go_on(&home, losses, move |notice| drop(notices.try_send(notice)))
         .map_err(system("start the log thread"))?;
     let events = Events::new();
     let registry = LogRegistry::new(home.clone(), logs.clone());
@@ -263,3 +264,16 @@ async fn forward_keeper(mut keeper: KeeperWatch, wakes: mpsc::Sender<Wake>) {
         }
     }
 }
+
+/// Where is kept how many lines of logs were lost. Without it that is forgotten when this process is killed.
+fn losses(link: &KeeperLink, held: &mut Held) -> Option<OwnedFd> {
+    let usable = |fd: &OwnedFd| memfd::read_memfd(fd.as_fd(), RECORD_LIMIT).is_ok();
+    held.remove(LOSSES_NAME).filter(usable).or_else(|| {
+        let fd = memfd::memfd("musher-losses").ok()?;
+        link.put(LOSSES_NAME, fd.as_fd());
+        Some(fd)
+    })
+}
+
+/// What [`losses`] has at the keeper.
+const LOSSES_NAME: &str = "log-losses";

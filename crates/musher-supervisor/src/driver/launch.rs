@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime, SlotVariables};
+use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime, SlotVariables, is_mushers_own};
 use musher_core::{RunId, SlotId};
 use musher_process::{Credentials, Spawn};
 use rustix::process::{Resource, Rlimit};
@@ -95,7 +95,9 @@ impl Launch<'_> {
     fn environment(&self, channel_number: i32) -> Vec<(OsString, OsString)> {
         let spec = self.spec;
         let mut env: BTreeMap<&str, String> = BTreeMap::new();
-        env.extend(spec.base_env.iter().map(|(key, value)| (key.as_str(), value.clone())));
+        // What says how somebody else was started is not true of the worker.
+        let base = spec.base_env.iter().filter(|(key, _)| !is_mushers_own(key));
+        env.extend(base.map(|(key, value)| (key.as_str(), value.clone())));
         let port = spec.listen.iter().find_map(|listen| match &listen.address {
             ListenAddress::Tcp(address) if address.port() != 0 => Some(address.port()),
             ListenAddress::Tcp(_) | ListenAddress::Udp(_) | ListenAddress::Unix(_) => None,

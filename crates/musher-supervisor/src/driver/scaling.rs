@@ -10,6 +10,7 @@ use musher_core::lifecycle::{Command, Input, Run};
 use musher_core::scaling::{Load, Memory, decide};
 use musher_core::{AppId, RunId, Time};
 use musher_process::Pid;
+use musher_process::net::tcp;
 
 use crate::control::News;
 
@@ -94,8 +95,23 @@ impl World {
         }
         let pulses = online.iter().filter_map(|run| app.runs.get(run)?.pulse.as_ref());
         let delay = pulses.map(|pulse| Duration::from_micros(pulse.delay_us)).max();
-        let queued = app.sockets.list().into_iter().filter_map(|(_, _, queue)| queue).max();
+        let of_driver = app.sockets.list().into_iter().filter_map(|(_, _, queue)| queue);
+        let queued = of_driver.chain(self.queues_of_cluster(app.id)).max();
         Load { cpu_percent: cpu / online.len().max(1) as f64, delay, queued }
+    }
+}
+
+impl World {
+    /// How many connections wait at each listening socket of a Node cluster. The cluster thread owns them; what it does is
+    /// not held up, as the keeper's copies are asked.
+    fn queues_of_cluster(&self, app: AppId) -> impl Iterator<Item = u32> {
+        let prefix = format!("listen/{app}/");
+        let is_listener = |name: &str| {
+            let place = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'));
+            place.is_some_and(|(_, place)| place == "all" || place.parse::<u32>().is_ok())
+        };
+        let sockets = self.link.copies(is_listener).unwrap_or_default();
+        sockets.into_iter().filter_map(|(_, socket)| tcp::listen_state(socket).ok().map(|state| state.queued))
     }
 }
 

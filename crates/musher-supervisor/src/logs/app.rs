@@ -14,6 +14,7 @@ use musher_core::spec::Logs;
 use super::file::{self, LogFile, Refused};
 use super::format::{self, Origin};
 use super::index::{self, Header, IndexWriter, Record};
+use super::losses::{Loss, Losses};
 use super::{LogNotice, LogPaths, LogTrouble};
 use crate::home::{Home, make_private_dir};
 
@@ -46,6 +47,7 @@ pub(super) struct Apps {
     buffer: Vec<u8>,
     /// Apps with records that are not in their index yet.
     dirty: BTreeSet<AppId>,
+    losses: Option<Losses>,
 }
 
 struct AppLog {
@@ -64,9 +66,7 @@ struct AppLog {
 /// What could not be written since the last time that something could.
 #[derive(Debug)]
 struct Lost {
-    lines: u64,
-    bytes: u64,
-    error: String,
+    loss: Loss,
     next_try: Instant,
 }
 
@@ -94,20 +94,24 @@ fn slot_of(stream: LogStream) -> usize {
 }
 
 impl Apps {
-    pub(super) fn new(home: Home, notify: Box<dyn FnMut(LogNotice) + Send>) -> Apps {
-        Apps { home, apps: HashMap::new(), clock: Clock::default(), notify, buffer: Vec::new(), dirty: BTreeSet::new() }
+    pub(super) fn new(home: Home, losses: Option<Losses>, notify: Box<dyn FnMut(LogNotice) + Send>) -> Apps {
+        let (apps, clock) = (HashMap::new(), Clock::default());
+        Apps { home, apps, clock, notify, buffer: Vec::new(), dirty: BTreeSet::new(), losses }
     }
 
     /// Opens the files of an app, or changes how they are written.
     pub(super) fn open(&mut self, id: AppId, name: String, logs: Logs) {
         self.flush_index(id);
         let paths = LogPaths::new(&self.home, &name, &logs);
+        let mut left = |stream| self.losses.as_mut()?.take(id, stream);
+        let left = [left(0), left(1)].map(|loss| loss.map(|loss| Lost { loss, next_try: Instant::now() }));
+        let lost = self.apps.remove(&id).map_or(left, |app| app.lost);
         let app = AppLog {
             name,
             logs,
             paths,
             files: [None, None],
-            lost: [None, None],
+            lost,
             index: None,
             pending: Vec::new(),
             generation: 0,
@@ -125,6 +129,17 @@ impl Apps {
         self.retry_lost(id, Instant::now() + RETRY);
         self.flush_index(id);
         self.apps.remove(&id);
+        self.keep_losses();
+    }
+
+    /// What is lost by now outlives this process.
+    fn keep_losses(&self) {
+        let Some(losses) = &self.losses else { return };
+        let all = self.apps.iter().flat_map(|(id, app)| {
+            let streams = app.lost.iter().enumerate();
+            streams.filter_map(|(stream, lost)| Some((*id, stream, &lost.as_ref()?.loss)))
+        });
+        losses.keep(all);
     }
 
     /// Opens all files again by their names.
@@ -209,7 +224,7 @@ impl Apps {
             && Instant::now() < lost.next_try
         {
             lost.add(bytes);
-            return;
+            return self.keep_losses();
         }
         let written = match self.end_of_file(id, stream, bytes.len()) {
             Ok(size) => self.tell_lost(id, stream, size).and_then(|size| self.append(id, stream, bytes, size)),
@@ -277,8 +292,8 @@ impl Apps {
     fn tell_lost(&mut self, id: AppId, stream: LogStream, size: u64) -> Result<u64, Refused> {
         let Some(app) = self.apps.get(&id) else { return Ok(size) };
         let Some(lost) = &app.lost[slot_of(stream)] else { return Ok(size) };
-        let (lines, bytes) = (lost.lines, lost.bytes);
-        let text = format!("[musher] {lines} lines ({bytes} bytes) lost: {}\n", lost.error);
+        let (lines, bytes) = (lost.loss.lines, lost.loss.bytes);
+        let text = format!("[musher] {lines} lines ({bytes} bytes) lost: {}\n", lost.loss.error);
         let origin = Origin { app: &app.name, slot: 0, pid: 0, stream, time_ms: unix_ns() / 1_000_000 };
         let format = app.logs.format;
         let mut buffer = Vec::new();
@@ -293,6 +308,7 @@ impl Apps {
         if let Some(app) = self.apps.get_mut(&id) {
             app.lost[slot_of(stream)] = None;
         }
+        self.keep_losses();
         self.notice(id, stream, LogTrouble::Recovered { lines, bytes });
         Ok(size + place.length as u64)
     }
@@ -317,13 +333,12 @@ impl Apps {
         let first = app.lost[slot_of(stream)].is_none();
         let error = reason(error);
         let lost = app.lost[slot_of(stream)].get_or_insert_with(|| Lost {
-            lines: 0,
-            bytes: 0,
-            error: error.clone(),
+            loss: Loss { lines: 0, bytes: 0, error: error.clone() },
             next_try: Instant::now(),
         });
         lost.add(bytes);
         lost.next_try = Instant::now() + RETRY;
+        self.keep_losses();
         if first {
             self.notice(id, stream, LogTrouble::Losing { error });
         }
@@ -490,8 +505,8 @@ impl AppLog {
 
 impl Lost {
     fn add(&mut self, bytes: &[u8]) {
-        self.lines += u64::from(count_lines(bytes));
-        self.bytes += bytes.len() as u64;
+        self.loss.lines += u64::from(count_lines(bytes));
+        self.loss.bytes += bytes.len() as u64;
     }
 }
 

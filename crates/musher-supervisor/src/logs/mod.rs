@@ -15,7 +15,7 @@
 //! - No line is lost when the supervisor dies at any instant: bytes are read by tee(2), written, and only then taken from
 //!   the pipe, which the keeper holds too. A batch that was written but not yet taken is written again.
 //! - When the disk is full (or fails) workers are not held up: their lines are dropped and counted, and a line
-//!   `[musher] N lines (M bytes) lost: …` says so as soon as writing works again.
+//!   `[musher] N lines (M bytes) lost: …` says so as soon as writing works again, also after a kill of the supervisor.
 //! - Rotation loses nothing but the oldest file. Out, err and index are rotated together.
 //!
 //! # What is not done
@@ -27,6 +27,7 @@ mod app;
 mod file;
 mod format;
 mod index;
+mod losses;
 mod reader;
 mod tail;
 mod tap;

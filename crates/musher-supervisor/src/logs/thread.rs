@@ -18,6 +18,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 
 use super::app::{Apps, RETRY, Writer};
+use super::losses::Losses;
 use super::tail::Tail;
 use super::tap::{Scratch, Taken};
 use super::{Command, Commands, Detached, LogHandle, LogNotice, Output, Owner, Queue};
@@ -67,6 +68,20 @@ impl LogThread {
     ///
     /// When the system has no descriptors or no thread.
     pub fn start(home: &Home, notify: impl FnMut(LogNotice) + Send + 'static) -> io::Result<LogHandle> {
+        LogThread::go_on(home, None, notify)
+    }
+
+    /// The same; `losses` is a memory file in which is kept how many lines were lost, and may be from the thread before.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors or no thread.
+    pub fn go_on(
+        home: &Home,
+        losses: Option<OwnedFd>,
+        notify: impl FnMut(LogNotice) + Send + 'static,
+    ) -> io::Result<LogHandle> {
+        let losses = losses.map(Losses::open).transpose()?;
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
@@ -76,7 +91,7 @@ impl LogThread {
             queue: Arc::clone(&queue),
             epoll,
             scratch: Scratch::new()?,
-            apps: Apps::new(home.clone(), Box::new(notify)),
+            apps: Apps::new(home.clone(), losses, Box::new(notify)),
             taps: HashMap::new(),
             by_run: HashMap::new(),
             ready: VecDeque::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use musher_core::spec::{
     AppSpec, AutoScale, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, SlotVariables, User,
-    check_name,
+    check_name, is_mushers_own,
 };
 use musher_process::lookup::{lookup_group, lookup_user};
 
@@ -37,17 +37,6 @@ const NOT_INHERITED: &[&str] = &[
     "PWD",
     "OLDPWD",
     "_",
-];
-
-/// Variables that a user cannot declare, because musher sets them to what is true of each worker.
-const MUSHERS_OWN: &[&str] = &[
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
 ];
 
 /// The specs of `apps`, whose paths are relative to `base`.
@@ -237,10 +226,10 @@ impl Resolver<'_> {
             }
         }
         env.extend(self.app.env.clone());
-        for name in env.keys() {
-            if MUSHERS_OWN.contains(&name.as_str()) || name.starts_with("MUSHER_") {
-                self.fault(&format!("env.{name}"), "musher sets this variable itself for each worker", "leave it out");
-            }
+        let own: Vec<String> = env.keys().filter(|name| is_mushers_own(name)).cloned().collect();
+        for name in own {
+            env.remove(&name);
+            self.fault(&format!("env.{name}"), "musher sets this variable itself for each worker", "leave it out");
         }
         env
     }

@@ -41,6 +41,10 @@ function answer(request, response) {
     case '/block':
       finish(text(id));
       return setTimeout(() => block(number('ms', 1000)), 5);
+    case '/sleep':
+      // The whole process stands still, and uses no CPU.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, number('ms', 1000));
+      return finish(text(id));
     case '/disconnect':
       finish(text(id));
       return setTimeout(() => cluster.worker.disconnect(), 5);

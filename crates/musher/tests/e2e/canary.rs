@@ -108,6 +108,19 @@ fn a_canary_that_answers_with_errors_goes_back() {
 }
 
 #[test]
+fn a_canary_that_is_slow_goes_back_and_loses_nothing() {
+    let (home, port) = serving();
+    let (fresh, kept) = under_load(port);
+    team(&home, port, "slow", "1m");
+    home.run(["start", "team.toml"])
+        .failed(1, &["the canary failed", "95 % of the new version", "the old version serves again"]);
+    assert!(ask(port, "/?id=1").contains("version=one"));
+    assert_eq!(home.pids("web").len(), 3);
+    nothing_lost("new connections", fresh);
+    nothing_lost("kept connections", kept);
+}
+
+#[test]
 fn a_trial_that_goes_back_survives_a_kill_of_the_supervisor() {
     let (home, port) = serving();
     let load = fresh(port);

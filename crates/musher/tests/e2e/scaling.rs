@@ -1,5 +1,7 @@
 //! Apps whose number of workers follows their load.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,4 +61,29 @@ fn a_number_given_by_hand_is_taken_within_the_bounds_only() {
     assert_eq!(home.slots("web").len(), 3);
     let again = home.ok(["start", "team.toml"]);
     assert_eq!(home.slots("web").len(), 3, "a start leaves the number to the load: {again:?}");
+}
+
+#[test]
+fn connections_that_wait_make_a_node_cluster_grow() {
+    for balance in ["kernel", "shared"] {
+        let (home, port) = (Home::new(), free_port());
+        // Without the script nobody tells of the event loop, and a worker that waits uses no CPU.
+        home.write(
+            "team.toml",
+            &format!(
+                "[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\npreload = false\n\
+                 balance = \"{balance}\"\n\
+                 instances = {{ min = 1, max = 2, up_after = \"1s\", down_after = \"1h\" }}\n",
+                app("web.cjs")
+            ),
+        );
+        home.ok(["start", "team.toml"]);
+        let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut first = connect();
+        first.write_all(b"GET /sleep?ms=20000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let waiting: Vec<TcpStream> = (0..40).map(|_| connect()).collect();
+        let event = wait_event(&home, "scaled", "connections wait");
+        assert!(event["detail"].as_str().unwrap().contains("to 2 by load: cpu 0 %"), "{event}");
+        drop((first, waiting));
+    }
 }

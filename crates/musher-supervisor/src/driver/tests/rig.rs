@@ -171,9 +171,10 @@ fn start_request(spec: &AppSpec) -> StartRequest {
     StartRequest { request_id, specs: vec![spec.clone()], dry_run: false, force: false }
 }
 
-/// The names that the keeper has.
+/// The names that the keeper has, but for the lock on the script of Node workers, which every supervisor takes.
 pub(super) fn names(driver: &Driver, prefix: &str) -> Vec<String> {
-    driver.world.link.names().into_iter().filter(|name| name.starts_with(prefix)).collect()
+    let names = driver.world.link.names().into_iter();
+    names.filter(|name| name.starts_with(prefix) && !name.starts_with("preload/")).collect()
 }
 
 /// An app whose program does not exist: its runs fail without a process.
