@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::wait;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::net::{SocketAddrAny, getpeername, getsockname};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal};
 
 /// Resident memory of a process in bytes (VmRSS).
 pub fn rss_bytes(pid: u32) -> Option<u64> {
@@ -102,6 +104,39 @@ pub fn kill9(pid: u32) -> io::Result<()> {
 /// The clients' ports of the TCP connections to local port `port` that the process holds: those it has accepted and not
 /// closed.
 pub fn accepted(pid: u32, port: u16) -> HashSet<u16> {
+    match own_connections(pid) {
+        Ok(connections) => connections.into_iter().filter(|(own, _)| *own == port).map(|(_, client)| client).collect(),
+        // We may look at it, and may not have its sockets.
+        Err(_) => accepted_by_table(pid, port),
+    }
+}
+
+/// The ports of the TCP connections that the process holds: its own and the peer's. From the sockets themselves: the
+/// kernel's table is long while clients come and go, and the process may have been stopped for this.
+fn own_connections(pid: u32) -> io::Result<Vec<(u16, u16)>> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    let process = pidfd_open(raw, PidfdFlags::empty())?;
+    let mut connections = Vec::new();
+    for fd in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let path = fd?.path();
+        let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let (Some(number), Ok(target)) = (number, fs::read_link(&path)) else { continue };
+        if !target.to_string_lossy().starts_with("socket:") {
+            continue;
+        }
+        let socket = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+        // A socket that listens, or is of another family, has no such peer.
+        let port = |address: SocketAddrAny| SocketAddr::try_from(address).ok().map(|address| address.port());
+        if let (Ok(own), Ok(Some(peer))) = (getsockname(&socket), getpeername(&socket))
+            && let (Some(own), Some(peer)) = (port(own), port(peer))
+        {
+            connections.push((own, peer));
+        }
+    }
+    Ok(connections)
+}
+
+fn accepted_by_table(pid: u32, port: u16) -> HashSet<u16> {
     let connections = tcp_sockets(port);
     let own = socket_inodes(pid);
     let held = connections.into_iter().filter(|(inode, state, _)| state != LISTEN && own.contains(inode));

@@ -10,6 +10,12 @@ const path = require('node:path');
 const version = fs.readFileSync('version', 'utf8').trim();
 if (version === 'throw' || process.env.BUILD === 'throw') throw new Error('this build is broken on purpose');
 
+if (process.env.BUILD === 'late') {
+  setTimeout(() => {
+    throw new Error('this build is broken on purpose: it begins well');
+  }, 1500).unref();
+}
+
 const text = (id) => `id=${id} pid=${process.pid} version=${version}\n`;
 
 function answer(request, response) {

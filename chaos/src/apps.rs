@@ -26,6 +26,14 @@ pub(crate) struct App {
     pub(crate) clients: &'static [Shape],
 }
 
+impl App {
+    /// Whether only the daemon has the socket, so that its port is closed while all of the daemon is dead
+    /// (docs/guide/saved-apps.md).
+    pub(crate) fn needs_daemon(&self) -> bool {
+        self.keys.contains("round-robin")
+    }
+}
+
 const fn fresh(per_second: u32) -> Shape {
     Shape::Fresh { per_second }
 }

@@ -17,6 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// So many lost requests are told one by one.
 const TOLD: usize = 200;
+/// So many of the longest waits are told.
+const LONGEST: usize = 5;
 
 #[derive(Debug)]
 struct Client {
@@ -42,14 +44,16 @@ pub(crate) struct Count {
     /// By the clients' kind.
     pub(crate) by_shape: BTreeMap<&'static str, Tally>,
     pub(crate) all: Tally,
-    pub(crate) lost: Vec<Lost>,
+    pub(crate) lost: Vec<Told>,
+    /// Those that waited longest for their answer, the longest first.
+    pub(crate) longest: Vec<(Duration, Told)>,
     /// Kept connections and WebSockets that the server closed in good order.
     pub(crate) closed: u64,
 }
 
-/// A lost request.
+/// A request that is told of, when it ended.
 #[derive(Debug)]
-pub(crate) struct Lost {
+pub(crate) struct Told {
     pub(crate) at: Duration,
     pub(crate) what: String,
 }
@@ -132,25 +136,39 @@ impl Count {
         }
         self.by_shape.entry(word(shape)).or_default().add(fate, sample, own);
         self.all.add(fate, sample, own);
-        if fate == Fate::Lost && self.lost.len() < TOLD {
-            let outcome = match &sample.outcome {
-                Outcome::Wrong(what) | Outcome::Failed(what) => format!("{}: {what}", sample.outcome.kind()),
-                outcome => outcome.kind().to_owned(),
-            };
+        let told = || {
             let active: Vec<&str> = touching.iter().map(|episode| episode.what.as_str()).collect();
-            let active = if active.is_empty() { "nothing".to_owned() } else { active.join("; ") };
-            self.lost.push(Lost {
+            Told {
                 at: (sample.planned + sample.latency).saturating_duration_since(started),
-                what: format!(
-                    "{} ({}): {outcome} after {:.3} s, client port {:?}; active: {active}",
-                    APPS[app].name,
-                    word(shape),
-                    sample.latency.as_secs_f64(),
-                    sample.local_port,
-                ),
-            });
+                what: told(sample, app, shape, &active),
+            }
+        };
+        if fate == Fate::Lost && self.lost.len() < TOLD {
+            self.lost.push(told());
+        }
+        let wait = sample.latency.saturating_sub(own);
+        let shortest = self.longest.last().map_or(Duration::ZERO, |(wait, _)| *wait);
+        if fate == Fate::Answered && (self.longest.len() < LONGEST || wait > shortest) {
+            let place = self.longest.partition_point(|(other, _)| *other >= wait);
+            self.longest.insert(place, (wait, told()));
+            self.longest.truncate(LONGEST);
         }
     }
+}
+
+fn told(sample: &Sample, app: usize, shape: Shape, active: &[&str]) -> String {
+    let outcome = match &sample.outcome {
+        Outcome::Wrong(what) | Outcome::Failed(what) => format!("{}: {what}", sample.outcome.kind()),
+        outcome => outcome.kind().to_owned(),
+    };
+    format!(
+        "{} ({}): {outcome} after {:.3} s, client port {:?}; active: {}",
+        APPS[app].name,
+        word(shape),
+        sample.latency.as_secs_f64(),
+        sample.local_port,
+        if active.is_empty() { "nothing".to_owned() } else { active.join("; ") },
+    )
 }
 
 fn word(shape: Shape) -> &'static str {

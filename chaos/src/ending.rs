@@ -7,7 +7,7 @@ use musher_bench::wait;
 use serde_json::Value;
 
 use crate::apps::{APPS, App};
-use crate::lines::{self, Full, Lines};
+use crate::lines::{self, Full, Gone, Lines};
 use crate::schedule::Kind;
 use crate::team::PATIENCE;
 use crate::world::{AFTERMATH, World};
@@ -84,7 +84,7 @@ pub(crate) fn nothing_left(world: &World) {
 
 /// The workers' lines.
 pub(crate) fn lines(world: &World) -> Lines {
-    match lines::read(&world.team, &full(world)) {
+    match lines::read(&world.team, &Gone { full: full(world), dark: dark(world) }) {
         Ok(lines) => {
             for gap in &lines.gaps {
                 world.found(format!("the log has a gap: {gap}"));
@@ -98,16 +98,23 @@ pub(crate) fn lines(world: &World) -> Lines {
     }
 }
 
+/// When nothing of the daemon lived.
+fn dark(world: &World) -> Vec<(u64, u64)> {
+    let dark = world.dark().into_iter();
+    dark.map(|(from, to)| (since_1970(from), since_1970(to.unwrap_or_else(Instant::now)))).collect()
+}
+
+fn since_1970(instant: Instant) -> u64 {
+    let then = SystemTime::now() - instant.elapsed();
+    u64::try_from(then.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// When the disk was full.
 fn full(world: &World) -> Vec<Full> {
-    let since_1970 = |instant: Instant| {
-        let then = SystemTime::now() - instant.elapsed();
-        u64::try_from(then.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-    };
     let episodes = world.episodes();
     let kills = |kind| {
-        use Kind::{KillKeeper, KillSupervisor, PauseKeeper, PauseSupervisor, Upgrade};
-        matches!(kind, KillKeeper | KillSupervisor | PauseKeeper | PauseSupervisor | Upgrade)
+        use Kind::{KillBoth, KillKeeper, KillSupervisor, PauseKeeper, PauseSupervisor, Upgrade};
+        matches!(kind, KillBoth | KillKeeper | KillSupervisor | PauseKeeper | PauseSupervisor | Upgrade)
     };
     let full = episodes.iter().filter(|episode| episode.kind == Kind::FullDisk);
     full.map(|full| {

@@ -9,6 +9,9 @@
 //!    waited to be accepted, or was under way to the worker in a message, is not among them.
 //! 3. The connection was opened before that instant and broke after it: a port is used again by later connections.
 //!
+//! There is one exception, and it is counted apart: *closed* is what found no listener, or waited at one that went, while
+//! keeper and supervisor were both dead, of an app whose workers have no socket of their own (docs/guide/saved-apps.md).
+//!
 //! So nothing that musher lets go of can pass for held, and a worker that ends by any other hand excuses nothing.
 
 use std::collections::HashMap;
@@ -21,6 +24,7 @@ use musher_bench::load::{Outcome, Sample};
 pub(crate) enum Fate {
     Answered,
     Held,
+    Closed,
     Lost,
 }
 
@@ -29,6 +33,8 @@ pub(crate) enum Fate {
 pub(crate) struct Deaths {
     /// By the server's port and the client's: when the worker was stopped to look.
     held: HashMap<(u16, u16), Vec<Instant>>,
+    /// When ports were closed since nothing of the daemon lived; None: still.
+    closed: Vec<(u16, Instant, Option<Instant>)>,
 }
 
 impl Deaths {
@@ -39,16 +45,38 @@ impl Deaths {
         }
     }
 
+    /// Nothing of the daemon lives: `port` is closed from now on.
+    pub(crate) fn close(&mut self, port: u16) {
+        self.closed.push((port, Instant::now(), None));
+    }
+
+    /// All closed ports are open again.
+    pub(crate) fn open(&mut self) {
+        for (_, _, to) in self.closed.iter_mut().filter(|(_, _, to)| to.is_none()) {
+            *to = Some(Instant::now());
+        }
+    }
+
     /// The fate of a request to the server's `port`.
     pub(crate) fn fate(&self, port: u16, sample: &Sample) -> Fate {
         if matches!(sample.outcome, Outcome::Ok { .. }) {
             return Fate::Answered;
         }
-        let (Some(client), Some(opened)) = (sample.local_port, sample.opened) else { return Fate::Lost };
         let ended = sample.planned + sample.latency;
+        let closed = |(of, from, to): &(u16, Instant, Option<Instant>)| {
+            *of == port && *from <= ended && to.is_none_or(|to| ended <= to)
+        };
+        let waited = matches!(sample.outcome, Outcome::Refused | Outcome::Reset) && self.closed.iter().any(closed);
+        let (Some(client), Some(opened)) = (sample.local_port, sample.opened) else {
+            return if waited { Fate::Closed } else { Fate::Lost };
+        };
         let deaths = self.held.get(&(port, client)).map(Vec::as_slice).unwrap_or_default();
         let held = sample.outcome.is_broken() && deaths.iter().any(|death| opened <= *death && *death <= ended);
-        if held { Fate::Held } else { Fate::Lost }
+        match (held, waited) {
+            (true, _) => Fate::Held,
+            (false, true) => Fate::Closed,
+            (false, false) => Fate::Lost,
+        }
     }
 }
 
@@ -58,6 +86,7 @@ pub(crate) struct Tally {
     pub(crate) requests: u64,
     pub(crate) answered: u64,
     pub(crate) held: u64,
+    pub(crate) closed: u64,
     pub(crate) lost: u64,
     /// The longest that an answered request took beyond what its answer takes.
     pub(crate) worst: Duration,
@@ -73,6 +102,7 @@ impl Tally {
                 self.worst = self.worst.max(sample.latency.saturating_sub(own));
             }
             Fate::Held => self.held += 1,
+            Fate::Closed => self.closed += 1,
             Fate::Lost => self.lost += 1,
         }
     }
@@ -102,6 +132,25 @@ mod tests {
         let deaths = deaths(start);
         for outcome in [Outcome::Reset, Outcome::Eof, Outcome::Truncated] {
             assert_eq!(deaths.fate(80, &sample(start, 50, 101, outcome)), Fate::Held);
+        }
+    }
+
+    #[test]
+    fn a_closed_port_excuses_what_ended_while_it_was_closed() {
+        let start = Instant::now();
+        let deaths = Deaths { closed: vec![(80, start + 40 * MS, Some(start + 60 * MS))], ..deaths(start) };
+        for (ended, outcome, fate) in [
+            (50, Outcome::Refused, Fate::Closed),
+            (50, Outcome::Reset, Fate::Closed),
+            (61, Outcome::Refused, Fate::Lost),
+            (39, Outcome::Reset, Fate::Lost),
+            (50, Outcome::Eof, Fate::Lost),
+            (50, Outcome::Timeout, Fate::Lost),
+        ] {
+            let never = Sample { local_port: None, opened: None, ..sample(start, 30, ended, outcome.clone()) };
+            assert_eq!(deaths.fate(80, &never), fate, "{outcome:?} at {ended}");
+            assert_eq!(deaths.fate(80, &sample(start, 30, ended, outcome)), fate);
+            assert_eq!(deaths.fate(81, &never), Fate::Lost, "another port");
         }
     }
 

@@ -5,13 +5,15 @@ use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use musher_bench::proc_fs;
+use rustix::process::Signal;
 
 use crate::apps::APPS;
+use crate::daemon;
 use crate::frozen::Frozen;
 use crate::schedule::{Broken, Event, Kind};
-use crate::team::{PATIENCE, Run, Said, wait_replaced};
+use crate::team::{PATIENCE, Run, Said};
 use crate::world::{World, lock};
 
 /// Exit codes that a command may end with when something is done to the daemon or to the workers meanwhile: it failed,
@@ -22,19 +24,24 @@ const HONEST_FAILURES: [i32; 4] = [1, 5, 6, 7];
 pub(crate) fn carry_out(world: &World, event: &Event) {
     let number = world.begin(event);
     let result = match event.kind {
-        Kind::KillWorker => kill_worker(world, event),
+        Kind::KillWorker => end_worker(world, event, Signal::KILL),
+        Kind::CrashWorker => end_worker(world, event, event.crash().0),
+        Kind::Planted => planted(world, event),
         Kind::PauseWorker => pause_worker(world, event),
-        Kind::KillSupervisor | Kind::KillKeeper => kill_daemon(world, event, number),
-        Kind::PauseSupervisor | Kind::PauseKeeper => pause_daemon(world, event, number),
+        Kind::KillSupervisor | Kind::KillKeeper => daemon::kill(world, event, number),
+        Kind::KillBoth => daemon::kill_both(world, event, number),
+        Kind::PauseSupervisor | Kind::PauseKeeper => daemon::pause(world, event, number),
         Kind::Reload => reload(world, event, number),
         Kind::BrokenReload => broken_reload(world, event, number),
+        Kind::Canary if event.kill => bad_canary(world, event, number),
+        Kind::Canary => reload(world, event, number),
         Kind::Scale => scale(world, event, number),
         Kind::Config => config(world, event, number),
         Kind::FullDisk => full_disk(world, event, number),
         Kind::LogFlood | Kind::Block | Kind::Leak | Kind::Uncaught => order(world, event),
-        Kind::Upgrade => upgrade(world, number),
+        Kind::Upgrade => daemon::upgrade(world, number),
     };
-    if matches!(event.kind, Kind::Reload | Kind::Scale | Kind::Config) {
+    if matches!(event.kind, Kind::Reload | Kind::Scale | Kind::Config | Kind::Canary) {
         drained(world, event.app);
     }
     let came_to = match result {
@@ -61,19 +68,27 @@ fn pick(world: &World, event: &Event) -> Result<Run> {
     Ok(runs[index].clone())
 }
 
-fn kill_worker(world: &World, event: &Event) -> Result<String> {
+fn end_worker(world: &World, event: &Event, signal: Signal) -> Result<String> {
     let run = pick(world, event)?;
-    kill_frozen(world, event.app, Frozen::stop(&run.processes)?)
+    end_frozen(world, event.app, Frozen::stop(&run.processes)?, signal)
 }
 
-/// Notes what a stopped worker holds, then kills it.
-fn kill_frozen(world: &World, app: usize, frozen: Frozen) -> Result<String> {
+/// Notes what a stopped worker holds, then ends it.
+fn end_frozen(world: &World, app: usize, frozen: Frozen, signal: Signal) -> Result<String> {
     let port = world.team.port(app);
     let held = frozen.held(port);
     let count = held.len();
     world.deaths().add(port, held, frozen.since);
-    let pid = frozen.kill_first()?;
+    let pid = frozen.end_first(signal)?;
     Ok(format!("pid {pid} with {count} connections"))
+}
+
+/// Kills a worker that holds connections, and says nothing of it to those who judge.
+fn planted(world: &World, event: &Event) -> Result<String> {
+    let port = world.team.port(event.app);
+    let holds = |run: &Run| run.processes.iter().any(|pid| !proc_fs::accepted(*pid, port).is_empty());
+    let run = world.team.runs(event.app).into_values().find(holds).context("no worker holds a connection")?;
+    Ok(format!("pid {}", Frozen::stop(&run.processes)?.end_first(Signal::KILL)?))
 }
 
 fn pause_worker(world: &World, event: &Event) -> Result<String> {
@@ -81,66 +96,13 @@ fn pause_worker(world: &World, event: &Event) -> Result<String> {
     let frozen = Frozen::stop(&run.processes)?;
     std::thread::sleep(event.lasts);
     if event.kill {
-        return kill_frozen(world, event.app, frozen);
+        return end_frozen(world, event.app, frozen, Signal::KILL);
     }
     Ok(format!("pid {}", run.processes[0]))
 }
 
-/// The daemon's process that the event is about, once the supervisor answers.
-fn daemon_process(world: &World, event: &Event) -> Result<u32> {
-    let mut last = None;
-    let daemon = musher_bench::wait::until(PATIENCE, || {
-        last = world.team.daemon();
-        last
-    });
-    let Some((keeper, supervisor)) = daemon else {
-        world.found(format!("no supervisor answers for {PATIENCE:?}"));
-        bail!("no supervisor answers");
-    };
-    Ok(if matches!(event.kind, Kind::KillKeeper | Kind::PauseKeeper) { keeper } else { supervisor })
-}
-
-fn kill_daemon(world: &World, event: &Event, number: usize) -> Result<String> {
-    let _alone = lock(&world.daemon);
-    let pid = daemon_process(world, event)?;
-    world.begins_now(number);
-    proc_fs::kill9(pid)?;
-    Ok(back(world, pid))
-}
-
-/// Waits until the daemon is whole again.
-fn back(world: &World, dead: u32) -> String {
-    match wait_replaced(&world.team, dead) {
-        Some(after) => format!("pid {dead}, another one answers after {} ms", after.as_millis()),
-        None => {
-            world.found(format!("{dead} was killed, and nobody answers in its place for {PATIENCE:?}"));
-            format!("pid {dead}, never replaced")
-        }
-    }
-}
-
-fn pause_daemon(world: &World, event: &Event, number: usize) -> Result<String> {
-    let _paused = lock(&world.paused);
-    let pid = {
-        let _whole = lock(&world.daemon);
-        daemon_process(world, event)?
-    };
-    world.begins_now(number);
-    let frozen = Frozen::stop(&[pid])?;
-    std::thread::sleep(event.lasts);
-    if !event.kill {
-        return Ok(format!("pid {pid}"));
-    }
-    // The other one may be dead just now and wait for this one to go on; killing this one then would be killing both.
-    let Ok(_alone) = world.daemon.try_lock() else {
-        return Ok(format!("pid {pid}, not killed: the other one is dead"));
-    };
-    frozen.kill_first()?;
-    Ok(back(world, pid))
-}
-
 /// Judges a command that had to succeed if nothing else happened meanwhile; whether it did.
-fn succeeded(world: &World, from: Instant, said: &Said) -> bool {
+pub(crate) fn succeeded(world: &World, from: Instant, said: &Said) -> bool {
     match said.code {
         Some(0) => return true,
         Some(code)
@@ -166,7 +128,11 @@ fn reload(world: &World, event: &Event, number: usize) -> Result<String> {
     world.team.version(event.app, &format!("{}", number + 2))?;
     let before: Vec<u32> = world.team.runs(event.app).into_values().flat_map(|run| run.processes).collect();
     let from = Instant::now();
-    let said = world.team.run(["reload", APPS[event.app].name]);
+    let mut words = vec!["reload", APPS[event.app].name];
+    if event.kind == Kind::Canary {
+        words.extend(["--canary", "1", "--canary-wait", "2s"]);
+    }
+    let said = world.team.run(words);
     if !succeeded(world, from, &said) {
         return Ok(said.to_string());
     }
@@ -182,10 +148,11 @@ fn broken_reload(world: &World, event: &Event, number: usize) -> Result<String> 
     let wanted = world.wanted(event.app);
     world.begins_now(number);
     let (team, name) = (&world.team, APPS[event.app].name);
+    let from = Instant::now();
     let version = fs::read_to_string(team.file(event.app).with_file_name("version"))?;
     let said = match event.broken {
         Broken::Config => {
-            team.write_file(event.app, *wanted, true)?;
+            team.write_file(event.app, *wanted, Some("throw"))?;
             team.run([OsStr::new("start"), team.file(event.app).as_os_str()])
         }
         Broken::Throws | Broken::Silent => {
@@ -194,13 +161,31 @@ fn broken_reload(world: &World, event: &Event, number: usize) -> Result<String> 
         }
     };
     team.version(event.app, &version)?;
-    team.write_file(event.app, *wanted, false)?;
+    team.write_file(event.app, *wanted, None)?;
+    refused(world, &said, &format!("{:?}", event.broken));
+    Ok(format!("{said}, after {} ms", from.elapsed().as_millis()))
+}
+
+/// A bad version must not be taken.
+fn refused(world: &World, said: &Said, how: &str) {
     if said.code == Some(0) {
-        world.found(format!("a version that cannot start ({:?}) was taken for good: {said}", event.broken));
+        world.found(format!("a bad version ({how}) was taken for good: {said}"));
     } else if said.code.is_none() || said.err.trim().is_empty() {
         world.found(format!("a command is neither done nor visibly not: {said}"));
     }
-    Ok(said.to_string())
+}
+
+/// A version that becomes ready and throws soon after. The old one is in the description, so it has to come back.
+fn bad_canary(world: &World, event: &Event, number: usize) -> Result<String> {
+    let wanted = world.wanted(event.app);
+    world.begins_now(number);
+    let file = world.team.file(event.app);
+    world.team.write_file(event.app, *wanted, Some("late"))?;
+    let from = Instant::now();
+    let said = world.team.run([OsStr::new("start"), file.as_os_str()]);
+    world.team.write_file(event.app, *wanted, None)?;
+    refused(world, &said, "throws later");
+    Ok(format!("{said}, after {} ms", from.elapsed().as_millis()))
 }
 
 fn scale(world: &World, event: &Event, number: usize) -> Result<String> {
@@ -213,7 +198,7 @@ fn scale(world: &World, event: &Event, number: usize) -> Result<String> {
         return Ok(said.to_string());
     }
     wanted.workers = event.workers;
-    world.team.write_file(event.app, *wanted, false)?;
+    world.team.write_file(event.app, *wanted, None)?;
     let rows = world.team.rows(event.app)?.len();
     if rows != event.workers {
         world.found(format!("`musher scale {name} {to}` said it was done, but there are {rows} slots"));
@@ -226,7 +211,7 @@ fn config(world: &World, event: &Event, number: usize) -> Result<String> {
     world.begins_now(number);
     let mut next = *wanted;
     next.build += 1;
-    world.team.write_file(event.app, next, false)?;
+    world.team.write_file(event.app, next, None)?;
     let from = Instant::now();
     let said = world.team.run([OsStr::new("start"), world.team.file(event.app).as_os_str()]);
     // Done or not, this is what the file says from now on.
@@ -298,28 +283,4 @@ fn gone(world: &World, pid: u32, kind: Kind) -> String {
             format!("pid {pid}, never replaced")
         }
     }
-}
-
-fn upgrade(world: &World, number: usize) -> Result<String> {
-    let _alone = lock(&world.daemon);
-    world.begins_now(number);
-    let copy = world.team.path().join(format!("musher-{number}"));
-    fs::copy(world.team.musher(), &copy)?;
-    let from = Instant::now();
-    let said = world.team.run([OsStr::new("upgrade"), copy.as_os_str()]);
-    // The files of earlier ones are not needed any more; the running one is kept.
-    let mut copies = lock(&world.copies);
-    if succeeded(world, from, &said) {
-        // Keeper and supervisor may keep their pids: they execute it in their own place.
-        let runs = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == copy);
-        match world.team.daemon() {
-            Some((keeper, supervisor)) if runs(keeper) && runs(supervisor) => {}
-            other => world.found(format!("`musher upgrade` said it was done, but {other:?} do not run it")),
-        }
-        for old in copies.drain(..) {
-            let _ = fs::remove_file(old);
-        }
-    }
-    copies.push(copy);
-    Ok(format!("exit code {:?} in {} ms", said.code, from.elapsed().as_millis()))
 }

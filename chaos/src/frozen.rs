@@ -46,13 +46,25 @@ impl Frozen {
         self.processes.iter().flat_map(|(pid, _)| proc_fs::accepted(*pid, port)).collect()
     }
 
-    /// SIGKILL for the first of them, which is the one that musher waits for. What stands around it stays stopped: that is
-    /// musher's to end.
-    pub(crate) fn kill_first(mut self) -> io::Result<u32> {
+    /// Ends the first of them, which is the one that musher waits for. What stands around it stays stopped: that is musher's
+    /// to end.
+    pub(crate) fn end_first(mut self, signal: Signal) -> io::Result<u32> {
         let processes = std::mem::take(&mut self.processes);
         let Some((pid, file)) = processes.first() else { return Err(io::ErrorKind::NotFound.into()) };
-        pidfd_send_signal(file, Signal::KILL)?;
+        pidfd_send_signal(file, signal)?;
+        if signal != Signal::KILL {
+            // Only SIGKILL ends what stands still. The signal is taken before the program goes on.
+            pidfd_send_signal(file, Signal::CONT)?;
+        }
         Ok(*pid)
+    }
+
+    /// SIGKILL for all of them.
+    pub(crate) fn kill_all(mut self) -> io::Result<()> {
+        for (_, file) in std::mem::take(&mut self.processes) {
+            pidfd_send_signal(file, Signal::KILL)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,10 +5,13 @@
 //! swallowed has to be told by musher in the log, with its number. Only when a process of the daemon was killed while the
 //! disk was full may that number be too small, for it is in the memory of the supervisor; then the times on both sides of
 //! a hole have to say that it is from that time.
+//!
+//! The last lines of a worker that ended while nothing of the daemon lived are gone with its pipe, which nobody else had.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
 
@@ -25,6 +28,8 @@ pub(crate) struct Lines {
     pub(crate) told: u64,
     /// Lines that a full disk swallowed, and a kill of the daemon their number.
     pub(crate) untold: u64,
+    /// Last lines of workers that ended while nothing of the daemon lived.
+    pub(crate) unheard: u64,
     /// Apps with more missing than told, and examples.
     pub(crate) gaps: Vec<String>,
 }
@@ -39,14 +44,31 @@ pub(crate) struct Full {
     pub(crate) killed: bool,
 }
 
+/// The times at which lines may go.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gone {
+    pub(crate) full: Vec<Full>,
+    /// Nothing of the daemon lived: from, to.
+    pub(crate) dark: Vec<(u64, u64)>,
+}
+
+impl Gone {
+    /// Whether a writer whose lines end with one of this time can have ended unheard. It wrote a line each 50 ms.
+    fn ended_in_the_dark(&self, last: u64, lines: u64) -> bool {
+        self.dark.iter().any(|(from, to)| last <= *to && *from <= last + 2000 + 50 * lines)
+    }
+}
+
 /// Reads all logs.
-pub(crate) fn read(team: &Team, full: &[Full]) -> Result<Lines> {
+pub(crate) fn read(team: &Team, gone: &Gone) -> Result<Lines> {
     let mut written: HashMap<String, u64> = HashMap::new();
+    let mut names: HashMap<String, String> = HashMap::new();
     for entry in fs::read_dir(team.counters())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let text = fs::read_to_string(entry.path())?;
         let token = name.split('.').next().unwrap_or_default().to_owned();
+        names.insert(token.clone(), name);
         // Killed before its first line.
         written.insert(token, text.trim().parse().unwrap_or(0));
     }
@@ -60,10 +82,16 @@ pub(crate) fn read(team: &Team, full: &[Full]) -> Result<Lines> {
                 seen.add(&String::from_utf8_lossy(&fs::read(&path)?));
             }
         }
-        seen.judge(app.name, &mut written, full, &mut lines);
+        seen.judge(app.name, &mut written, gone, &mut lines);
     }
     // Whoever wrote lines of which none arrived.
     for (token, count) in written.into_iter().filter(|(_, count)| *count > 0) {
+        let noted = fs::metadata(team.counters().join(&names[&token]))?.modified()?;
+        let noted = noted.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+        if gone.dark.iter().any(|(from, to)| *from <= noted && noted <= *to) {
+            lines.unheard += count;
+            continue;
+        }
         lines.missing += count;
         lines.gaps.push(format!("none of the {count} lines of {token} is in a log"));
     }
@@ -106,7 +134,7 @@ impl Seen {
         }
     }
 
-    fn judge(self, app: &str, written: &mut HashMap<String, u64>, full: &[Full], lines: &mut Lines) {
+    fn judge(self, app: &str, written: &mut HashMap<String, u64>, gone: &Gone, lines: &mut Lines) {
         // Missing at all; of these, where musher had to count; of these, where nothing may be missing.
         let (mut missing, mut counted, mut outside) = (0, 0, 0);
         let mut example = String::new();
@@ -119,7 +147,11 @@ impl Seen {
             lines.twice += numbers.values().map(|(times, _)| times - 1).sum::<u64>();
             for (hole, from, to) in holes(numbers, count) {
                 let size = hole.1 - hole.0;
-                let within: Vec<&Full> = full.iter().filter(|full| from <= full.to && full.from <= to).collect();
+                if to == u64::MAX && gone.ended_in_the_dark(from, size) {
+                    lines.unheard += size;
+                    continue;
+                }
+                let within: Vec<&Full> = gone.full.iter().filter(|full| from <= full.to && full.from <= to).collect();
                 missing += size;
                 counted += if within.iter().any(|full| full.killed) { 0 } else { size };
                 outside += if within.is_empty() { size } else { 0 };
@@ -164,11 +196,15 @@ mod tests {
     const FULL: Full = Full { from: 12, to: 14, killed: false };
 
     fn judged(text: &str, noted: &[(&str, u64)], full: &[Full]) -> Lines {
+        judged_with(text, noted, &Gone { full: full.to_vec(), dark: Vec::new() })
+    }
+
+    fn judged_with(text: &str, noted: &[(&str, u64)], gone: &Gone) -> Lines {
         let mut seen = Seen::default();
         seen.add(text);
         let mut lines = Lines::default();
         let mut noted = noted.iter().map(|(token, count)| ((*token).to_owned(), *count)).collect();
-        seen.judge("web", &mut noted, full, &mut lines);
+        seen.judge("web", &mut noted, gone, &mut lines);
         lines
     }
 
@@ -179,6 +215,19 @@ mod tests {
         assert_eq!(judged("line a 0 9\nline a 2 9\n", &[("a", 3)], &[]).gaps.len(), 1, "a hole");
         assert_eq!(judged("line a 0 9\n", &[("a", 2)], &[]).gaps.len(), 1, "the last line of a killed worker");
         assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[], &[]).gaps.len(), 1);
+    }
+
+    #[test]
+    fn only_last_lines_may_be_gone_in_the_dark() {
+        let gone = Gone { full: Vec::new(), dark: vec![(5000, 7000)] };
+        let ended = judged_with("line a 0 4000\nline a 1 5000\n", &[("a", 9)], &gone);
+        assert!(ended.gaps.is_empty() && ended.unheard == 7, "{ended:?}");
+        let went_on = judged_with("line a 0 5000\nline a 3 7000\n", &[("a", 4)], &gone);
+        assert_eq!(went_on.gaps.len(), 1, "a hole of one that lived on");
+        let after = judged_with("line a 0 7001\n", &[("a", 4)], &gone);
+        assert_eq!(after.gaps.len(), 1, "it ended when somebody listened again");
+        let before = judged_with("line a 0 1000\n", &[("a", 4)], &gone);
+        assert_eq!(before.gaps.len(), 1, "long before");
     }
 
     #[test]

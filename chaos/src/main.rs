@@ -8,6 +8,7 @@
 mod apps;
 mod args;
 mod clients;
+mod daemon;
 mod ending;
 mod fates;
 mod faults;

@@ -65,7 +65,10 @@ pub(crate) fn tables(world: &World, count: &Count, lines: &Lines) {
     for episode in world.episodes().iter() {
         *events.entry(episode.kind).or_default() += 1;
     }
-    println!("{}", row("while", "events", ["requests", "answered", "held", "lost", "worst wait"].map(String::from)));
+    println!(
+        "{}",
+        row("while", "events", ["requests", "answered", "held", "closed", "lost", "worst wait"].map(String::from))
+    );
     let nothing = count.by_fault.get(&None).copied().unwrap_or_default();
     println!("{}", row("nothing was done", "", cells(&nothing)));
     for (kind, events) in &events {
@@ -76,23 +79,28 @@ pub(crate) fn tables(world: &World, count: &Count, lines: &Lines) {
     for (shape, tally) in &count.by_shape {
         println!("{}", row(shape, "", cells(tally)));
     }
+    println!("\nThe longest waits:");
+    for (wait, told) in &count.longest {
+        println!("{:8.2}  waited {:.2} s  {}", told.at.as_secs_f64(), wait.as_secs_f64(), told.what);
+    }
     println!(
         "\nA request counts for every fault that was active while it was under way, so the rows add up to more than all.\n\
          {} kept connections and WebSockets were closed in good order.\n\
          Logs: {} numbered lines, {} of them twice; the full disk swallowed {}, of which {} were not told since the daemon \
-         was killed meanwhile.",
-        count.closed, lines.present, lines.twice, lines.missing, lines.untold,
+         was killed meanwhile; {} were last lines of workers that ended while nothing of the daemon lived.",
+        count.closed, lines.present, lines.twice, lines.missing, lines.untold, lines.unheard,
     );
 }
 
-fn cells(tally: &Tally) -> [String; 5] {
+fn cells(tally: &Tally) -> [String; 6] {
     let worst = format!("{:.2} s", tally.worst.as_secs_f64());
-    [tally.requests.to_string(), tally.answered.to_string(), tally.held.to_string(), tally.lost.to_string(), worst]
+    let Tally { requests, answered, held, closed, lost, .. } = tally;
+    [requests.to_string(), answered.to_string(), held.to_string(), closed.to_string(), lost.to_string(), worst]
 }
 
-fn row(name: &str, events: &str, cells: [String; 5]) -> String {
-    let [requests, answered, held, lost, worst] = cells;
-    format!("{name:18}{events:>7}{requests:>10}{answered:>10}{held:>7}{lost:>7}{worst:>12}")
+fn row(name: &str, events: &str, cells: [String; 6]) -> String {
+    let [requests, answered, held, closed, lost, worst] = cells;
+    format!("{name:18}{events:>7}{requests:>10}{answered:>10}{held:>7}{closed:>8}{lost:>7}{worst:>12}")
 }
 
 /// What failed, the schedule as it came, and how to see it again; whether nothing failed.

@@ -5,19 +5,24 @@
 use std::fmt;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::apps::{APPS, App, Language};
 
 /// A kind of fault: a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     KillWorker,
+    CrashWorker,
     PauseWorker,
     KillSupervisor,
     PauseSupervisor,
     KillKeeper,
     PauseKeeper,
+    KillBoth,
     Reload,
     BrokenReload,
+    Canary,
     Scale,
     Config,
     FullDisk,
@@ -26,18 +31,23 @@ pub(crate) enum Kind {
     Leak,
     Uncaught,
     Upgrade,
+    /// Not in [`Kind::ALL`]: it loses requests, to see that they are found.
+    Planted,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 16] = [
+    pub(crate) const ALL: [Kind; 19] = [
         Kind::KillWorker,
+        Kind::CrashWorker,
         Kind::PauseWorker,
         Kind::KillSupervisor,
         Kind::PauseSupervisor,
         Kind::KillKeeper,
         Kind::PauseKeeper,
+        Kind::KillBoth,
         Kind::Reload,
         Kind::BrokenReload,
+        Kind::Canary,
         Kind::Scale,
         Kind::Config,
         Kind::FullDisk,
@@ -52,13 +62,16 @@ impl Kind {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Kind::KillWorker => "kill-worker",
+            Kind::CrashWorker => "crash-worker",
             Kind::PauseWorker => "pause-worker",
             Kind::KillSupervisor => "kill-supervisor",
             Kind::PauseSupervisor => "pause-supervisor",
             Kind::KillKeeper => "kill-keeper",
             Kind::PauseKeeper => "pause-keeper",
+            Kind::KillBoth => "kill-both",
             Kind::Reload => "reload",
             Kind::BrokenReload => "broken-reload",
+            Kind::Canary => "canary",
             Kind::Scale => "scale",
             Kind::Config => "config",
             Kind::FullDisk => "full-disk",
@@ -67,19 +80,23 @@ impl Kind {
             Kind::Leak => "leak",
             Kind::Uncaught => "uncaught",
             Kind::Upgrade => "upgrade",
+            Kind::Planted => "planted-loss",
         }
     }
 
     pub(crate) fn about(self) -> &'static str {
         match self {
             Kind::KillWorker => "kill -9 of a worker, also of one that starts or drains",
+            Kind::CrashWorker => "SIGSEGV or SIGABRT of a worker",
             Kind::PauseWorker => "SIGSTOP of a worker for up to 3 s; sometimes it is killed then",
             Kind::KillSupervisor => "kill -9 of the supervisor",
             Kind::PauseSupervisor => "SIGSTOP of the supervisor for up to 3 s; sometimes it is killed then",
             Kind::KillKeeper => "kill -9 of the keeper",
             Kind::PauseKeeper => "SIGSTOP of the keeper for up to 3 s; sometimes it is killed then",
+            Kind::KillBoth => "kill -9 of keeper and supervisor at once; the next command comes up to 3 s later",
             Kind::Reload => "musher reload",
             Kind::BrokenReload => "musher reload onto a version that throws or never listens: has to be refused",
+            Kind::Canary => "a reload that tries the new version first; one that throws later has to be taken back",
             Kind::Scale => "musher scale, up or down",
             Kind::Config => "a changed process file, musher start FILE",
             Kind::FullDisk => "the home's file system is full for up to 3 s",
@@ -88,6 +105,7 @@ impl Kind {
             Kind::Leak => "a worker grows beyond limits.memory",
             Kind::Uncaught => "a worker throws what nobody catches",
             Kind::Upgrade => "musher upgrade to another copy of the executable",
+            Kind::Planted => "kill -9 of a worker of which this program takes no note: the run has to fail",
         }
     }
 
@@ -95,7 +113,7 @@ impl Kind {
     fn fits(self, app: &App) -> bool {
         match self {
             // Orders are understood by the Node programs only, silence by those that say when they are ready.
-            Kind::LogFlood | Kind::Block | Kind::Leak | Kind::Uncaught => app.language == Language::Node,
+            Kind::LogFlood | Kind::Block | Kind::Leak | Kind::Uncaught | Kind::Canary => app.language == Language::Node,
             Kind::BrokenReload => app.language != Language::Rust,
             _ => true,
         }
@@ -125,11 +143,22 @@ pub(crate) struct Event {
     pub(crate) pick: u64,
     /// For how long, where it lasts.
     pub(crate) lasts: Duration,
-    /// Whether what was paused is killed then.
+    /// Whether what was paused is killed then, and which of two a crash or a canary is.
     pub(crate) kill: bool,
     /// To how many workers it is scaled.
     pub(crate) workers: usize,
     pub(crate) broken: Broken,
+}
+
+impl Event {
+    /// The signal by which a worker crashes, and its name. Rust's own handler takes the first SIGSEGV that nothing caused.
+    pub(crate) fn crash(&self) -> (Signal, &'static str) {
+        if self.kill || APPS[self.app].language == Language::Rust {
+            (Signal::ABORT, "SIGABRT")
+        } else {
+            (Signal::SEGV, "SIGSEGV")
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -138,9 +167,11 @@ impl fmt::Display for Event {
         write!(f, "{}", self.kind.word())?;
         match self.kind {
             Kind::KillSupervisor | Kind::KillKeeper | Kind::Upgrade => Ok(()),
-            Kind::KillWorker | Kind::Reload | Kind::Config | Kind::LogFlood | Kind::Leak | Kind::Uncaught => {
-                write!(f, " {app}")
-            }
+            Kind::KillWorker | Kind::Planted | Kind::Reload | Kind::Config => write!(f, " {app}"),
+            Kind::LogFlood | Kind::Leak | Kind::Uncaught => write!(f, " {app}"),
+            Kind::CrashWorker => write!(f, " {app}, {}", self.crash().1),
+            Kind::Canary => write!(f, " {app}, {}", if self.kill { "throws later" } else { "good" }),
+            Kind::KillBoth => write!(f, ", the next command after {:?}", self.lasts),
             Kind::PauseWorker if self.kill => write!(f, " {app}, {:?}, then kill -9", self.lasts),
             Kind::PauseWorker | Kind::Block => write!(f, " {app}, {:?}", self.lasts),
             Kind::PauseSupervisor | Kind::PauseKeeper if self.kill => write!(f, ", {:?}, then kill -9", self.lasts),
@@ -180,9 +211,13 @@ pub(crate) fn schedule(seed: u64, length: Duration, kinds: &[Kind]) -> Vec<Event
                 Language::Python | Language::Rust => [Broken::Throws, Broken::Config][chance.below(2)],
             },
         });
-        // Sometimes close together, so that one thing comes in the middle of another; two seconds on average.
-        let gap = if chance.below(3) == 0 { 50 + chance.next() % 350 } else { 500 + chance.next() % 4500 };
-        at += Duration::from_millis(gap);
+        // Sometimes at the same time, sometimes close together, so that one thing comes in the middle of another; two
+        // seconds on average.
+        at += Duration::from_millis(match chance.below(6) {
+            0 => 0,
+            1 => 50 + chance.next() % 350,
+            _ => 500 + chance.next() % 4000,
+        });
     }
     events
 }
@@ -231,6 +266,13 @@ mod tests {
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
         assert!(*least >= 10 && most - least <= 1, "{counts:?}");
         assert!(events.iter().all(|event| event.kind.fits(&APPS[event.app]) && (1..=3).contains(&event.workers)));
+    }
+
+    #[test]
+    fn some_come_at_the_same_time() {
+        let events = schedule(1, 10 * MINUTE, &Kind::ALL);
+        let pairs = events.windows(2).filter(|pair| pair[0].at == pair[1].at).count();
+        assert!(pairs * 10 > events.len(), "{pairs} of {}", events.len());
     }
 
     #[test]

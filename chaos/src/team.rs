@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use musher_bench::{proc_fs, wait};
+use rustix::process::{getegid, geteuid};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,6 +32,8 @@ pub(crate) struct Tools {
     pub(crate) hyper: PathBuf,
     /// What `cargo xtask` installed from npm and PyPI.
     pub(crate) packages: PathBuf,
+    /// As whom musher runs, where it is another user: uid and gid.
+    pub(crate) user: Option<(u32, u32)>,
 }
 
 /// The team.
@@ -87,17 +91,29 @@ impl Team {
             fs::create_dir(team.path().join(name))?;
         }
         if let Some(bytes) = disk {
-            let options = format!("size={bytes},mode=700");
+            let (uid, gid) = team.tools.user.unwrap_or((geteuid().as_raw(), getegid().as_raw()));
+            let options = format!("size={bytes},mode=700,uid={uid},gid={gid}");
             let mount = ["-t", "tmpfs", "-o", &options, "tmpfs"];
             let status = Command::new("mount").args(mount).arg(team.home()).stdin(Stdio::null()).status()?;
             team.can_fill = status.success();
         }
+        team.give_away()?;
         // The process files depend on it.
         team.knows = team.ask_what_it_knows()?;
         for (number, app) in APPS.iter().enumerate() {
             team.prepare_app(number, app)?;
         }
         Ok(team)
+    }
+
+    /// What the user has to write to becomes the user's.
+    fn give_away(&self) -> Result<()> {
+        let Some((uid, gid)) = self.tools.user else { return Ok(()) };
+        for directory in [self.path().to_owned(), self.home(), self.counters()] {
+            std::os::unix::fs::chown(&directory, Some(uid), Some(gid))
+                .with_context(|| format!("{} for another user (only root can)", directory.display()))?;
+        }
+        Ok(())
     }
 
     fn prepare_app(&self, number: usize, app: &App) -> Result<()> {
@@ -117,7 +133,7 @@ impl Team {
             std::os::unix::fs::symlink(modules.canonicalize()?, directory.join("node_modules"))?;
         }
         self.version(number, "1")?;
-        self.write_file(number, Wanted { workers: app.workers, build: 0 }, false)
+        self.write_file(number, Wanted { workers: app.workers, build: 0 }, None)
     }
 
     fn ask_what_it_knows(&self) -> Result<Knows> {
@@ -173,25 +189,25 @@ impl Team {
         self.app_directory(app).join("musher.toml")
     }
 
-    /// Writes the process file of an app. A broken one throws at start.
-    pub(crate) fn write_file(&self, number: usize, wanted: Wanted, broken: bool) -> Result<()> {
+    /// Writes the process file of an app, or that of a bad build.
+    pub(crate) fn write_file(&self, number: usize, wanted: Wanted, bad: Option<&str>) -> Result<()> {
         let (app, port) = (&APPS[number], self.ports[number]);
         let program = match app.language {
             Language::Node => format!("script = \"{}\"\nargs = [\"{port}\"]", app.files[0]),
             Language::Python => {
-                let gunicorn = self.tools.packages.join("venv/bin/gunicorn");
-                format!("command = [\"{}\", \"wsgi:app\"]\nlisten = \"tcp://127.0.0.1:{port}\"", gunicorn.display())
+                format!("command = [{}, \"wsgi:app\"]\nlisten = \"tcp://127.0.0.1:{port}\"", self.gunicorn())
             }
-            Language::Rust if broken => format!("command = \"false\"\nlisten = \"tcp://127.0.0.1:{port}\""),
+            Language::Rust if bad.is_some() => format!("command = \"false\"\nlisten = \"tcp://127.0.0.1:{port}\""),
             Language::Rust => {
                 format!("command = [\"{}\"]\nlisten = \"tcp://127.0.0.1:{port}\"", self.tools.hyper.display())
             }
         };
-        let build = if broken { "throw".to_owned() } else { wanted.build.to_string() };
+        let build = bad.map_or_else(|| wanted.build.to_string(), str::to_owned);
+        let canary = if bad == Some("late") { "reload = { canary = { slots = 1, wait = \"4s\" } }" } else { "" };
         let limits = if self.knows.limits_memory { "limits = { memory = \"400MiB\" }" } else { "" };
         let text = format!(
-            "[[app]]\nname = \"{}\"\n{program}\ninstances = {}\n{}\n{limits}\n\
-             env = {{ BUILD = \"{build}\", COUNTERS = \"{}\", ORDERS = \"{}\" }}\n\
+            "[[app]]\nname = \"{}\"\n{program}\ninstances = {}\n{}\n{limits}\n{canary}\n\
+             env = {{ BUILD = \"{build}\", COUNTERS = \"{}\", ORDERS = \"{}\", PYTHONPATH = \"{}\" }}\n\
              stop = {{ drain = \"20s\", grace = \"20s\" }}\n\
              restart = {{ max_restarts = 10000, max_delay = \"1s\" }}\n\
              logs = {{ max_size = \"1MiB\", keep = 1000 }}\n",
@@ -200,8 +216,23 @@ impl Team {
             app.keys,
             self.counters().display(),
             self.path().join("orders").display(),
+            self.packages_of_python().unwrap_or_default().display(),
         );
         Ok(fs::write(self.file(number), text)?)
+    }
+
+    /// The words that start gunicorn. Another user may not be allowed to execute the interpreter that it was installed with.
+    fn gunicorn(&self) -> String {
+        match self.tools.user {
+            Some(_) => "\"/usr/bin/python3\", \"-m\", \"gunicorn\"".to_owned(),
+            None => format!("\"{}\"", self.tools.packages.join("venv/bin/gunicorn").display()),
+        }
+    }
+
+    fn packages_of_python(&self) -> Option<PathBuf> {
+        let versions = fs::read_dir(self.tools.packages.join("venv/lib")).ok()?;
+        let mut places = versions.flatten().map(|version| version.path().join("site-packages"));
+        places.find(|place| self.tools.user.is_some() && place.join("gunicorn").is_dir())
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
@@ -211,6 +242,9 @@ impl Team {
             if key.starts_with("MUSHER") || key.starts_with("NODE_") || key.starts_with("CARGO") {
                 command.env_remove(key);
             }
+        }
+        if let Some((uid, gid)) = self.tools.user {
+            command.uid(uid).gid(gid);
         }
         command.env("HOME", self.path()).env("MUSHER_HOME", self.home()).env(MARK, self.path());
         command
@@ -341,11 +375,11 @@ impl std::fmt::Display for Said {
 }
 
 /// Waits until these are the daemon's processes no more and others answer; whether they did.
-pub(crate) fn wait_replaced(team: &Team, dead: u32) -> Option<Duration> {
+pub(crate) fn wait_replaced(team: &Team, dead: &[u32]) -> Option<Duration> {
     let started = Instant::now();
     wait::until(PATIENCE, || {
         let (keeper, supervisor) = team.daemon()?;
-        let fresh = keeper != dead && supervisor != dead;
+        let fresh = !dead.contains(&keeper) && !dead.contains(&supervisor);
         (fresh && proc_fs::is_alive(keeper) && proc_fs::is_alive(supervisor)).then(|| started.elapsed())
     })
 }

@@ -58,6 +58,8 @@ pub(crate) struct World {
     refusals: Mutex<Vec<Refusal>>,
     /// What each app should be; held while a command for it is under way, since a second one would be refused.
     wanted: Vec<Mutex<Wanted>>,
+    /// When nothing of the daemon lived; None: still.
+    dark: Mutex<Vec<(Instant, Option<Instant>)>>,
     /// Held while a process of the daemon is dead: the promise is about any one of them.
     pub(crate) daemon: Mutex<()>,
     /// Held while a process of the daemon is stopped.
@@ -79,6 +81,7 @@ impl World {
             findings: Mutex::default(),
             refusals: Mutex::default(),
             wanted: APPS.iter().map(|app| Mutex::new(Wanted { workers: app.workers, build: 0 })).collect(),
+            dark: Mutex::default(),
             daemon: Mutex::default(),
             paused: Mutex::default(),
             disk: Mutex::default(),
@@ -131,6 +134,22 @@ impl World {
     /// All events that began, in that order.
     pub(crate) fn episodes(&self) -> MutexGuard<'_, Vec<Episode>> {
         lock(&self.episodes)
+    }
+
+    /// All of the daemon dies now.
+    pub(crate) fn dark_from(&self) {
+        lock(&self.dark).push((Instant::now(), None));
+    }
+
+    /// There is a daemon again.
+    pub(crate) fn dark_to(&self) {
+        for (_, to) in lock(&self.dark).iter_mut().filter(|(_, to)| to.is_none()) {
+            *to = Some(Instant::now());
+        }
+    }
+
+    pub(crate) fn dark(&self) -> Vec<(Instant, Option<Instant>)> {
+        lock(&self.dark).clone()
     }
 
     pub(crate) fn found(&self, what: impl Into<String>) {

@@ -29,7 +29,7 @@ use crate::cgroup;
 use crate::exit;
 use crate::pid::Pid;
 
-pub use scan::{MARKER, find_by_home, find_by_marker, find_marked, has_our_environment, is_marked};
+pub use scan::{MARKER, find_by_home, find_by_marker, find_marked, has_our_environment, is_marked, variable_of};
 
 /// How often processes are looked for that appeared while the others were killed. A process with a waiting SIGKILL
 /// cannot fork, so each round leaves only children of the moment.

@@ -251,16 +251,17 @@ pub fn find_by_home(home: &str) -> io::Result<BTreeMap<String, Vec<Pid>>> {
 
 /// The marker in the environment that a process was started with. `None` also if we may not look.
 fn marker_of(pid: Pid) -> Option<Vec<u8>> {
-    let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;
-    marker_in(&environment).map(<[u8]>::to_vec)
+    variable_of(pid, MARKER)
 }
 
-fn marker_in(environment: &[u8]) -> Option<&[u8]> {
-    let value = |variable: &'_ [u8]| -> Option<usize> {
-        variable.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"=").map(<[u8]>::len)
-    };
-    let variable = environment.split(|byte| *byte == 0).find(|variable| value(variable).is_some())?;
-    variable.get(variable.len() - value(variable)?..)
+/// A variable in the environment that a process was started with. `None` also if we may not look.
+pub fn variable_of(pid: Pid, name: &str) -> Option<Vec<u8>> {
+    let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;
+    variable_in(&environment, name).map(<[u8]>::to_vec)
+}
+
+fn variable_in<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 #[cfg(test)]
@@ -270,9 +271,9 @@ mod tests {
 
     #[test]
     fn marker_of_an_environment() {
-        assert_eq!(marker_in(b"A=1\0MUSHER_RUN=7@home\0B=2\0"), Some(&b"7@home"[..]));
-        assert_eq!(marker_in(b"MUSHER_RUN=\0"), Some(&b""[..]));
-        assert_eq!(marker_in(b"MUSHER_RUNS=7\0XMUSHER_RUN=8\0A=MUSHER_RUN=9"), None);
+        assert_eq!(variable_in(b"A=1\0MUSHER_RUN=7@home\0B=2\0", MARKER), Some(&b"7@home"[..]));
+        assert_eq!(variable_in(b"MUSHER_RUN=\0", MARKER), Some(&b""[..]));
+        assert_eq!(variable_in(b"MUSHER_RUNS=7\0XMUSHER_RUN=8\0A=MUSHER_RUN=9", MARKER), None);
     }
 
     #[test]
@@ -290,7 +291,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_environment_is_handled(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = marker_in(&bytes);
+            let _ = variable_in(&bytes, MARKER);
         }
     }
 }

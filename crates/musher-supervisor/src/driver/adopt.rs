@@ -34,6 +34,7 @@ use super::records::{
     AppRecord, HeldRecord, HomeRecord, READABLE_FROM, RunRecord, VERSION, decode, decode_spec, names,
 };
 use super::sockets::Sockets;
+use super::strays;
 use super::wakes::AfterEnd;
 use super::{Driver, World, launch, now, wall_clock_ms};
 
@@ -77,7 +78,9 @@ impl Driver {
         let recorded: BTreeSet<AppId> = held.keys().filter_map(|name| record_of(name)).collect();
         let last = recorded.last().map_or(0, |app| app.0);
         driver.world.record.next_app = driver.world.record.next_app.max(last);
-        for mut record in read_apps(&held, &driver.world.events) {
+        let records = read_apps(&held, &driver.world.events);
+        driver.world.strays = strays::take(&mut held, &records, &recorded);
+        for mut record in records {
             let ends = std::mem::take(&mut record.held);
             let (app, seen) = driver.world.adopt_app(record, &mut held);
             let id = app.id;
@@ -93,6 +96,7 @@ impl Driver {
             driver.begin_shutdown(AfterEnd::IsForgotten);
         }
         driver.end_all_strays();
+        driver.world.orphaned = driver.apps.values().any(ManagedApp::has_orphans);
         let apps: Vec<AppId> = driver.apps.keys().copied().collect();
         for app in apps {
             driver.renew(app);
@@ -245,8 +249,8 @@ impl World {
         app.listens = record.listens;
         app.hooks = record.hooks;
         app.specs = read_specs(app.id, held);
-        for stray in self.strays.iter().filter(|stray| stray.run.app() == app.id) {
-            app.machine.skip_runs(stray.run);
+        for stray in self.strays.iter().filter(|stray| stray.run().app() == app.id) {
+            app.machine.skip_runs(stray.run());
         }
         let spec = app.target_spec().cloned();
         self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());
@@ -287,6 +291,7 @@ impl World {
         if app.clustered {
             self.cluster.adopted(app.id);
         }
+        self.log_strays(app.id, held);
         let runs = held.keys().filter_map(|name| run_of(name));
         let ended = runs.filter(|run| run.app() == app.id && !app.runs.contains_key(run));
         for run in ended.collect::<BTreeSet<RunId>>() {
@@ -308,7 +313,7 @@ impl World {
     }
 
     /// Gives the outputs of a run to the logs; whether there were any.
-    fn attach_outputs(&self, app: AppId, slot: SlotId, run: RunId, pid: i32, held: &mut Held) -> bool {
+    pub(super) fn attach_outputs(&self, app: AppId, slot: SlotId, run: RunId, pid: i32, held: &mut Held) -> bool {
         let mut any = false;
         for (part, stream) in [(names::RUN_OUT, LogStream::Out), (names::RUN_ERR, LogStream::Err)] {
             if let Some(pipe) = held.remove(&names::run(run, part)) {
@@ -420,7 +425,7 @@ impl World {
 }
 
 /// The run to which something belongs that has this name.
-fn run_of(name: &str) -> Option<RunId> {
+pub(super) fn run_of(name: &str) -> Option<RunId> {
     name.strip_prefix("run/")?.split('/').next()?.parse().ok().map(RunId)
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn supervise(
         &mut held,
     )
     .map_err(system("prepare for workers"))?;
-    (world.resumed, world.strays) = (resumed.same_boot, resumed.strays);
+    world.resumed = resumed.same_boot;
     world.foreground = team;
     world.keeper_exits.extend(exits.iter().map(|exit| (exit.pid, *exit)));
     world.events.publish(News::new(EventKind::SupervisorStarted, format!("process {}", Pid::own())));
@@ -222,6 +222,7 @@ impl World {
             keeper_exits: std::collections::HashMap::new(),
             resumed: false,
             strays: Vec::new(),
+            orphaned: false,
             foreground: None,
         };
         world.write_home();

@@ -28,6 +28,8 @@ use rustix::process::{Resource, Rlimit};
 
 /// The first descriptor of socket activation.
 const FIRST_SOCKET: i32 = 3;
+/// The variable that tells a worker its slot.
+pub(super) const SLOT: &str = "MUSHER_SLOT";
 
 /// Everything about one run that is not in the spec.
 pub(super) struct Launch<'a> {
@@ -107,7 +109,7 @@ impl Launch<'_> {
 
         env.insert("MUSHER_RUN", self.marker.to_owned());
         env.insert("MUSHER_APP", spec.name.clone());
-        env.insert("MUSHER_SLOT", self.slot.to_string());
+        env.insert(SLOT, self.slot.to_string());
         env.insert("MUSHER_INSTANCES", self.instances.to_string());
         let number = spec.slot_variables.number.as_deref().unwrap_or(SlotVariables::NUMBER);
         env.insert(number, self.slot.to_string());

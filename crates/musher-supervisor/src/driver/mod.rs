@@ -56,6 +56,7 @@ mod saving;
 mod scaling;
 mod sockets;
 mod spawning;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod unfit;
@@ -100,9 +101,9 @@ use self::operations::Operations;
 use self::preload::Preload;
 use self::records::{HomeRecord, names};
 use self::registry::LogRegistry;
-use self::resume::Stray;
 use self::sample::Samples;
 use self::saving::Resurrection;
+use self::strays::Stray;
 
 /// Set for a daemon that is started at boot: without a list of its own it begins with the saved one.
 const BOOTED: &str = "MUSHER_AT_BOOT";
@@ -197,6 +198,8 @@ struct World {
     resumed: bool,
     /// Processes of this home that no record knows.
     strays: Vec<Stray>,
+    /// Whether a worker was left without its channel when this supervisor began.
+    orphaned: bool,
     /// Set for a team in the foreground.
     foreground: Option<InForeground>,
 }
@@ -290,10 +293,8 @@ impl Driver {
         world.report_progress(managed);
         managed.follow_load();
         world.watch_all(managed);
-        if self.world.resumed {
-            self.renew(app);
-            self.end_strays(app);
-        }
+        self.renew(app);
+        self.end_strays(app);
         self.remove_if_deleted(app);
     }
 

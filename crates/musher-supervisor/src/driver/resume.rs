@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use musher_core::spec::AppSpec;
@@ -39,8 +39,6 @@ pub(super) struct Resumed {
     pub(super) same_boot: bool,
     /// Apps to add, when they are of another boot.
     pub(super) apps: Vec<SavedApp>,
-    /// Processes of runs that no record knows: they were started after the list was written.
-    pub(super) strays: Vec<Stray>,
     /// What the operator should know.
     pub(super) told: Vec<String>,
 }
@@ -52,14 +50,6 @@ pub(super) struct SavedApp {
     pub(super) spec: AppSpec,
     /// Whether it was meant to run at all.
     pub(super) wanted: bool,
-}
-
-/// The first process of a run that no record knows.
-#[derive(Debug)]
-pub(crate) struct Stray {
-    pub(super) run: RunId,
-    pub(super) pid: Pid,
-    pub(super) pidfd: OwnedFd,
 }
 
 /// Takes up what is on the disk, unless a supervisor before this one did.
@@ -178,15 +168,12 @@ fn take_over(file: TeamFile, link: &KeeperLink, held: &mut Held) -> Resumed {
     for (run, pids) in &workers {
         let (Ok(run), Some(root)) = (run.parse().map(RunId), root_of(pids)) else { continue };
         let Ok(pidfd) = pidfd_open(root) else { continue };
-        if known.contains(&run) {
-            lives += 1;
-            let name = names::run(run, names::RUN_PIDFD);
-            link.put(&name, pidfd.as_fd());
-            held.insert(name, pidfd);
-        } else {
-            resumed.strays.push(Stray { run, pid: root, pidfd });
-        }
+        lives += usize::from(known.contains(&run));
+        let name = names::run(run, names::RUN_PIDFD);
+        link.put(&name, pidfd.as_fd());
+        held.insert(name, pidfd);
         pids.iter().for_each(|pid| found.look_into(*pid));
+        have_outputs_back(run, root, link, held);
     }
     let missing = found.have_back(&file.fds, link, held);
     resumed.told.push(format!(
@@ -195,6 +182,22 @@ fn take_over(file: TeamFile, link: &KeeperLink, held: &mut Held) -> Resumed {
     ));
     resumed.told.extend(missing);
     resumed
+}
+
+/// Gets back the pipes to which a run writes, by the numbers that they have in every run: the list may have been written
+/// before they were made.
+fn have_outputs_back(run: RunId, root: Pid, link: &KeeperLink, held: &mut Held) {
+    let (out, err) = (foreign::output_of_ours(root, 1), foreign::output_of_ours(root, 2));
+    let err = err.filter(|err| out.is_none_or(|out| out.inode != err.inode));
+    for (part, fd) in [(names::RUN_OUT, out), (names::RUN_ERR, err)] {
+        let name = names::run(run, part);
+        if let Some(fd) = fd.filter(|_| !held.contains_key(&name))
+            && let Ok(pipe) = foreign::reopen_pipe(root, fd)
+        {
+            link.put(&name, pipe.as_fd());
+            held.insert(name, pipe);
+        }
+    }
 }
 
 /// The descriptors of workers, by inode.

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::apps::app;
 use crate::support::{
-    Home, ask, free_port, fresh, is_free, nothing_lost, proc_fs, some_answers, wait_equal, wait_until,
+    Home, Load, Plan, Shape, ask, free_port, fresh, is_free, nothing_lost, proc_fs, some_answers, wait_equal,
+    wait_until,
 };
 
 /// `kill -9` of both, the keeper first: the supervisor is killed while it finds out.
@@ -87,6 +89,33 @@ fn node_workers_serve_on_without_both_and_are_replaced_without_loss() {
     home.ok(["reload", "web"]);
     home.ok(["stop", "web"]);
     assert!(is_free(port));
+}
+
+#[test]
+fn long_answers_of_draining_workers_outlive_both_however_often_they_die() {
+    let home = Home::new();
+    let port = free_port();
+    home.ok(["start", &app("web.cjs"), "-i", "2", "--name", "web", "--", &port.to_string()]);
+    let shape = Shape::Streaming { connections: 6, chunks: 10, every: Duration::from_millis(100) };
+    let load = Load::start(Plan::new(port, shape));
+    let drains = || home.ok(["list"]).out.contains("draining");
+    some_answers(&load, 6);
+    // As those do that have lost their channel: each supervisor tells them again.
+    kill_both(&home);
+    wait_until("an old worker drains", drains);
+    kill_both(&home);
+    home.ok(["list"]);
+    some_answers(&load, 6);
+    home.wait_online("web", 2);
+    home.ok(["reload", "web"]);
+    // As those do that lose it while they drain.
+    let reloading = home.spawn(["reload", "web"]);
+    wait_until("an old worker drains", drains);
+    kill_both(&home);
+    home.ok(["list"]);
+    reloading.stop();
+    some_answers(&load, 6);
+    nothing_lost("long answers", load);
 }
 
 #[test]
@@ -324,4 +353,41 @@ fn a_save_that_is_killed_leaves_the_old_list_or_the_new_one() {
     home.ok(["kill"]);
     home.ok(["resurrect"]);
     assert_eq!(home.list().len(), 3);
+}
+
+#[test]
+fn a_worker_that_the_list_does_not_know_is_logged_and_ended_whatever_dies_next() {
+    let home = Home::new();
+    // Its last line says how many there are.
+    let script = "import os, signal, time\nn, end = 0, []\nsignal.signal(signal.SIGTERM, lambda *_: end.append(1))\n\
+                  while not end:\n    print('line', os.getpid(), n, flush=True)\n    n += 1\n    time.sleep(0.005)\n\
+                  print('end', os.getpid(), n, flush=True)\n";
+    home.write("count.py", script);
+    home.ok(["start", "count.py", "--name", "jobs", "--ready", "100ms"]);
+    let list = home.path().join("team.list");
+    let before = fs::read(&list).unwrap();
+    home.ok(["restart", "jobs"]);
+    let stray = home.pids("jobs")[0];
+    wait_until("it writes", || home.log("jobs", "out.log").contains(&format!("line {stray} 0")));
+    kill_both(&home);
+    // As if both had died before the list was written once more.
+    fs::write(&list, before).unwrap();
+    home.ok(["status"]);
+    // The next supervisor finds it, too.
+    home.kill_supervisor();
+    home.wait_online("jobs", 1);
+    wait_until("it is ended", || !proc_fs::is_alive(stray));
+    wait_equal("one worker", &home.pids("jobs"), || home.worker_processes().into_iter().collect::<Vec<u32>>());
+    wait_until("each of its lines is in the log", || {
+        let text = home.log("jobs", "out.log");
+        let of_stray = |word: &str| -> Vec<u64> {
+            let prefix = format!("{word} {stray} ");
+            text.lines().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect()
+        };
+        let mut lines = of_stray("line");
+        // What was written to the log just before the kill may be there twice.
+        lines.sort_unstable();
+        lines.dedup();
+        matches!(*of_stray("end"), [count] if lines == (0..count).collect::<Vec<_>>())
+    });
 }
