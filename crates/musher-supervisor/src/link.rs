@@ -11,28 +11,29 @@
 //!
 //! What the descriptors mean is not known here.
 
+mod becoming;
+mod events;
 mod start;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use musher_cluster::FdStore;
-use musher_process::{Pid, foreign, inherit, memfd};
+use musher_process::{Pid, foreign, memfd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Resource, Signal, getrlimit};
-use tokio::io::unix::AsyncFd;
 
+pub use self::events::{KeeperEvent, KeeperWatch};
 use self::start::{Start, our_hello, peer};
+use crate::keeper::ExitRecord;
 use crate::keeper::holdings::{Holdings, MAX_HELD};
-use crate::keeper::upgrade;
 use crate::keeper::wire::{self, Incoming, Message, Versions};
-use crate::keeper::{Adoption, ExitRecord};
 use crate::team::{self, TeamFile, TeamWriter};
 
 /// How long a keeper may leave a packet unread that there is no room for.
@@ -61,30 +62,6 @@ pub struct Inventory {
     pub exits: Vec<ExitRecord>,
     /// Everything is to be stopped.
     pub end_requested: bool,
-}
-
-/// What a keeper has to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeeperEvent {
-    /// A child of the keeper ended; say [`KeeperLink::forget_exit`] when it is dealt with.
-    Exit(ExitRecord),
-    /// Everything is to be stopped (SIGTERM).
-    EndRequested,
-    /// The answer to [`KeeperLink::ping`].
-    Pong(u64),
-    /// The keeper became another executable. What it speaks is told by [`KeeperLink::version`].
-    Renewed,
-    /// A signal to a team in the foreground.
-    Signalled(i32),
-    /// The keeper is gone: become the keeper. It comes again at every call.
-    Died,
-}
-
-/// Waits for what the keeper has to tell, in tokio.
-#[derive(Debug)]
-pub struct KeeperWatch {
-    link: KeeperLink,
-    socket: AsyncFd<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -127,45 +104,6 @@ impl KeeperLink {
         }
         tracing::warn!("the keeper died while it handed over");
         Err(link.become_keeper())
-    }
-
-    /// Goes on with the link and everything that an executable held which this process was before; `list` is what
-    /// [`KeeperLink::become_executable`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// When the list cannot be read, or a descriptor is missing.
-    pub fn resume(socket: OwnedFd, list: impl AsFd) -> io::Result<(KeeperLink, Inventory)> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
-        let list = Adoption::read(list)?;
-        let mut mirror = Holdings::default();
-        let mut inventory = Inventory { end_requested: list.end_requested, ..Inventory::default() };
-        for (name, number) in &list.fds {
-            let fd = inherit::take_inherited(*number)?;
-            inventory.fds.insert(name.clone(), fd.try_clone()?);
-            if !mirror.put(name, fd) {
-                tracing::error!(name, "too many names");
-            }
-        }
-        for exit in &list.exits {
-            mirror.mirror_exit(*exit);
-        }
-        inventory.exits = list.exits;
-        // The keeper learns whom it has to do with; one that is gone is told of by the watch.
-        let _ = wire::send(&socket, &our_hello(), None);
-        let about = About { versions: list.keeper.unwrap_or(wire::OURS), software: String::new() };
-        let end_requested = AtomicBool::new(list.end_requested);
-        let shared = Shared {
-            keeper: peer(&socket),
-            socket,
-            mirror: Mutex::new(mirror),
-            about: Mutex::new(about),
-            open_files: list.open_files,
-            lost: AtomicBool::new(false),
-            team: OnceLock::new(),
-            end_requested,
-        };
-        Ok((KeeperLink { shared: Arc::new(shared) }, inventory))
     }
 
     /// Takes the inventory, as far as it comes.
@@ -383,117 +321,6 @@ impl KeeperLink {
         self.mirror().iter().map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// What the keeper has told, if anything, without waiting.
-    pub fn next_event(&self) -> Option<KeeperEvent> {
-        loop {
-            if self.keeper_has_died() {
-                return Some(KeeperEvent::Died);
-            }
-            match wire::receive(&self.shared.socket) {
-                Ok(Some(Incoming::Message(Message::Exit(exit), _))) => {
-                    self.mirror().mirror_exit(exit);
-                    return Some(KeeperEvent::Exit(exit));
-                }
-                Ok(Some(Incoming::Message(Message::EndRequested, _))) => {
-                    self.shared.end_requested.store(true, Ordering::Release);
-                    return Some(KeeperEvent::EndRequested);
-                }
-                Ok(Some(Incoming::Message(Message::Hello { versions, software, .. }, _))) => {
-                    *self.about() = About { versions, software };
-                    return Some(KeeperEvent::Renewed);
-                }
-                Ok(Some(Incoming::Message(Message::Pong { token }, _))) => return Some(KeeperEvent::Pong(token)),
-                Ok(Some(Incoming::Message(Message::Signalled { signal }, _))) => {
-                    return Some(KeeperEvent::Signalled(signal));
-                }
-                Ok(Some(Incoming::Message(..) | Incoming::Ignored { .. })) => {}
-                Ok(None) => return None,
-                Ok(Some(Incoming::End)) | Err(_) => {
-                    self.shared.lost.store(true, Ordering::Release);
-                    return Some(KeeperEvent::Died);
-                }
-            }
-        }
-    }
-
-    /// Whether the keeper is known to be dead. Cheap while it lives. It is known at the first [`put`](KeeperLink::put)
-    /// that fails, long before a watch that waits in a queue tells it.
-    pub fn keeper_has_died(&self) -> bool {
-        self.shared.lost.load(Ordering::Acquire) && self.shared.keeper_is_dead()
-    }
-
-    /// A watch for tokio. To be called inside a runtime; one is enough.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime cannot watch the socket.
-    pub fn watch(&self) -> io::Result<KeeperWatch> {
-        let socket = self.shared.socket.try_clone()?;
-        let socket = crate::watch::watch(socket)?;
-        Ok(KeeperWatch { link: self.clone(), socket })
-    }
-
-    /// Turns this process into the keeper, with everything that is held. Only for when the keeper has died. Returns
-    /// only if that fails; nothing has changed then.
-    ///
-    /// While this executable has not been seen to work as a keeper, the keeper is of the executable before it.
-    pub fn become_keeper(&self) -> io::Error {
-        if let Some(previous) = self.copy(upgrade::PREVIOUS) {
-            if self.copy(upgrade::FAILED).is_none() {
-                self.put_bytes(upgrade::FAILED, b"its keeper ended before it was seen to work");
-            }
-            let of_upgrade = [upgrade::EXECUTABLE, upgrade::PREVIOUS];
-            let error = self.execute(&of_upgrade, |list, keep| {
-                inherit::exec_file(previous.as_fd(), &["musher", "keeper", "--adopt", list], keep)
-            });
-            tracing::error!(%error, "the executable of before cannot become the keeper");
-        }
-        self.execute(&[], |list, keep| inherit::exec_self(&["musher", "keeper", "--adopt", list], keep))
-    }
-
-    /// The keeper is this executable and works: it need not be gone back from if it dies. The keeper itself still may.
-    pub(crate) fn trust_executable(&self) {
-        self.mirror().remove(upgrade::PREVIOUS);
-    }
-
-    /// Ends a keeper that does not do what it should. [`KeeperEvent::Died`] follows.
-    pub(crate) fn give_up_keeper(&self) {
-        self.lose(&io::Error::from(io::ErrorKind::TimedOut));
-    }
-
-    /// Turns this process into the supervisor of another executable, with everything that is held. Returns only if that
-    /// fails.
-    pub(crate) fn become_executable(&self, executable: BorrowedFd<'_>) -> io::Error {
-        let link = self.shared.socket.as_raw_fd().to_string();
-        self.execute(&[], |list, keep| {
-            let keep: Vec<BorrowedFd<'_>> = keep.iter().copied().chain([self.shared.socket.as_fd()]).collect();
-            inherit::exec_file(executable, &["musher", "supervisor", "--link", &link, "--adopt", list], &keep)
-        })
-    }
-
-    /// Writes the list of what is held, but for `without`, and executes.
-    fn execute(&self, without: &[&str], exec: impl FnOnce(&str, &[BorrowedFd<'_>]) -> io::Error) -> io::Error {
-        let mirror = self.mirror();
-        let mut adoption = Adoption::new(self.shared.open_files);
-        adoption.keeper = Some(self.about().versions);
-        adoption.end_requested = self.shared.end_requested.load(Ordering::Acquire);
-        let mut keep = Vec::new();
-        for (name, fd) in mirror.iter().filter(|(name, _)| !without.contains(name)) {
-            adoption.fd(name, fd.as_raw_fd());
-            keep.push(fd);
-        }
-        adoption.exits.extend(mirror.exits().copied());
-        let list = match adoption.to_memfd() {
-            Ok(list) => list,
-            Err(error) => return error,
-        };
-        keep.push(list.as_fd());
-        // A SIGTERM between the exec and the first steps of what comes then would end the process: it waits. If the exec
-        // fails, the other threads go on to take signals.
-        let _ = inherit::block_signals(&crate::keeper::TAKEN.map(Signal::as_raw));
-        exec(&list.as_raw_fd().to_string(), &keep)
-    }
-
     fn about(&self) -> MutexGuard<'_, About> {
         self.shared.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -545,25 +372,6 @@ impl FdStore for KeeperLink {
 
     fn remove(&self, name: &str) {
         KeeperLink::remove(self, name);
-    }
-}
-
-impl KeeperWatch {
-    /// What the keeper tells next. Cancel-safe.
-    pub async fn next(&mut self) -> KeeperEvent {
-        loop {
-            if let Some(event) = self.link.next_event() {
-                return event;
-            }
-            match self.socket.readable().await {
-                // Readiness is cleared only when there was nothing to read after it was seen.
-                Ok(mut ready) => match self.link.next_event() {
-                    Some(event) => return event,
-                    None => ready.clear_ready(),
-                },
-                Err(_) => return KeeperEvent::Died,
-            }
-        }
     }
 }
 
