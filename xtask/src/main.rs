@@ -90,6 +90,9 @@ fn list() {
 
 fn bench(words: &[String]) -> Task {
     Run::cargo(["build", "--release", "-p", "musher"]).go()?;
+    // By themselves, so that the daemon has no more features than when it is installed.
+    let examples = ["--bin", "cluster-primary", "--bin", "cluster-axum"];
+    Run::cargo(["build", "--release", "-p", "cluster-rust"]).args(examples).go()?;
     Run::cargo(["run", "--release", "-p", "musher-bench", "--", "all"]).args(words).go()
 }
 

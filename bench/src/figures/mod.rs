@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod idle;
 mod serving;
+mod turns;
 mod upgrade;
 mod wrk;
 
@@ -43,6 +44,13 @@ pub(crate) const GROUPS: &[Group] = &[
     group("start", "start of an app to its first answer", commands::start, Contender::BOTH, (3, 1)),
     group("keep-alive", "throughput of kept connections", serving::keep_alive, Contender::BOTH, (5, 1)),
     group("new", "new connections per second", serving::new_connections, Contender::BOTH, (5, 1)),
+    group(
+        "turns",
+        "new connections in turns: a primary in Rust and Node's",
+        turns::turns,
+        &[Contender::Musher, Contender::Cluster],
+        (5, 1),
+    ),
     group("blocked", "one worker of four blocked", serving::blocked, Contender::BOTH, (3, 1)),
     group("kill", "a killed worker", events::killed_worker, Contender::ALL, (3, 1)),
     group("reload", "reloads under load: lost requests", events::reload, Contender::ALL, (3, 1)),

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use musher_bench::load::{Load, Plan, Shape};
 use rustix::process::Signal;
@@ -35,6 +36,25 @@ fn every_worker_knows_of_every_visit() {
     server.signal(Signal::TERM);
     assert_eq!(server.end(), Some(0));
     assert!(workers.iter().all(|pid| !musher_bench::proc_fs::is_alive(*pid)));
+}
+
+#[test]
+fn a_reload_by_sighup_loses_no_request_on_kept_connections() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let mut server = visits(&address, "2");
+    let before = answers_of(&address, 2);
+    let load = Load::start(Plan::new(port, Shape::KeepAlive { connections: 8, think: Duration::from_millis(50) }));
+    assert!(load.wait_answered(50, DEADLINE));
+    server.signal(Signal::HUP);
+    wait("the end of the old workers", || {
+        before.iter().all(|pid| !musher_bench::proc_fs::is_alive(*pid)).then_some(())
+    });
+    assert!(load.wait_answered(50, DEADLINE));
+    let report = load.finish();
+    assert!(report.lost().is_empty(), "{:?}", report.lost());
+    server.signal(Signal::TERM);
+    assert_eq!(server.end(), Some(0));
 }
 
 #[test]

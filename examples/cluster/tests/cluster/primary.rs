@@ -8,7 +8,9 @@ use std::time::Duration;
 use musher_cluster::{Address, Event, Events, Scheduling, Settings, WorkerState, setup_primary};
 use tokio::time::timeout;
 
-use crate::support::{ACCEPT, AXUM, DEADLINE, HELLO, HYPER, Running, TONIC, UDP, answers_of, command, free_port, tool};
+use crate::support::{
+    ACCEPT, AXUM, DEADLINE, HELLO, HYPER, MESSAGES, Running, TONIC, UDP, answers_of, command, free_port, tool,
+};
 
 const POLICIES: [Scheduling; 3] = [Scheduling::Kernel, Scheduling::RoundRobin, Scheduling::Shared];
 
@@ -181,6 +183,34 @@ async fn node_workers_and_a_rust_primary_send_messages_and_sockets_to_each_other
     timeout(DEADLINE, worker.disconnected()).await.unwrap();
     worker.kill(15).unwrap_or_default();
     timeout(DEADLINE, worker.exited()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rust_worker_sends_messages_and_sockets_back_and_leaves_of_its_own_will() {
+    let cluster = setup_primary(Settings::program(MESSAGES).args(["x"])).unwrap();
+    let worker = cluster.fork().unwrap();
+    let mut messages = worker.messages();
+    let mut next = async || timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+    assert_eq!(next().await.value, "ready");
+    for message in [serde_json::json!({"a": [1, null, "ä"]}), serde_json::json!("x".repeat(100_000))] {
+        worker.send(message.clone()).unwrap();
+        assert_eq!(next().await.value, serde_json::json!({"echo": message}));
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    worker.send_handle("a listener", listener.into()).unwrap();
+    let back = next().await;
+    assert_eq!(back.value, serde_json::json!({"back": "net.Server"}));
+    assert_eq!(back.handle.unwrap().into_tcp_listener().unwrap().local_addr().unwrap(), at);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = udp.local_addr().unwrap();
+    worker.send_handle("a UDP socket", udp.into()).unwrap();
+    let back = next().await;
+    assert_eq!(back.value, serde_json::json!({"back": "dgram.Socket"}));
+    assert_eq!(back.handle.unwrap().into_udp_socket().unwrap().local_addr().unwrap(), at);
+    worker.send("leave").unwrap();
+    assert!(timeout(DEADLINE, worker.exited()).await.unwrap().is_success());
+    assert_eq!(worker.exited_after_disconnect(), Some(true), "it said so itself");
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ pub(crate) const HYPER: &str = env!("CARGO_BIN_EXE_cluster-hyper");
 pub(crate) const TONIC: &str = env!("CARGO_BIN_EXE_cluster-tonic");
 pub(crate) const ACCEPT: &str = env!("CARGO_BIN_EXE_cluster-accept");
 pub(crate) const UDP: &str = env!("CARGO_BIN_EXE_cluster-udp");
+pub(crate) const MESSAGES: &str = env!("CARGO_BIN_EXE_cluster-messages");
 pub(crate) const HELLO: &str = env!("CARGO_BIN_EXE_cluster-hello");
 pub(crate) const VISITS: &str = env!("CARGO_BIN_EXE_cluster-visits");
 pub(crate) const PRIMARY: &str = env!("CARGO_BIN_EXE_cluster-primary");

@@ -149,6 +149,9 @@ fn a_command_is_looked_up_in_the_path_of_the_app() {
     let path = own.parent().unwrap().display();
     assert_eq!(ground.whole(&format!("command = \"mine\"\nenv = {{ PATH = \"{path}\" }}")).exec.program, own);
     assert_eq!(ground.whole("command = [\"./run\", \"a b\"]").exec.args, ["a b"]);
+    // A program that speaks the protocol of a cluster says so.
+    assert_eq!(app.exec.runtime, Runtime::Plain);
+    assert_eq!(ground.whole("command = \"tool\"\ncluster = true").exec.runtime, Runtime::NodeCluster);
 }
 
 #[test]
