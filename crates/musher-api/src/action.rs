@@ -112,6 +112,12 @@ pub enum Action {
         /// The signal's number, 1 to 64.
         signal: i32,
     },
+    /// Set the counts of restarts to 0, and forget the restarts that backoff and giving up go by.
+    Reset,
+    /// Delete what is in the log files, the rotated ones included.
+    Flush,
+    /// Open the log files again by their names, after another program has moved them.
+    ReopenLogs,
 }
 
 /// What an action request began.
@@ -177,6 +183,12 @@ pub enum OperationKind {
     Signal,
     /// Replaces supervisor and keeper by another executable.
     Upgrade,
+    /// Sets counts to 0.
+    Reset,
+    /// Empties log files.
+    Flush,
+    /// Opens log files again.
+    ReopenLogs,
     /// Something that this version does not know.
     #[serde(other)]
     Other,
@@ -306,6 +318,9 @@ impl OperationKind {
             OperationKind::Scale => "scale",
             OperationKind::Signal => "signal",
             OperationKind::Upgrade => "upgrade",
+            OperationKind::Reset => "reset",
+            OperationKind::Flush => "flush",
+            OperationKind::ReopenLogs => "reopening the logs",
             OperationKind::Other => "operation",
         }
     }
@@ -321,6 +336,9 @@ impl From<Action> for OperationKind {
             Action::Delete => OperationKind::Delete,
             Action::Scale { .. } => OperationKind::Scale,
             Action::Signal { .. } => OperationKind::Signal,
+            Action::Reset => OperationKind::Reset,
+            Action::Flush => OperationKind::Flush,
+            Action::ReopenLogs => OperationKind::ReopenLogs,
         }
     }
 }

@@ -118,6 +118,9 @@ pub struct AppSummary {
     pub app: String,
     /// Id.
     pub id: u32,
+    /// The word by which several apps can be named together.
+    #[serde(default)]
+    pub namespace: String,
     /// How its workers share ports.
     pub mode: Mode,
     /// Whether it is wanted to run (`false` after a stop).

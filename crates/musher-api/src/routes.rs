@@ -199,7 +199,7 @@ pub const ROUTES: &[Route] = &[
         method: Method::Post,
         path: "/v1/actions",
         call: Call::Act,
-        summary: "Start, stop, restart, reload, delete, scale or signal apps that exist.",
+        summary: "Start, stop, restart, reload, delete, scale or signal apps that exist, or tend their counts and logs.",
         params: &[],
         request: Some(schema::<ActionRequest>),
         response: Body::Json(schema::<ActionResponse>),

@@ -27,6 +27,7 @@ fn actions_are_words_or_words_with_a_value() {
         (Action::Stop, json!("stop")),
         (Action::Reload, json!("reload")),
         (Action::Scale { to: 4 }, json!({ "scale": { "to": 4 } })),
+        (Action::ReopenLogs, json!("reopen_logs")),
         (Action::Signal { signal: 12 }, json!({ "signal": { "signal": 12 } })),
     ] {
         assert_eq!(serde_json::to_value(action).unwrap(), text);

@@ -68,6 +68,21 @@ pub(crate) enum Verb {
     /// Stop workers and forget the app
     #[command(visible_alias = "del", alias = "rm")]
     Delete(TargetArgs),
+    /// Set the counts of restarts to 0
+    #[command(after_help = "Example: musher reset web")]
+    Reset(TargetArgs),
+    /// Empty the log files of apps, the rotated ones included
+    #[command(after_help = "Example: musher flush web")]
+    Flush(TargetArgs),
+    /// Open the log files again, after logrotate(8) or another program has moved them
+    #[command(alias = "reloadLogs", after_help = "Example, for logrotate: postrotate musher reopen-logs all")]
+    ReopenLogs(TargetArgs),
+    /// Print the pids of workers, one on each line
+    #[command(after_help = "Example: kill -USR2 $(musher pid web)")]
+    Pid(PidArgs),
+    /// Behave as PM2: `musher pm2 jlist`, or `musher` called by the name `pm2`
+    #[command(after_help = PM2_HELP, disable_help_flag = true)]
+    Pm2(Pm2Args),
     /// Save the list of apps as it is now, for `resurrect`
     #[command(after_help = SAVE_HELP)]
     Save,
@@ -285,6 +300,7 @@ impl Verb {
             Verb::Start(args) => Some(&args.wait),
             Verb::Reload(args) => Some(&args.target.wait),
             Verb::Restart(args) | Verb::Stop(args) | Verb::Delete(args) => Some(&args.wait),
+            Verb::Reset(args) | Verb::Flush(args) | Verb::ReopenLogs(args) => Some(&args.wait),
             Verb::Scale(args) => Some(&args.wait),
             Verb::Kill(args) => Some(&args.wait),
             _ => None,
@@ -295,7 +311,7 @@ impl Verb {
 /// Verbs that take only targets.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// Names or ids of apps, or `all`.
+    /// Names or ids of apps, namespaces, /expressions/ for names, or `all`.
     #[arg(required = true, value_name = "APP")]
     pub(crate) targets: Vec<String>,
     #[command(flatten)]
@@ -342,10 +358,33 @@ pub(crate) struct DescribeArgs {
     pub(crate) json: bool,
 }
 
+/// `musher pid`
+#[derive(Debug, Args)]
+pub(crate) struct PidArgs {
+    /// Names or ids of apps, namespaces, /expressions/ for names [default: all].
+    #[arg(value_name = "APP")]
+    pub(crate) targets: Vec<String>,
+}
+
+const PM2_HELP: &str = "\
+For scripts that call pm2: its commands, flags, formats and exit codes. See docs/guide/coming-from-pm2.md.
+
+  ln -s $(command -v musher) /usr/local/bin/pm2
+  pm2 start ecosystem.config.js --env production
+  pm2 jlist";
+
+/// `musher pm2`
+#[derive(Debug, Args)]
+pub(crate) struct Pm2Args {
+    /// A command of PM2 with its flags.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(crate) words: Vec<OsString>,
+}
+
 /// `musher logs`
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Names or ids of apps [default: all].
+    /// Names or ids of apps, namespaces, /expressions/ for names [default: all].
     #[arg(value_name = "APP")]
     pub(crate) targets: Vec<String>,
     /// How many lines from the past.
@@ -396,7 +435,7 @@ pub(crate) struct SignalArgs {
     /// Name or number: SIGUSR2, usr2, 12.
     #[arg(value_name = "SIGNAL")]
     pub(crate) signal: String,
-    /// Names or ids of apps, or `all`.
+    /// Names or ids of apps, namespaces, /expressions/ for names, or `all`.
     #[arg(required = true, value_name = "APP")]
     pub(crate) targets: Vec<String>,
 }

@@ -5,6 +5,7 @@ mod config;
 mod exit_codes;
 mod failure;
 mod output;
+mod pm2;
 mod roles;
 mod session;
 mod systemd;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     // The daemon's own roles come first and know nothing of the command line's machinery: they live long.
     if let Some(role) = roles::of(&words) {
         return role.play();
+    }
+    if let Some(words) = pm2::words_of(&words) {
+        return pm2::play(&words);
     }
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,

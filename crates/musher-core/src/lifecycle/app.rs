@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::operation::{Operation, Progress, Scaling};
 use super::policy::Policy;
 use super::run::{Run, RunState};
-use super::slot::{Slot, SlotState, Vacancy, Why};
+use super::slot::{History, Slot, SlotState, Vacancy, Why};
 use super::{Chance, Effect, Input, Target};
 use crate::ids::{AppId, Generation, OpId, RunId, SlotId};
 use crate::time::Time;
@@ -165,6 +165,14 @@ impl App {
     /// How many slots have a run that is online.
     pub fn ready_slots(&self) -> u32 {
         count(self.runs.values().filter(|run| run.is_online()))
+    }
+
+    /// Sets the counts of restarts to 0 and forgets what backoff and giving up remember. What waits goes on waiting.
+    pub fn reset_restarts(&mut self) {
+        for slot in &mut self.slots {
+            slot.restarts = 0;
+            slot.history = History::default();
+        }
     }
 
     /// Whether the user wants the app to run.

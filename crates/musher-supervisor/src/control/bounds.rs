@@ -62,6 +62,9 @@ impl Bounded for ActionRequest {
             | Action::Restart
             | Action::Reload
             | Action::Canary { .. }
+            | Action::Reset
+            | Action::Flush
+            | Action::ReopenLogs
             | Action::Delete => Ok(()),
         }
     }

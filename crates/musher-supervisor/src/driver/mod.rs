@@ -121,6 +121,8 @@ pub(crate) enum Wake {
     Gone(RunId),
     /// A run's output is written to its end; this is how the story of its death ends.
     LogsDone(RunId, LastWords),
+    /// What an operation asked of log files is done, or cannot be.
+    LogsTended(OpId, Result<(), String>),
     /// What watches this run found that it has to be replaced, and why.
     Unfit(RunId, String),
     /// A hook of this app has ended.

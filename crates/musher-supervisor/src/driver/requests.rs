@@ -19,7 +19,7 @@ use super::canary::trial_of;
 use super::plan::{self, Present};
 use super::records::{AnsweredRequest, REMEMBERED_ANSWERS, REMEMBERED_REQUESTS, names};
 use super::wakes::AfterEnd;
-use super::{Driver, wall_clock_ms};
+use super::{Driver, Wake, wall_clock_ms};
 
 /// The word for every app.
 const ALL: &str = "all";
@@ -159,6 +159,14 @@ impl Driver {
                     self.signal_workers(app, op, signal);
                     continue;
                 }
+                Action::Reset => {
+                    self.reset_restarts(app, op);
+                    continue;
+                }
+                Action::Flush | Action::ReopenLogs => {
+                    self.tend_logs(app, op, request.action == Action::Flush);
+                    continue;
+                }
             };
             self.step(app, Input::Command { op, command });
             self.drop_unused_specs(app);
@@ -194,6 +202,37 @@ impl Driver {
             None => Ok(()),
             Some(first) => Err((ApiError::internal(format!("{name} could not be sent: {first}")), None)),
         };
+        self.world.operations.finish(op, result);
+        self.world.write_home();
+    }
+
+    fn reset_restarts(&mut self, id: AppId, op: OpId) {
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.machine.reset_restarts();
+            self.world.write_app(app);
+        }
+        self.world.operations.finish(op, Ok(()));
+        self.world.write_home();
+    }
+
+    /// Empties the log files of an app, or opens them again. Done when the thread that writes them has done it.
+    fn tend_logs(&self, id: AppId, op: OpId, empty: bool) {
+        let (logs, wakes) = (self.world.logs.clone(), self.world.wakes.clone());
+        tokio::spawn(async move {
+            let result = if empty {
+                logs.clear(id).await.map(|cleared| cleared.map_err(|error| error.to_string()))
+            } else {
+                logs.reopen().await.map(|()| Ok(()))
+            };
+            let result = result.unwrap_or_else(|_| Err("the thread that writes logs has ended".to_owned()));
+            let _ = wakes.send(Wake::LogsTended(op, result)).await;
+        });
+    }
+
+    /// What was asked of the log files is done, or cannot be.
+    pub(super) fn logs_tended(&mut self, op: OpId, result: Result<(), String>) {
+        let result =
+            result.map_err(|error| (ApiError::internal(format!("the log files could not be changed: {error}")), None));
         self.world.operations.finish(op, result);
         self.world.write_home();
     }

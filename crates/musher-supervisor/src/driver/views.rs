@@ -45,6 +45,7 @@ impl Driver {
             AppSummary {
                 app: app.name.clone(),
                 id: app.id.0,
+                namespace: app.target_spec().map(|spec| spec.namespace.clone()).unwrap_or_default(),
                 mode: rows.first().map_or(Mode::Fork, |row| row.mode),
                 running: app.machine.is_wanted(),
                 instances: count(app.machine.slots().len()),

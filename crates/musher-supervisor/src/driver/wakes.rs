@@ -42,6 +42,7 @@ impl Driver {
             Wake::Proved(run) => self.proved(run),
             Wake::Gone(run) => self.adopted_ended(run),
             Wake::LogsDone(run, last_words) => self.logs_done(run, last_words),
+            Wake::LogsTended(op, result) => self.logs_tended(op, result),
             Wake::Unfit(run, reason) => self.unfit(run, &reason),
             Wake::HookDone(app, hook, outcome) => self.hook_done(app, hook, &outcome),
             Wake::Cluster(event) => self.cluster_event(event),

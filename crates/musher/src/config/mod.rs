@@ -31,6 +31,7 @@ use musher_core::spec::AppSpec;
 
 pub(crate) use fault::ConfigError;
 pub(crate) use flags::Flags;
+pub(crate) use resolve::inherited;
 pub(crate) use tree::Syntax;
 
 use fault::{Faults, Origin, did_you_mean, nearest};
@@ -138,6 +139,17 @@ pub(crate) fn from_file(path: &Path, overrides: &Overrides, around: &Surrounding
     })?;
     let base = base_of(path, around);
     from_bytes(&bytes, syntax, &base, overrides, around, faults).map_err(|faults| faults.into_error(Some(path)))
+}
+
+/// Apps that a command line of PM2 describes, in the form of its process files.
+///
+/// # Errors
+///
+/// Everything that is wrong with them, all at once.
+pub(crate) fn from_described(json: &str, around: &Surroundings) -> Result<Loaded, ConfigError> {
+    let (overrides, faults) = (Overrides::default(), Faults::default());
+    from_bytes(json.as_bytes(), Syntax::Program, &around.cwd, &overrides, around, faults)
+        .map_err(|faults| faults.into_error(None))
 }
 
 /// A process file of PM2 as a musher.toml, and what is not the same there.

@@ -380,7 +380,7 @@ fn default_name_word(command: &[String]) -> Option<&String> {
 }
 
 /// What workers inherit of the environment of whoever starts them.
-fn inherited(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn inherited(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     env.iter()
         .filter(|(name, _)| !NOT_INHERITED.contains(&name.as_str()) && !name.starts_with("MUSHER_"))
         .map(|(name, value)| (name.clone(), value.clone()))

@@ -15,7 +15,8 @@ use crate::session;
 /// Acts on apps that exist, and waits until it is true.
 pub(crate) async fn run(cli: &Cli, action: Action, targets: &[String], wait: &WaitArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
-    let ended = act(&client, action, targets, wait).await?;
+    let targets = targets::expanded(&client, targets).await?;
+    let ended = act(&client, action, &targets, wait).await?;
     tell(&client, action, &ended).await
 }
 
@@ -125,6 +126,9 @@ fn done(action: Action, online: &str) -> String {
         Action::Scale { to } => format!("scaled to {to}, {online}"),
         Action::Stop => "stopped".into(),
         Action::Delete => "deleted".into(),
+        Action::Reset => "counts are 0".into(),
+        Action::Flush => "logs emptied".into(),
+        Action::ReopenLogs => "logs opened again".into(),
         Action::Signal { signal } => format!("sent {}", musher_process::exit::signal_name(signal)),
     }
 }

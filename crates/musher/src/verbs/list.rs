@@ -5,7 +5,7 @@ use std::io::Write;
 use musher_api::{SlotRow, SlotStatus};
 
 use super::targets;
-use crate::args::{Cli, ListArgs};
+use crate::args::{Cli, ListArgs, PidArgs};
 use crate::failure::Failure;
 use crate::output::{Colour, Column, Table, Terminal, note, sanitize, units};
 use crate::session;
@@ -28,6 +28,28 @@ pub(crate) async fn run(cli: &Cli, args: &ListArgs) -> Result<(), Failure> {
         note("no apps; `musher start server.js` starts one");
     } else {
         write!(out, "{}", table(&rows).render(Terminal::stdout()))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The pids of workers that run, one on each line.
+pub(crate) async fn pids(cli: &Cli, args: &PidArgs) -> Result<(), Failure> {
+    let client = session::client(cli)?;
+    let mut rows = Vec::new();
+    if args.targets.is_empty() {
+        rows = session::unless_absent(client.slots(None).await)?.unwrap_or_default();
+    }
+    for target in targets::expanded(&client, &args.targets).await? {
+        let target = Some(target.as_str()).filter(|target| *target != "all");
+        match client.slots(target).await {
+            Ok(found) => rows.extend(found),
+            Err(error) => return Err(targets::with_suggestion(&client, error.into(), &args.targets).await),
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for pid in rows.iter().filter_map(|row| row.pid) {
+        writeln!(out, "{pid}")?;
     }
     out.flush()?;
     Ok(())

@@ -24,8 +24,9 @@ const COLOURS: [Colour; 5] = [Colour::Cyan, Colour::Magenta, Colour::Green, Colo
 pub(crate) async fn run(cli: &Cli, args: &LogsArgs) -> Result<(), Failure> {
     let terminal = Terminal::stdout();
     let client = session::client(cli)?;
+    let chosen = targets::expanded(&client, &args.targets).await?;
     let mut query = LogQuery {
-        target: (!args.targets.is_empty()).then(|| args.targets.join(",")),
+        target: (!chosen.is_empty()).then(|| chosen.join(",")),
         lines: Some(args.lines),
         follow: args.follow || (terminal.is_terminal() && !args.no_follow),
         stream: if args.err { Some(LogStream::Err) } else { args.out.then_some(LogStream::Out) },

@@ -9,7 +9,7 @@ mod kill;
 mod list;
 pub(crate) mod load;
 mod logs;
-mod operations;
+pub(crate) mod operations;
 mod run;
 mod save;
 mod start;
@@ -66,6 +66,12 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Restart(args) => act::run(cli, Action::Restart, &args.targets, &args.wait).await,
         Verb::Stop(args) => act::run(cli, Action::Stop, &args.targets, &args.wait).await,
         Verb::Delete(args) => act::run(cli, Action::Delete, &args.targets, &args.wait).await,
+        Verb::Reset(args) => act::run(cli, Action::Reset, &args.targets, &args.wait).await,
+        Verb::Flush(args) => act::run(cli, Action::Flush, &args.targets, &args.wait).await,
+        Verb::ReopenLogs(args) => act::run(cli, Action::ReopenLogs, &args.targets, &args.wait).await,
+        Verb::Pid(args) => list::pids(cli, args).await,
+        // Told apart before, for it has a command line of its own.
+        Verb::Pm2(_) => Ok(()),
         Verb::Scale(args) => act::scale(cli, args).await,
         Verb::Signal(args) => act::signal(cli, args).await,
         Verb::Load(args) => load::run(args),

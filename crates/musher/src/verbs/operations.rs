@@ -21,15 +21,15 @@ const AT_ONCE: usize = 32;
 const SHOWN: usize = 3;
 
 /// How operations ended.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// In the order in which they were begun.
-    pub(super) operations: Vec<Operation>,
+    pub(crate) operations: Vec<Operation>,
     /// How long it took.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// Waits until all operations are done, showing how far they are.
-pub(super) async fn follow(client: &Client, begun: &[OperationRef], wait: &WaitArgs) -> Result<Ended, Failure> {
+pub(crate) async fn follow(client: &Client, begun: &[OperationRef], wait: &WaitArgs) -> Result<Ended, Failure> {
     let mut progress = Progress::new();
     let mut now: BTreeMap<u64, Operation> = BTreeMap::new();
     let (changes, mut changed) = mpsc::channel(AT_ONCE);
@@ -120,7 +120,7 @@ fn out_of_time(now: &BTreeMap<u64, Operation>, wait: &WaitArgs) -> Failure {
 }
 
 /// Tells every operation that failed; an error when there is one.
-pub(super) fn tell_failures(ended: &Ended) -> Result<(), Failure> {
+pub(crate) fn tell_failures(ended: &Ended) -> Result<(), Failure> {
     let mut failed = false;
     for operation in ended.operations.iter().filter(|operation| !operation.ok) {
         let (text, hint) = failure_text(operation);

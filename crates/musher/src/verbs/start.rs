@@ -7,8 +7,8 @@ use musher_api::client::request_id;
 use musher_api::{Action, Mode, OperationRef, PlanAction, PlanStep, StartRequest, StartResponse};
 use musher_core::spec::{AppSpec, ReadyWhen};
 
-use super::act;
 use super::operations::{Ended, Online, follow, in_time, tell_failures};
+use super::{act, targets};
 use crate::args::{Cli, StartArgs};
 use crate::config::{self, Flags, Overrides, Surroundings};
 use crate::exit_codes;
@@ -100,12 +100,13 @@ async fn wanted(cli: &Cli, args: &StartArgs, around: &Surroundings) -> Result<Wa
 
 /// Those of `words` that the supervisor knows, as they were typed.
 async fn known_apps(cli: &Cli, words: &[String]) -> Result<Vec<String>, Failure> {
-    if words.iter().all(|word| word.contains('/')) {
+    if words.iter().all(|word| word.contains('/') && !targets::is_expression(word)) {
         return Ok(Vec::new());
     }
     let apps = session::unless_absent(session::client(cli)?.apps().await)?.unwrap_or_default();
     let knows = |word: &&String| {
-        word.as_str() == "all" || apps.iter().any(|app| app.app == **word || app.id.to_string() == **word)
+        let group = targets::is_expression(word) || apps.iter().any(|app| app.namespace == **word);
+        word.as_str() == "all" || group || apps.iter().any(|app| app.app == **word || app.id.to_string() == **word)
     };
     Ok(words.iter().filter(knows).cloned().collect())
 }
@@ -198,7 +199,8 @@ async fn start_known(cli: &Cli, args: &StartArgs, names: &[String]) -> Result<()
         return Ok(());
     }
     let action = if args.force { Action::Restart } else { Action::Start };
-    let ended = act::act(&client, action, names, &args.wait).await?;
+    let names = targets::expanded(&client, names).await?;
+    let ended = act::act(&client, action, &names, &args.wait).await?;
     act::tell(&client, action, &ended).await
 }
 

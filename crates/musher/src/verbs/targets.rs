@@ -1,6 +1,8 @@
-//! Names of apps that were not found.
+//! What users name apps by: names, ids, namespaces and expressions; and names that were not found.
 
+use musher_api::AppSummary;
 use musher_api::client::Client;
+use regex_lite::RegexBuilder;
 
 use crate::exit_codes;
 use crate::failure::Failure;
@@ -8,6 +10,51 @@ use crate::output::sanitize;
 
 /// How many apps are named when none is near.
 const NAMED: usize = 10;
+
+/// The names and ids that `words` stand for: a namespace is all its apps, `/expression/` all whose names match.
+pub(crate) async fn expanded(client: &Client, words: &[String]) -> Result<Vec<String>, Failure> {
+    // Nothing runs: what follows says so.
+    let Ok(apps) = client.apps().await else { return Ok(words.to_vec()) };
+    let mut names = Vec::new();
+    for word in words {
+        for name in meant(&apps, word)? {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Whether a word is an expression for names, and not the path of a file.
+pub(super) fn is_expression(word: &str) -> bool {
+    let parts = word.strip_prefix('/').and_then(|rest| rest.rsplit_once('/'));
+    parts.is_some_and(|(_, flags)| matches!(flags, "" | "i")) && !std::path::Path::new(word).exists()
+}
+
+/// What one word stands for; itself, when it is none of these.
+fn meant(apps: &[AppSummary], word: &str) -> Result<Vec<String>, Failure> {
+    let named = |wanted: &dyn Fn(&AppSummary) -> bool| -> Vec<String> {
+        apps.iter().filter(|app| wanted(app)).map(|app| app.app.clone()).collect()
+    };
+    if word == "all" || !named(&|app| app.app == word || app.id.to_string() == word).is_empty() {
+        return Ok(vec![word.to_owned()]);
+    }
+    if let Some((expression, flags)) = word.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
+        let regex = RegexBuilder::new(expression)
+            .case_insensitive(flags.contains('i'))
+            .build()
+            .map_err(|error| Failure::new(exit_codes::USAGE, format!("{word} is not a regular expression: {error}")))?;
+        let found = named(&|app| regex.is_match(&app.app));
+        if found.is_empty() {
+            let failure = Failure::new(exit_codes::NO_SUCH_APP, format!("no app's name matches {}", sanitize(word)));
+            return Err(failure.with_hint("`musher list` shows the apps that there are"));
+        }
+        return Ok(found);
+    }
+    let found = named(&|app| app.namespace == word);
+    Ok(if found.is_empty() { vec![word.to_owned()] } else { found })
+}
 
 /// No supervisor runs, so there is no such app.
 pub(super) fn nothing_runs(target: &str) -> Failure {
@@ -47,7 +94,42 @@ pub(super) fn suggestion(names: &[String], targets: &[String]) -> Option<String>
 
 #[cfg(test)]
 mod tests {
-    use super::suggestion;
+    use musher_api::{AppSummary, Mode};
+
+    use super::{meant, suggestion};
+
+    fn app(id: u32, name: &str, namespace: &str) -> AppSummary {
+        AppSummary {
+            app: name.into(),
+            id,
+            namespace: namespace.into(),
+            mode: Mode::Fork,
+            running: true,
+            instances: 1,
+            online: 1,
+            restarts: 0,
+            memory_bytes: 0,
+            cpu_percent: 0.0,
+            generation: 1,
+            program: String::new(),
+        }
+    }
+
+    #[test]
+    fn apps_are_named_by_name_id_namespace_and_expression() {
+        let apps = [app(1, "web", "shop"), app(2, "web-jobs", "shop"), app(3, "shop-mail", "mail"), app(4, "5", "x")];
+        let found = |word: &str| meant(&apps, word).unwrap();
+        assert_eq!(found("web"), ["web"]);
+        assert_eq!(found("2"), ["2"]);
+        assert_eq!(found("shop"), ["web", "web-jobs"]);
+        assert_eq!(found("mail"), ["shop-mail"]);
+        assert_eq!(found("/^web/"), ["web", "web-jobs"]);
+        assert_eq!(found("/WEB-/i"), ["web-jobs"]);
+        assert_eq!(found("all"), ["all"]);
+        assert_eq!(found("wbe"), ["wbe"], "the supervisor says that there is none");
+        assert_eq!(meant(&apps, "/zzz/").unwrap_err().code(), crate::exit_codes::NO_SUCH_APP);
+        assert_eq!(meant(&apps, "/(/").unwrap_err().code(), crate::exit_codes::USAGE);
+    }
 
     #[test]
     fn the_nearest_name_is_suggested() {

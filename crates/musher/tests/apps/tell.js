@@ -21,4 +21,7 @@ process.on('SIGINT', () => {
   fs.writeFileSync(`${file}.signal`, 'SIGINT');
   process.exit(0);
 });
+console.log('telling');
+// Nobody has to wait and see whether it listens.
+if (process.send) process.send('ready');
 setInterval(() => {}, 1 << 30);

@@ -33,6 +33,7 @@ mod lifecycle;
 mod load;
 mod logs;
 mod node;
+mod pm2;
 mod programs;
 mod reload;
 mod replace;

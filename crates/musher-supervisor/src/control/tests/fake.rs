@@ -230,6 +230,7 @@ fn summary() -> AppSummary {
     AppSummary {
         app: "web".into(),
         id: 0,
+        namespace: "default".into(),
         mode: Mode::Fork,
         running: true,
         instances: 1,

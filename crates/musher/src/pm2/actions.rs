@@ -1,0 +1,210 @@
+//! What is done to workers that exist, and what is shown of them.
+
+use musher_api::client::request_id;
+use musher_api::{Action, ActionRequest};
+use musher_core::spec::MAX_INSTANCES;
+use musher_supervisor::home::Home;
+
+use super::processes::{Processes, line};
+use super::view::Process;
+use super::{Context, failed, start};
+use crate::config;
+use crate::failure::Failure;
+use crate::session;
+use crate::verbs::operations::{follow, tell_failures};
+
+/// Does something to whole apps, and waits for its end.
+pub(super) async fn act(processes: &Processes, action: Action, apps: Vec<String>) -> Result<(), Failure> {
+    if apps.is_empty() {
+        return Ok(());
+    }
+    let request = ActionRequest { request_id: request_id(), action, targets: apps };
+    let response = processes.client.act(&request).await?;
+    let ended = follow(&processes.client, &response.operations, &Default::default()).await?;
+    tell_failures(&ended)
+}
+
+/// The workers that several words mean; each must mean one at least.
+pub(super) fn all_chosen<'p>(processes: &'p Processes, words: &[String]) -> Result<Vec<&'p Process>, Failure> {
+    let mut chosen: Vec<&Process> = Vec::new();
+    for word in words {
+        for process in processes.chosen(word)? {
+            if chosen.iter().all(|other| other.id != process.id) {
+                chosen.push(process);
+            }
+        }
+    }
+    if chosen.is_empty() {
+        Err(failed("which app? a name, an id, a namespace, /expression/ or all"))
+    } else {
+        Ok(chosen)
+    }
+}
+
+/// Says of each worker that it is done.
+pub(super) fn ticks(context: &Context<'_>, word: &str, chosen: &[&Process]) {
+    for app in Processes::apps(chosen) {
+        let ids: Vec<String> =
+            chosen.iter().filter(|process| process.name() == app).map(|process| process.id.to_string()).collect();
+        context.say(&format!("Applying action {word} on app [{app}](ids: [ {} ])", ids.join(", ")));
+        ids.iter().for_each(|id| context.say(&format!("[{app}]({id}) ✓")));
+    }
+}
+
+/// `stop`, `delete`
+pub(super) async fn end(context: &Context<'_>, command: &str, words: &[String]) -> Result<(), Failure> {
+    let processes = Processes::ask(&context.cli).await?;
+    let mut names = Vec::new();
+    for word in words {
+        if config::is_process_file(word.as_ref()) {
+            let specs = start::specs_of_file(context, word)?;
+            let known = |name: &String| processes.list.iter().any(|process| process.name() == name);
+            names.extend(specs.into_iter().map(|spec| spec.name).filter(known));
+        } else {
+            names.push(word.clone());
+        }
+    }
+    let chosen = all_chosen(&processes, &names)?;
+    if command == "stop" {
+        let part = "stop all of them by the name of the app, or take one away with `pm2 scale`";
+        let apps = processes.whole_apps(&chosen, part)?;
+        act(&processes, Action::Stop, apps).await?;
+        ticks(context, "stopProcessId", &chosen);
+        return context.show_list().await;
+    }
+    for app in Processes::apps(&chosen) {
+        let all: Vec<&Process> = processes.list.iter().filter(|process| process.name() == app).collect();
+        let going: Vec<&&Process> = chosen.iter().filter(|process| process.name() == app).collect();
+        let left = all.len() - going.len();
+        let action = match u32::try_from(left).unwrap_or(MAX_INSTANCES) {
+            0 => Action::Delete,
+            to if going.iter().all(|process| process.slot.row.slot >= to) => Action::Scale { to },
+            to => {
+                let text = format!("only the last workers of {app} can be taken away: `pm2 scale {app} {to}`");
+                return Err(failed(&text));
+            }
+        };
+        act(&processes, action, vec![app]).await?;
+    }
+    ticks(context, "deleteProcessId", &chosen);
+    context.show_list().await
+}
+
+/// `scale NAME N`
+pub(super) async fn scale(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let [word, number] = words else { return Err(failed("pm2 scale NAME N, +N or -N")) };
+    let processes = Processes::ask(&context.cli).await?;
+    let chosen = processes.chosen(word)?;
+    let apps = Processes::apps(&chosen);
+    let [app] = apps.as_slice() else { return Err(failed(&format!("{word} is more than one app"))) };
+    let now = processes.list.iter().filter(|process| process.name() == app).count();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let asked: i64 = number.parse().map_err(|_| failed(&format!("{number} is not a number of workers")))?;
+    let to = if number.starts_with(['+', '-']) { now.saturating_add(asked) } else { asked };
+    if to == now {
+        return Err(failed("Nothing to do"));
+    }
+    let to = u32::try_from(to).ok().filter(|to| (1..=MAX_INSTANCES).contains(to));
+    let to = to.ok_or_else(|| failed(&format!("{number} would not leave 1 to {MAX_INSTANCES} workers")))?;
+    context.say(if i64::from(to) > now { "Scaling up application" } else { "Scaling down application" });
+    act(&processes, Action::Scale { to }, apps).await?;
+    context.show_list().await
+}
+
+/// `reset NAME`
+pub(super) async fn reset(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let processes = Processes::ask(&context.cli).await?;
+    let chosen = all_chosen(&processes, words)?;
+    act(&processes, Action::Reset, Processes::apps(&chosen)).await?;
+    processes.count(&chosen, true)?;
+    chosen.iter().for_each(|process| context.say(&format!("Resetting meta for process id {}", process.id)));
+    context.show_list().await
+}
+
+/// `sendSignal SIGNAL NAME`
+pub(super) async fn signal(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let [signal, word] = words else { return Err(failed("pm2 sendSignal SIGNAL NAME")) };
+    let number = musher_process::exit::parse_signal(signal);
+    let number = number.ok_or_else(|| failed(&format!("{signal} is not a signal")))?;
+    let processes = Processes::ask(&context.cli).await?;
+    let chosen = processes.chosen(word)?;
+    let apps = processes.whole_apps(&chosen, "signal all of them by the name of the app, or `kill` its pid")?;
+    act(&processes, Action::Signal { signal: number }, apps).await?;
+    context.say(&format!("successfully sent signal {signal} to process name {word}"));
+    context.show_list().await
+}
+
+/// `flush`, `reloadLogs`
+pub(super) async fn logs(context: &Context<'_>, command: &str, words: &[String]) -> Result<(), Failure> {
+    let processes = Processes::ask(&context.cli).await?;
+    let chosen = if words.is_empty() { processes.list.iter().collect() } else { all_chosen(&processes, words)? };
+    let empty = command == "flush";
+    let action = if empty { Action::Flush } else { Action::ReopenLogs };
+    act(&processes, action, Processes::apps(&chosen)).await?;
+    context.say(if empty { "Logs flushed" } else { "All logs reloaded" });
+    Ok(())
+}
+
+/// `describe NAME`
+pub(super) async fn describe(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let processes = Processes::ask(&context.cli).await?;
+    let apps = Processes::apps(&all_chosen(&processes, words)?);
+    let words: Vec<&str> = ["describe"].into_iter().chain(apps.iter().map(String::as_str)).collect();
+    context.verb(&words).await
+}
+
+/// `logs`
+pub(super) async fn show_logs(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let processes = Processes::ask(&context.cli).await?;
+    let apps = if words.is_empty() { Vec::new() } else { Processes::apps(&all_chosen(&processes, words)?) };
+    let args = context.args;
+    let lines = args.lines.to_string();
+    let mut all = vec!["logs", "--lines", lines.as_str()];
+    all.push(if args.nostream { "--no-follow" } else { "--follow" });
+    let flags = [(args.raw, "--raw"), (args.json, "--json"), (args.err, "--err"), (args.out, "--out")];
+    all.extend(flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag));
+    if args.timestamp.is_some() && !args.raw && !args.json {
+        all.push("--timestamps");
+    }
+    all.extend(apps.iter().map(String::as_str));
+    context.verb(&all).await
+}
+
+/// `save`
+pub(super) async fn save(context: &Context<'_>) -> Result<(), Failure> {
+    context.say("Saving current process list...");
+    let processes = Processes::ask(&context.cli).await?;
+    if processes.list.is_empty() && !context.args.force {
+        context.say("there is no app: nothing is saved; `pm2 save --force` saves the empty list");
+        return Ok(());
+    }
+    context.verb(&["save"]).await
+}
+
+/// `cleardump`
+pub(super) fn clear_saved(context: &Context<'_>) -> Result<(), Failure> {
+    let home = Home::open(&session::home_path(&context.cli)?)?;
+    match std::fs::remove_file(home.saved_list()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => {
+            context.say("Successfully created the empty list of saved apps");
+            Ok(())
+        }
+    }
+}
+
+/// `ping`: the daemon is there afterwards.
+pub(super) async fn ping(context: &Context<'_>) -> Result<(), Failure> {
+    let (client, _) = session::started(&context.cli)?;
+    client.status().await?;
+    line("{ msg: 'pong' }")
+}
+
+/// `report`: what a report of a fault wants to tell.
+pub(super) async fn report(context: &Context<'_>) -> Result<(), Failure> {
+    line(&format!("musher {}, called as pm2", musher_supervisor::VERSION))?;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    line(&format!("Linux {}, {}", kernel.trim(), std::env::consts::ARCH))?;
+    context.verb(&["status"]).await?;
+    context.show_list().await
+}

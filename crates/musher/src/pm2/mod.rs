@@ -1,0 +1,175 @@
+//! musher as PM2, for scripts that call it: its commands, flags, formats and exit codes over the same control API.
+//!
+//! It refuses what would be dangerous to guess: an id that is one of several workers of an app can be restarted only with
+//! its siblings, and is not stopped alone. What musher does not have is said, with exit code 1.
+
+mod actions;
+mod args;
+mod ids;
+mod inspect;
+mod processes;
+mod settings;
+mod start;
+mod view;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::Args;
+use self::processes::Processes;
+use crate::args::Cli;
+use crate::failure::Failure;
+use crate::output::{error_text, sanitize};
+use crate::verbs;
+
+/// The command line behind `pm2`, if this is one: by the name that it was called by, or as `musher pm2`.
+pub(crate) fn words_of(words: &[OsString]) -> Option<Vec<OsString>> {
+    let called = Path::new(words.first()?).file_name()?.to_str()?;
+    if called == "pm2" {
+        return Some(words.to_vec());
+    }
+    (words.get(1)? == "pm2").then(|| words.iter().skip(1).cloned().collect())
+}
+
+/// Does what PM2 would do.
+pub(crate) fn play(words: &[OsString]) -> ExitCode {
+    let args = match Args::try_parse_from(words) {
+        Ok(args) => args,
+        Err(refused) => {
+            let _ = refused.print();
+            return ExitCode::from(u8::from(refused.use_stderr()));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(&args)),
+        Err(error) => Err(Failure::environment(format!("cannot begin: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // PM2 knows one code for everything that went wrong.
+            let _ = failure.tell();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command needs.
+struct Context<'a> {
+    args: &'a Args,
+    /// A command line of musher in the same home, for what is the same there.
+    cli: Cli,
+}
+
+impl Context<'_> {
+    /// Tells what is done, as PM2 does.
+    fn say(&self, text: &str) {
+        if !self.args.silent {
+            // A closed stream must not end the command.
+            let _ = writeln!(std::io::stdout(), "[PM2] {}", sanitize(text));
+        }
+    }
+
+    /// Runs a command of musher.
+    async fn verb(&self, words: &[&str]) -> Result<(), Failure> {
+        verbs::run(&cli(words)?).await
+    }
+
+    /// The list that ends most commands.
+    async fn show_list(&self) -> Result<(), Failure> {
+        if self.args.silent {
+            return Ok(());
+        }
+        Processes::ask(&self.cli).await?.print_table(self.args)
+    }
+}
+
+/// A command line of musher in PM2's home, if that is given.
+fn cli(words: &[&str]) -> Result<Cli, Failure> {
+    let mut all: Vec<OsString> = vec!["musher".into()];
+    if std::env::var_os("MUSHER_HOME").is_none()
+        && let Some(home) = std::env::var_os("PM2_HOME")
+    {
+        all.push("--home".into());
+        all.push(Path::new(&home).join("musher").into());
+    }
+    all.extend(words.iter().map(OsString::from));
+    Cli::try_parse_from(all).map_err(|error| failed(error.to_string().trim_start_matches("error: ").trim_end()))
+}
+
+/// Something went wrong.
+fn failed(text: &str) -> Failure {
+    Failure::new(1, sanitize(text))
+}
+
+async fn run(args: &Args) -> Result<(), Failure> {
+    let context = Context { args, cli: cli(&["status"])? };
+    let (command, rest) = args.words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    match command {
+        "start" => start::start(&context, rest).await,
+        "restart" => start::restart(&context, rest).await,
+        "reload" | "gracefulReload" | "startOrReload" | "startOrGracefulReload" | "startOrRestart" => {
+            start::reload(&context, command, rest).await
+        }
+        "stop" | "delete" | "del" => actions::end(&context, command, rest).await,
+        "scale" => actions::scale(&context, rest).await,
+        "reset" => actions::reset(&context, rest).await,
+        "sendSignal" => actions::signal(&context, rest).await,
+        "flush" | "reloadLogs" => actions::logs(&context, command, rest).await,
+        "list" | "ls" | "l" | "ps" | "status" => Processes::ask(&context.cli).await?.print_table(args),
+        "jlist" => Processes::ask(&context.cli).await?.print_json(),
+        "prettylist" => Processes::ask(&context.cli).await?.print_pretty(),
+        "pid" => Processes::ask(&context.cli).await?.print_pids(rest.first()),
+        "id" => Processes::ask(&context.cli).await?.print_ids(rest.first()),
+        "env" => Processes::ask(&context.cli).await?.print_environment(rest.first()),
+        "describe" | "desc" | "info" | "show" => actions::describe(&context, rest).await,
+        "logs" | "log" => actions::show_logs(&context, rest).await,
+        "save" | "dump" => actions::save(&context).await,
+        "resurrect" => context.verb(&["resurrect"]).await,
+        "cleardump" => actions::clear_saved(&context),
+        "kill" => {
+            context.verb(&["kill"]).await?;
+            context.say("[v] All Applications Stopped");
+            context.say("[v] PM2 Daemon Stopped");
+            Ok(())
+        }
+        "update" | "updatePM2" | "deepUpdate" => context.verb(&["upgrade"]).await,
+        "ping" => actions::ping(&context).await,
+        "report" => actions::report(&context).await,
+        "startup" => context.verb(&["startup"]).await,
+        "unstartup" => context.verb(&["unstartup"]).await,
+        "completion" => context.verb(&["completions", "bash"]).await,
+        "init" | "ecosystem" => settings::init(&context, rest),
+        "set" | "get" | "unset" | "multiset" | "conf" | "config" => settings::settings(&context, command, rest),
+        "" => {
+            error_text("no command: `pm2 list`, `pm2 start app.js`", Some("`pm2 --help` lists the commands"));
+            Err(Failure::told(1))
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+fn unknown(command: &str) -> Failure {
+    let instead = match command {
+        "monit" | "dash" | "dashboard" | "imonit" => "`musher list` and `musher events` show what happens",
+        "link" | "unlink" | "plus" | "register" | "login" | "logout" | "monitor" | "unmonitor" | "open" => {
+            "it belongs to PM2's own services, which musher has nothing to do with"
+        }
+        "install" | "uninstall" | "module:update" | "module:generate" | "package" | "publish" => {
+            "musher has no modules: logs are rotated by itself, and its control API is for everybody"
+        }
+        "deploy" => "what builds your releases deploys them; `musher start FILE` on the machine starts what changed",
+        "serve" | "expose" => "start a server of files as an app",
+        "send" | "attach" => "workers have no standard input: send messages by the control API (POST /v1/messages)",
+        "trigger" => "send a message to a worker by the control API (POST /v1/messages)",
+        "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",
+        "profile:cpu" | "profile:mem" | "inspect" => "start the app with `--node-args --inspect`",
+        _ => "`pm2 --help` lists the commands",
+    };
+    Failure::new(1, format!("command not found: {}", sanitize(command))).with_hint(instead)
+}
