@@ -10,6 +10,9 @@ use crate::exit_codes;
 use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
 mod load;
+mod moment;
+
+pub(crate) use moment::Moment;
 
 pub(crate) use load::{JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
 
@@ -55,7 +58,7 @@ pub(crate) enum Verb {
     #[command(aliases = ["show", "info"])]
     Describe(DescribeArgs),
     /// Show what workers wrote, and follow
-    #[command(alias = "log")]
+    #[command(alias = "log", after_help = "Example: musher logs web --since 2h --until 1h --text ERROR")]
     Logs(LogsArgs),
     /// Replace workers one after the other, without refusing a connection
     Reload(ReloadArgs),
@@ -111,6 +114,9 @@ pub(crate) enum Verb {
     Load(Box<LoadArgs>),
     /// Send a signal to the workers of apps
     Signal(SignalArgs),
+    /// Take over the apps of a PM2 that runs, or of its dump
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
     /// Print PM2's process file as a musher.toml
     #[command(after_help = CONVERT_HELP)]
     Convert(ConvertArgs),
@@ -387,9 +393,15 @@ pub(crate) struct LogsArgs {
     /// Names or ids of apps, namespaces, /expressions/ for names [default: all].
     #[arg(value_name = "APP")]
     pub(crate) targets: Vec<String>,
-    /// How many lines from the past.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 15)]
-    pub(crate) lines: u32,
+    /// How many lines from the past [default: 15; with --since or --until: all].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) lines: Option<u32>,
+    /// Only lines since then: so long ago (10m, 2h, 1d), or a time in UTC (2026-01-31T12:30).
+    #[arg(long, value_name = "TIME", value_parser = moment::moment)]
+    pub(crate) since: Option<Moment>,
+    /// Only lines before then; ends there.
+    #[arg(long, value_name = "TIME", value_parser = moment::moment, conflicts_with = "follow")]
+    pub(crate) until: Option<Moment>,
     /// Go on with new lines as they come [default: on a terminal].
     #[arg(short, long, conflicts_with = "no_follow")]
     pub(crate) follow: bool,
@@ -488,6 +500,24 @@ pub(crate) struct StatusArgs {
     /// One object; `running` tells whether a supervisor runs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const IMPORT_HELP: &str = "\
+Each app is stopped in PM2, then started here; one that does not start is started in PM2 again.
+
+  musher import                  shows what would be done
+  musher import --yes            does it
+  musher import ~/.pm2/dump.pm2  from the list that `pm2 save` wrote";
+
+/// `musher import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// PM2's home, or its dump [default: $PM2_HOME, else ~/.pm2].
+    #[arg(value_name = "FROM", value_hint = ValueHint::AnyPath)]
+    pub(crate) from: Option<PathBuf>,
+    /// Do it.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// What `convert` does with what has no place in a musher.toml.

@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod exit_codes;
 mod failure;
+mod import;
 mod output;
 mod pm2;
 mod roles;

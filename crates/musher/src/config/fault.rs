@@ -54,6 +54,10 @@ impl Faults {
         &mut self.list[last]
     }
 
+    pub(super) fn extend(&mut self, more: Faults) {
+        self.list.extend(more.list);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

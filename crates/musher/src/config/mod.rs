@@ -240,7 +240,16 @@ fn tree_of(
     faults: &mut Faults,
     notes: &mut pm2::Notes,
 ) -> Option<(tree::Node, bool)> {
-    let mut root = tree::parse(bytes, syntax, faults)?;
+    // PM2 takes JSON for JavaScript; comments are what people use of that.
+    let commented = || tree::parse_commented(bytes).filter(|root| syntax == Syntax::Json && pm2::is_one(root));
+    let mut strict = Faults::default();
+    let mut root = match tree::parse(bytes, syntax, &mut strict).or_else(commented) {
+        Some(root) => root,
+        None => {
+            faults.extend(strict);
+            return None;
+        }
+    };
     if syntax == Syntax::Program {
         pm2::place_by_app(&mut root);
     }

@@ -8,13 +8,15 @@ use musher_api::{Cursor, LogLine, LogQuery, LogStream, rfc3339};
 use tokio::time::sleep;
 
 use super::targets;
-use crate::args::{Cli, LogsArgs};
+use crate::args::{Cli, LogsArgs, Moment};
 use crate::failure::Failure;
 use crate::output::{Colour, Terminal, note, sanitize, sanitize_keeping_colours};
 use crate::session;
 
 /// Pause before the stream is opened again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How many lines from the past are shown when nobody says how many.
+const USUAL_LINES: u32 = 15;
 /// How much output is written together.
 const BUFFER: usize = 64 << 10;
 /// The colours of apps, chosen by name.
@@ -27,11 +29,12 @@ pub(crate) async fn run(cli: &Cli, args: &LogsArgs) -> Result<(), Failure> {
     let chosen = targets::expanded(&client, &args.targets).await?;
     let mut query = LogQuery {
         target: (!chosen.is_empty()).then(|| chosen.join(",")),
-        lines: Some(args.lines),
-        follow: args.follow || (terminal.is_terminal() && !args.no_follow),
+        lines: args.lines.or_else(|| (args.since.is_none() && args.until.is_none()).then_some(USUAL_LINES)),
+        follow: args.follow || (terminal.is_terminal() && !args.no_follow && args.until.is_none()),
         stream: if args.err { Some(LogStream::Err) } else { args.out.then_some(LogStream::Out) },
         text: args.text.clone(),
-        since: None,
+        // Whatever is before `until` is wanted when nothing says since when.
+        since: args.since.or(args.until.and(Some(Moment(0)))).map(before),
     };
     let begun = now();
     let mut stream = match client.logs(&query).await {
@@ -94,9 +97,19 @@ async fn copy(
                 return Ok(ended.err());
             }
         };
+        // Lines come in the order of time.
+        if form.args.until.is_some_and(|until| line.time_ms >= until.0) {
+            out.flush()?;
+            return Ok(None);
+        }
         writeln!(out, "{}", form.line(&line)?)?;
         query.since = Some(line.cursor);
     }
+}
+
+/// The cursor behind which the lines since a moment are.
+fn before(moment: Moment) -> Cursor {
+    Cursor(moment.0.saturating_mul(1_000_000).saturating_sub(1))
 }
 
 fn now() -> Cursor {

@@ -5,6 +5,7 @@ mod convert;
 mod describe;
 mod documents;
 mod events;
+mod import;
 mod kill;
 mod list;
 pub(crate) mod load;
@@ -85,6 +86,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Upgrade(args) => upgrade::run(cli, args).await,
         Verb::Status(args) => status::run(cli, args).await,
         Verb::Events(args) => while_read(events::run(cli, args)).await,
+        Verb::Import(args) => import::run(cli, args).await,
         Verb::Convert(args) => convert::run(args),
         Verb::Openapi => documents::openapi(),
         Verb::Completions(args) => documents::completions(args),

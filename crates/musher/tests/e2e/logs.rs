@@ -49,6 +49,24 @@ fn rotated(home: &Home, app: &str) -> Vec<PathBuf> {
 }
 
 #[test]
+fn lines_of_a_stretch_of_time_are_shown() {
+    let home = Home::new();
+    let command = "for n in 1 2 3; do echo line $n; sleep 0.05; done; exec sleep 1000";
+    home.ok(["start", "--name", "slow", "--ready", "300ms", "--", "sh", "-c", command]);
+    let all = home.ok(["logs", "slow", "--json"]).out;
+    let lines: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{all}");
+    let middle = musher_api::rfc3339(lines[1]["time_ms"].as_u64().unwrap());
+    let shown = |words: &[&str]| home.ok(["logs", "slow", "--raw"].iter().chain(words)).out;
+    assert_eq!(shown(&["--since", &middle]), "line 2\nline 3\n");
+    assert_eq!(shown(&["--until", &middle]), "line 1\n");
+    assert_eq!(shown(&["--since", &middle, "--lines", "1"]), "line 2\n");
+    assert_eq!(shown(&["--since", "1h", "--until", "59m"]), "");
+    assert_eq!(shown(&["--since", "1h"]).lines().count(), 3);
+    home.run(["logs", "--since", "soon"]).failed(2, &["so long ago (10m, 2h, 1d)"]);
+}
+
+#[test]
 fn lines_are_whole_and_none_is_lost_while_supervisors_and_keepers_are_killed() {
     let home = Home::new();
     python(&home, "count", &["count", "1000", "6000"], "");

@@ -29,6 +29,7 @@ mod foreground;
 mod health;
 mod home;
 mod hooks;
+mod import;
 mod lifecycle;
 mod load;
 mod logs;

@@ -188,6 +188,7 @@ fn every_form_of_the_file_is_known() {
         r#"{"pm2":[{"script":"server.js"}]}"#,
         r#"[{"script":"server.js"}]"#,
         r#"{"exec":"server.js"}"#,
+        "// PM2 takes this\n{\"apps\": [{ /* ; */ \"script\": \"server.js\", \"args\": [\"http://x/*,]\",], }, ], } // end",
     ] {
         let names: Vec<String> = ground.pm2(json, None).specs.into_iter().map(|spec| spec.name).collect();
         assert_eq!(names, ["server"], "{json}");
@@ -210,6 +211,8 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(refused(r#"{"apps":[{"script":"gone.js"}]}"#).contains("gone.js"));
     assert!(refused(r#"{"apps":[]}"#).contains("no app in this file"));
     assert!(refused(r#"{"apps":["server.js"]}"#).contains("an app is a table"));
+    let place = refused("{\"apps\": [{ // \u{e9}\n \"script\": \"server.js\", \"exec_mode\": 3, }]}");
+    assert!(place.contains("p.json:2:38: exec_mode"), "{place}");
     let code = refused("{ apps: [{ script: 'server.js' }] }");
     assert!(code.contains("key must be a string"), "JSON is data, not code: {code}");
 }

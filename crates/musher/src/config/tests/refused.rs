@@ -154,7 +154,7 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
         ("script = \"server.js\"\nnode_args = \"-x\"", "hint: musher calls this \"interpreter_args\""),
         ("script = \"server.js\"\nkill_timeout = 1600", "hint: musher calls this \"stop.grace\""),
         ("script = \"server.js\"\nenv-file = \"x\"", "hint: did you mean \"env_file\"?"),
-        ("script = \"server.js\"\nzzzzzzzzz = 1", "hint: known here: args, balance, cluster"),
+        ("script = \"server.js\"\nzzzzzzzzz = 1", "hint: known here: args, autostart, balance, cluster"),
     ] {
         let error = ground.refused(lines);
         assert!(error.contains(expected), "{lines}\n--- says\n{error}\n--- instead of\n{expected}\n");

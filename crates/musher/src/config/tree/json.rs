@@ -30,6 +30,71 @@ pub(super) fn parse(text: &str, faults: &mut Faults) -> Option<Node> {
     }
 }
 
+/// The text with spaces in place of comments and of commas before a closing bracket, so that places stay what they are.
+/// Nothing else is changed: what was no data before is none after.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    let blank = |plain: &mut String, text: &str| {
+        plain.extend(text.chars().flat_map(|c| {
+            let width = if c == '\n' { 0 } else { c.len_utf8() };
+            std::iter::repeat_n(' ', width).chain((c == '\n').then_some('\n'))
+        }));
+    };
+    while let Some(c) = rest.chars().next() {
+        let end = match c {
+            '"' => {
+                let mut escaped = false;
+                let close = rest[1..].find(|c: char| {
+                    let found = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    found
+                });
+                close.map_or(rest.len(), |at| at + 2)
+            }
+            '/' if rest.starts_with("//") => {
+                let end = rest.find('\n').unwrap_or(rest.len());
+                blank(&mut plain, &rest[..end]);
+                rest = &rest[end..];
+                continue;
+            }
+            '/' if rest.starts_with("/*") => {
+                let end = rest[2..].find("*/").map_or(rest.len(), |at| at + 4);
+                blank(&mut plain, &rest[..end]);
+                rest = &rest[end..];
+                continue;
+            }
+            c => c.len_utf8(),
+        };
+        plain.push_str(&rest[..end]);
+        rest = &rest[end..];
+    }
+    without_last_commas(&plain)
+}
+
+fn without_last_commas(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let (mut comma, mut in_string, mut escaped) = (None, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if in_string {
+            in_string = byte != b'"' || escaped;
+            escaped = byte == b'\\' && !escaped;
+            continue;
+        }
+        match byte {
+            b',' => comma = Some(at),
+            b'}' | b']' => {
+                if let Some(comma) = comma.take().and_then(|comma| bytes.get_mut(comma)) {
+                    *comma = b' ';
+                }
+            }
+            byte if byte.is_ascii_whitespace() => {}
+            _ => (comma, in_string, escaped) = (None, byte == b'"', false),
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
 /// Where and what; an empty message stands for "too deep".
 type Stop = (Origin, String);
 

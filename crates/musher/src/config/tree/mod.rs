@@ -126,6 +126,12 @@ pub(super) fn parse(bytes: &[u8], syntax: Syntax, faults: &mut Faults) -> Option
     }
 }
 
+/// The tree of JSON with comments and commas behind the last of a list, as PM2's files have them.
+pub(super) fn parse_commented(bytes: &[u8]) -> Option<Node> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_FILE)?;
+    json::parse(&json::plain(text.strip_prefix('\u{feff}').unwrap_or(text)), &mut Faults::default())
+}
+
 /// Turns byte offsets into lines and columns.
 struct Lines<'a> {
     text: &'a str,
