@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::apps::pm2;
-use crate::support::{Home, ask, free_port, wait_equal};
+use crate::support::{Home, ask, free_port, proc_fs, wait_equal, wait_until};
 
 const SERVER: &str = "\
 require('http').createServer((_, answer) => answer.end(process.env.COLOUR + process.argv[2])).listen(process.env.PORT);
@@ -42,6 +42,8 @@ fn a_pm2_that_runs_is_taken_over_and_what_fails_stays_there() {
         ),
     );
     theirs.ok(["start", "apps.json", "-s"]);
+    // That it is online, as PM2 says, does not mean that it listens.
+    wait_until("PM2's workers listen", || proc_fs::listens(port));
     wait_equal("PM2 serves", &"bluey".to_owned(), || ask(port, "/"));
     theirs.ok(["save", "-s"]);
     let home = theirs.directory().join("pm2").display().to_string();
