@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::chaos;
 use crate::needs;
-use crate::run::{Run, Task};
+use crate::run::{Run, Task, target};
 
 /// One stage.
 struct Stage {
@@ -136,7 +136,11 @@ fn tests(stage: &Stage, nextest: bool, filters: &[String], totals: &mut Totals) 
         Run::cargo(["test", "--no-fail-fast"]).args(stage.cargo).args(threads.iter().copied()).args(filters)
     };
     // One Node is whatever PATH has; what has to hold for every version is tested with all of them.
-    run.env("MUSHER_TEST_NODES", needs::nodes()).watched(&mut |line| totals.add(line, nextest))
+    let mut run = run.env("MUSHER_TEST_NODES", needs::nodes());
+    if stage.word == E2E {
+        run = run.env("MUSHER_TEST_NEXT", target().join("debug/musher-next"));
+    }
+    run.watched(&mut |line| totals.add(line, nextest))
 }
 
 impl Totals {

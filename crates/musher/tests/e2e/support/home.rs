@@ -14,7 +14,7 @@ use musher_bench::{proc_fs, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{PATIENCE, command, wait_for};
+use super::{PATIENCE, command, reaper, wait_for};
 
 /// A variable by which every worker that a test started is found.
 const MARK: &str = "END_TO_END_TEST";
@@ -22,7 +22,8 @@ const MARK: &str = "END_TO_END_TEST";
 /// A command that takes longer than this hangs.
 const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 
-/// A home in a directory of its own. When it is dropped, everything that was started in it is ended.
+/// A home in a directory of its own. When it is dropped, everything that was started in it is ended; when the test is
+/// killed, too.
 pub(crate) struct Home {
     directory: TempDir,
     home: PathBuf,
@@ -68,6 +69,9 @@ impl Home {
         let directory = tempfile::Builder::new().prefix("musher-").tempdir_in("/tmp").unwrap();
         fs::create_dir(directory.path().join("app")).unwrap();
         let home = directory.path().join("home");
+        reaper::ends(&format!("{MARK}={}", directory.path().display()));
+        reaper::ends(&format!("MUSHER_HOME={}", home.display()));
+        reaper::removes(directory.path());
         Home {
             home,
             directory,
@@ -80,6 +84,7 @@ impl Home {
     /// The home at another path than the usual one.
     pub(crate) fn at(mut self, home: impl Into<PathBuf>) -> Home {
         self.home = home.into();
+        reaper::ends(&format!("MUSHER_HOME={}", self.home.display()));
         self
     }
 
@@ -305,11 +310,21 @@ impl Background {
     /// Waits for the end.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Output {
-        let status = wait::until(COMMAND_LIMIT, || self.child.try_wait().unwrap());
-        let hung = status.is_none();
-        let output = self.end(status.and_then(|status| status.code()));
+        let (output, hung) = self.wait_or_kill(COMMAND_LIMIT);
         assert!(!hung, "hangs for {COMMAND_LIMIT:?}: {output:#?}");
         output
+    }
+
+    /// Waits for the end, and kills it when that takes longer; then None.
+    #[track_caller]
+    pub(crate) fn wait_within(&mut self, limit: Duration) -> Option<Output> {
+        let (output, hung) = self.wait_or_kill(limit);
+        (!hung).then_some(output)
+    }
+
+    fn wait_or_kill(&mut self, limit: Duration) -> (Output, bool) {
+        let status = wait::until(limit, || self.child.try_wait().unwrap());
+        (self.end(status.and_then(|status| status.code())), status.is_none())
     }
 
     /// Kills it, and returns what it had said.

@@ -7,7 +7,10 @@ use std::process::{Child, Stdio};
 
 use musher_bench::proc_fs;
 
-use super::{Home, command, wait_for, wait_until};
+use super::{Home, command, reaper, wait_for, wait_until};
+
+/// A variable by which a machine is found that a killed test leaves.
+const MARK: &str = "END_TO_END_MACHINE";
 
 /// A systemd that runs. Dropping it is a power cut.
 pub(crate) struct Machine {
@@ -30,11 +33,14 @@ impl Machine {
         let name = home.directory().file_name().unwrap().to_string_lossy().into_owned();
         let cgroup = cgroups.join(format!("machine.{name}.{boot}"));
         let log = fs::File::create(home.directory().join(format!("systemd.{boot}.log"))).unwrap();
+        // Process 1 goes with unshare(1), and everything in its namespace with it.
+        reaper::ends(&format!("{MARK}={}", cgroup.display()));
         let outside = command("sh")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/support/machine.sh"))
             .arg(&cgroup)
             .arg(format!("{boot:08x}-0000-4000-8000-000000000000"))
             .env("UNITS", &units)
+            .env(MARK, &cgroup)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
