@@ -11,8 +11,10 @@ use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
 mod load;
 mod moment;
+mod pm2;
 
 pub(crate) use moment::Moment;
+pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 
 pub(crate) use load::{JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
 
@@ -84,7 +86,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: kill -USR2 $(musher pid web)")]
     Pid(PidArgs),
     /// Behave as PM2: `musher pm2 jlist`, or `musher` called by the name `pm2`
-    #[command(after_help = PM2_HELP, disable_help_flag = true)]
+    #[command(after_help = pm2::PM2_HELP, disable_help_flag = true)]
     Pm2(Pm2Args),
     /// Save the list of apps as it is now, for `resurrect`
     #[command(after_help = SAVE_HELP)]
@@ -115,10 +117,10 @@ pub(crate) enum Verb {
     /// Send a signal to the workers of apps
     Signal(SignalArgs),
     /// Take over the apps of a PM2 that runs, or of its dump
-    #[command(after_help = IMPORT_HELP)]
+    #[command(after_help = pm2::IMPORT_HELP)]
     Import(ImportArgs),
     /// Print PM2's process file as a musher.toml
-    #[command(after_help = CONVERT_HELP)]
+    #[command(after_help = pm2::CONVERT_HELP)]
     Convert(ConvertArgs),
     /// Print the OpenAPI description of the control API
     Openapi,
@@ -342,9 +344,9 @@ pub(crate) struct ReloadArgs {
 /// `musher list`
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only this app: name or id.
+    /// Only these: names or ids of apps, namespaces, /expressions/ for names.
     #[arg(value_name = "APP")]
-    pub(crate) target: Option<String>,
+    pub(crate) targets: Vec<String>,
     /// One array with an object for each slot.
     #[arg(long)]
     pub(crate) json: bool,
@@ -353,7 +355,7 @@ pub(crate) struct ListArgs {
 /// `musher describe`
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// Names or ids of apps.
+    /// Names or ids of apps, namespaces, /expressions/ for names.
     #[arg(required = true, value_name = "APP")]
     pub(crate) targets: Vec<String>,
     /// Show the values of environment variables.
@@ -370,21 +372,6 @@ pub(crate) struct PidArgs {
     /// Names or ids of apps, namespaces, /expressions/ for names [default: all].
     #[arg(value_name = "APP")]
     pub(crate) targets: Vec<String>,
-}
-
-const PM2_HELP: &str = "\
-For scripts that call pm2: its commands, flags, formats and exit codes. See docs/guide/coming-from-pm2.md.
-
-  ln -s $(command -v musher) /usr/local/bin/pm2
-  pm2 start ecosystem.config.js --env production
-  pm2 jlist";
-
-/// `musher pm2`
-#[derive(Debug, Args)]
-pub(crate) struct Pm2Args {
-    /// A command of PM2 with its flags.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    pub(crate) words: Vec<OsString>,
 }
 
 /// `musher logs`
@@ -500,42 +487,6 @@ pub(crate) struct StatusArgs {
     /// One object; `running` tells whether a supervisor runs.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-const IMPORT_HELP: &str = "\
-Each app is stopped in PM2, then started here; one that does not start is started in PM2 again.
-
-  musher import                  shows what would be done
-  musher import --yes            does it
-  musher import ~/.pm2/dump.pm2  from the list that `pm2 save` wrote";
-
-/// `musher import`
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// PM2's home, or its dump [default: $PM2_HOME, else ~/.pm2].
-    #[arg(value_name = "FROM", value_hint = ValueHint::AnyPath)]
-    pub(crate) from: Option<PathBuf>,
-    /// Do it.
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-}
-
-/// What `convert` does with what has no place in a musher.toml.
-const CONVERT_HELP: &str = "\
-What is not the same in musher is told on standard error.
-
-  musher convert ecosystem.config.js > musher.toml
-  musher convert ecosystem.config.js --env production > production.toml";
-
-/// `musher convert`
-#[derive(Debug, Args)]
-pub(crate) struct ConvertArgs {
-    /// The file: .config.js (.cjs, .mjs, .ts), .json, .yaml, or - for JSON on standard input.
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-    /// Take the variables of env_NAME, too.
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) env: Option<String>,
 }
 
 /// `musher events`

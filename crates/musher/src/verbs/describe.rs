@@ -19,7 +19,7 @@ const NAME: usize = 12;
 pub(crate) async fn run(cli: &Cli, args: &DescribeArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
     let mut details = Vec::new();
-    for target in &args.targets {
+    for target in &targets::expanded(&client, &args.targets).await? {
         match client.app(target, args.env).await {
             Ok(detail) => details.push(detail),
             Err(error) => {

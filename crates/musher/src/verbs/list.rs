@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use musher_api::client::Client;
 use musher_api::{SlotRow, SlotStatus};
 
 use super::targets;
@@ -13,12 +14,9 @@ use crate::session;
 /// Shows every worker. Without a supervisor there is none, which is not an error.
 pub(crate) async fn run(cli: &Cli, args: &ListArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
-    let asked = client.slots(args.target.as_deref()).await;
-    let rows = match (&args.target, session::unless_absent(asked)) {
-        (_, Ok(Some(rows))) => rows,
-        (None, Ok(None)) => Vec::new(),
-        (Some(target), Ok(None)) => return Err(targets::nothing_runs(target)),
-        (_, Err(failure)) => return Err(targets::with_suggestion(&client, failure, args.target.as_slice()).await),
+    let rows = match args.targets.as_slice() {
+        [] => session::unless_absent(client.slots(None).await)?.unwrap_or_default(),
+        targets => rows_of(&client, targets).await?,
     };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -33,20 +31,27 @@ pub(crate) async fn run(cli: &Cli, args: &ListArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The rows of these apps, in the order in which they were named.
+async fn rows_of(client: &Client, words: &[String]) -> Result<Vec<SlotRow>, Failure> {
+    let mut rows = Vec::new();
+    for target in targets::expanded(client, words).await? {
+        let asked = client.slots(Some(target.as_str()).filter(|target| *target != "all")).await;
+        match session::unless_absent(asked) {
+            Ok(Some(found)) => rows.extend(found),
+            Ok(None) => return Err(targets::nothing_runs(&target)),
+            Err(failure) => return Err(targets::with_suggestion(client, failure, words).await),
+        }
+    }
+    Ok(rows)
+}
+
 /// The pids of workers that run, one on each line.
 pub(crate) async fn pids(cli: &Cli, args: &PidArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
-    let mut rows = Vec::new();
-    if args.targets.is_empty() {
-        rows = session::unless_absent(client.slots(None).await)?.unwrap_or_default();
-    }
-    for target in targets::expanded(&client, &args.targets).await? {
-        let target = Some(target.as_str()).filter(|target| *target != "all");
-        match client.slots(target).await {
-            Ok(found) => rows.extend(found),
-            Err(error) => return Err(targets::with_suggestion(&client, error.into(), &args.targets).await),
-        }
-    }
+    let rows = match args.targets.as_slice() {
+        [] => session::unless_absent(client.slots(None).await)?.unwrap_or_default(),
+        targets => rows_of(&client, targets).await?,
+    };
     let mut out = std::io::stdout().lock();
     for pid in rows.iter().filter_map(|row| row.pid) {
         writeln!(out, "{pid}")?;
