@@ -64,6 +64,8 @@ pub(crate) struct Outbound {
     held: VecDeque<(Bytes, Option<Arc<OwnedFd>>)>,
     unanswered: VecDeque<Unanswered>,
     bytes: usize,
+    /// The socket was full: to try again is of no use until it has told that it takes more.
+    full: bool,
 }
 
 impl Outbound {
@@ -144,8 +146,16 @@ impl Outbound {
         *self = Outbound::default();
     }
 
-    /// Sends what the socket takes. False: it is full.
-    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+    /// The socket may take more.
+    pub(crate) fn writable(&mut self) {
+        self.full = false;
+    }
+
+    /// Sends what the socket takes.
+    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        if self.full {
+            return Ok(());
+        }
         while let Some(first) = self.ready.front_mut() {
             let result = match &first.handle {
                 // One message a call: Linux keeps descriptors apart only between calls.
@@ -154,11 +164,14 @@ impl Outbound {
             };
             match result {
                 Ok(sent) => self.sent(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full = true;
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn sent(&mut self, mut sent: usize) {

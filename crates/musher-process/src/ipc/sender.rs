@@ -246,16 +246,23 @@ impl Sender {
             match pushed {
                 Some(Push::Done { .. }) => return Ok(()),
                 Some(Push::NoRoom) => {
-                    let mut changed = pin!(self.shared.changed.notified());
-                    changed.as_mut().enable();
-                    let connected = self.connected();
-                    if connected && self.queued_bytes() > HIGH_WATER {
-                        changed.await;
-                    }
+                    self.room().await;
                     written = Some((frame, bytes));
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Waits until the queue has gone down well below the limit: one message at a time would be one wake-up at a time.
+    async fn room(&self) {
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
+            if !self.connected() || self.queued_bytes() <= HIGH_WATER / 4 {
+                return;
+            }
+            changed.await;
         }
     }
 

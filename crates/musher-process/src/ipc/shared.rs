@@ -552,6 +552,7 @@ async fn pump(shared: Arc<Shared>) {
             ready = shared.io.writable(), if write => {
                 let Ok(mut guard) = ready else { return };
                 let mut state = shared.lock();
+                state.out.writable();
                 shared.flush(&mut state);
                 if state.out.has_ready() {
                     guard.clear_ready();
