@@ -22,8 +22,11 @@ fuzz_target!(|input: &[u8]| {
     if script.len() > MAX_INPUT {
         return;
     }
+    // What tokio opens once for all runtimes is no leak.
+    static FIRST: std::sync::Once = std::sync::Once::new();
+    FIRST.call_once(|| drop(runtime()));
     let before = descriptors();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let within = runtime.block_on(async {
         let options = Options::default().max_message(16 << 10);
         let options = match frame % 3 {
@@ -54,6 +57,10 @@ fuzz_target!(|input: &[u8]| {
     let after = descriptors();
     assert_eq!(before, after, "descriptors are left ({within} within)");
 });
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
 
 fn write(peer: &UnixStream, script: &[u8]) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap().into();
