@@ -29,8 +29,8 @@ const TASKS: &[Entry] = &[
     },
     Entry {
         word: "test",
-        arguments: "[--only lint|unit|sim|integration|e2e|chaos]... [-- FILTER...]",
-        about: "Install what tests need; format, lints, unit, simulation, integration and end-to-end tests, a short chaos",
+        arguments: "[--only lint|unit|sim|integration|e2e|examples|chaos]... [-- FILTER...]",
+        about: "Install what tests need; format, lints, unit, simulation, integration and end-to-end tests, examples of pages, a short chaos",
         action: test::test,
     },
     Entry {
@@ -93,6 +93,7 @@ fn bench(words: &[String]) -> Task {
     // By themselves, so that the daemon has no more features than when it is installed.
     let examples = ["--bin", "cluster-primary", "--bin", "cluster-axum"];
     Run::cargo(["build", "--release", "-p", "cluster-rust"]).args(examples).go()?;
+    Run::cargo(["build", "--release", "-p", "musher-process", "--example", "channel_rate"]).go()?;
     Run::cargo(["run", "--release", "-p", "musher-bench", "--", "all"]).args(words).go()
 }
 

@@ -22,6 +22,7 @@ const LINT: &str = "lint";
 const INTEGRATION: &str = "integration";
 const E2E: &str = "e2e";
 const CHAOS: &str = "chaos";
+const EXAMPLES: &str = "examples";
 /// Long enough for every kind of fault to come.
 const CHAOS_WORDS: [&str; 4] = ["--seconds", "45", "--seed", "13"];
 
@@ -50,6 +51,12 @@ const STAGES: &[Stage] = &[
         about: "the executable with real Node, Python and clients that count every lost request",
         nextest: "binary(e2e)",
         cargo: &["-p", "musher", "--test", "*"],
+    },
+    Stage {
+        word: EXAMPLES,
+        about: "the examples in the libraries' pages",
+        nextest: "",
+        cargo: &["-p", "musher-process", "--doc"],
     },
     Stage { word: CHAOS, about: "a team under load and a short schedule of faults", nextest: "", cargo: &[] },
 ];
@@ -92,6 +99,8 @@ pub(crate) fn test(words: &[String]) -> Task {
                 .and_then(|()| Run::cargo(["build", "-p", "team-hyper"]).go())
                 .and_then(|()| Run::cargo(["build", "-p", "musher", "--bin", "musher-next", "--features", "next"]).go())
                 .and_then(|()| tests(stage, nextest, &filters, &mut totals)),
+            // nextest runs none of them.
+            EXAMPLES => tests(stage, false, &filters, &mut totals),
             _ => tests(stage, nextest, &filters, &mut totals),
         };
         outcomes.push(Outcome { word: stage.word, took: started.elapsed(), totals, result });

@@ -1,6 +1,7 @@
 //! The figures, by what a session of a contender measures. Each session starts a home, measures, and ends it; sessions
 //! of the contenders alternate, so that what drifts on the machine drifts for all.
 
+mod channel;
 mod clients;
 mod commands;
 mod events;
@@ -58,6 +59,7 @@ pub(crate) const GROUPS: &[Group] = &[
     group("scale", "scaling up and down under load", events::scale, Contender::ALL, (3, 1)),
     group("manager", "a killed manager", events::killed_manager, Contender::ALL, (3, 1)),
     group("upgrade", "upgrades of the manager under load", upgrade::upgrade, &[Contender::Musher], (3, 1)),
+    group("channel", "messages, sockets and children of the library", channel::channel, &[Contender::Musher], (5, 1)),
     group("idle100", "memory and CPU with 100 workers", idle::hundred_workers, Contender::BOTH, (1, 1)),
 ];
 

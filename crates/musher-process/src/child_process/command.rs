@@ -1,25 +1,22 @@
 //! A program to start, and how.
 
+mod parts;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-
-use super::child::{Child, Streams};
+use self::parts::{Parts, find};
+use super::child::Child;
 use super::encoding::Encoding;
 use super::output::MAX_BUFFER;
 use super::signal::Signal;
-use super::stdio::{ChildInput, ChildOutput, ChildPipe, Stdio};
-use crate::ipc::{self, Channel, Options, Serialization};
-use crate::lookup::{self, LookupError};
-use crate::spawn::{Credentials, MAX_CHILD_FD, Problem, Spawn, SpawnError};
-use crate::sys;
+use super::stdio::Stdio;
+use crate::ipc::{self, Options, Serialization};
+use crate::spawn::{Credentials, MAX_CHILD_FD, Spawn, SpawnError};
 
 /// What a child gets only from the one who makes its channel.
 const OF_THE_CHANNEL: [&str; 4] = [ipc::FD_VARIABLE, ipc::MODE_VARIABLE, ipc::FAST_FRAME_VARIABLE, "NODE_UNIQUE_ID"];
@@ -471,88 +468,4 @@ impl Command {
         };
         Ok(Some(Credentials { uid, gid, groups }))
     }
-}
-
-fn find(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, SpawnError> {
-    let failed = |path: PathBuf, problem, errno| SpawnError::Program {
-        program: path,
-        problem,
-        error: io::Error::from_raw_os_error(errno),
-    };
-    lookup::find_in_path(program, path, cwd).map_err(|error| match error {
-        LookupError::NotInPath { .. } => failed(program.into(), Problem::Missing, libc::ENOENT),
-        LookupError::NoFile { path } if !cwd.is_dir() => {
-            let _ = path;
-            SpawnError::WorkingDirectory { path: cwd.into(), error: io::Error::from_raw_os_error(libc::ENOENT) }
-        }
-        LookupError::NoFile { path } => failed(path, Problem::Missing, libc::ENOENT),
-        LookupError::NotExecutable { path } => failed(path, Problem::NotExecutable, libc::EACCES),
-    })
-}
-
-/// The descriptors of a child that is about to be, and our ends.
-#[derive(Default)]
-struct Parts {
-    fds: Vec<(OwnedFd, i32)>,
-    streams: Streams,
-    /// The number of the channel, and the inode of the child's end.
-    channel: Option<(i32, u64)>,
-}
-
-impl Parts {
-    fn add(&mut self, number: i32, what: &Stdio, channel: &Options) -> Result<(), SpawnError> {
-        let failed = |error: io::Error| SpawnError::system("prepare the child's descriptors", error);
-        let standard = number <= 2;
-        let fd = match what {
-            Stdio::Default if standard => self.pipe(number).map_err(failed)?,
-            Stdio::Pipe => self.pipe(number).map_err(failed)?,
-            // /dev/null for the first three is what nobody else gives them.
-            Stdio::Default | Stdio::Ignore if !standard => return Ok(()),
-            Stdio::Default | Stdio::Ignore => {
-                File::options().read(true).write(true).open("/dev/null").map_err(failed)?.into()
-            }
-            Stdio::Ipc if self.channel.is_some() => {
-                return Err(SpawnError::invalid("a child can have only one channel".to_owned()));
-            }
-            Stdio::Ipc => {
-                let (ours, childs) = Channel::pair(channel.clone()).map_err(failed)?;
-                self.channel = Some((number, ipc::inode(&childs).map_err(failed)?));
-                self.streams.channel = Some(ours);
-                childs
-            }
-            Stdio::Inherit => duplicate(number)?,
-            Stdio::Number(ours) => duplicate(*ours)?,
-            Stdio::Fd(fd) => fd.try_clone().map_err(failed)?,
-        };
-        self.fds.push((fd, number));
-        Ok(())
-    }
-
-    fn pipe(&mut self, number: i32) -> io::Result<OwnedFd> {
-        if number > 2 {
-            let (ours, childs) =
-                rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-            let pipe = ChildPipe::new(ours, self.streams.open.opened())?;
-            self.streams.pipes.insert(number, pipe);
-            return Ok(childs);
-        }
-        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        if number == 0 {
-            self.streams.stdin = Some(ChildInput::new(writing)?);
-            return Ok(reading);
-        }
-        let output = Some(ChildOutput::new(reading, self.streams.open.opened())?);
-        match number {
-            1 => self.streams.stdout = output,
-            _ => self.streams.stderr = output,
-        }
-        Ok(writing)
-    }
-}
-
-fn duplicate(number: i32) -> Result<OwnedFd, SpawnError> {
-    sys::inherit::duplicate(number).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBADF) => SpawnError::invalid(format!("we have no descriptor {number} to hand on")),
-        _ => SpawnError::system("duplicate a descriptor", error),
-    })
 }

@@ -1,5 +1,8 @@
 //! What both halves of a channel share: the socket, both directions, and the task that helps when nobody waits.
 
+mod pump;
+mod understand;
+
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,11 +17,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, oneshot};
 
-use super::frame::{Frame, Framed, Outward};
-use super::handle::{Handle, HandleKind};
+use super::frame::{Frame, Outward};
 use super::inbound::{Inbound, Look};
-use super::message::{self, FAST_FRAME, Internal, Meaning, Message, Received};
-use super::outbound::{Missed, Outbound, Turn};
+use super::message::{FAST_FRAME, Internal, Received};
+use super::outbound::{Outbound, Turn};
 use super::sockets::{MAX_KEYS, Sockets};
 use super::{Fault, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Options, SendError};
 use crate::{net, sys};
@@ -278,7 +280,7 @@ impl Shared {
             None => {
                 if let Some(this) = self.this.upgrade() {
                     state.pump = Some(waits);
-                    self.runtime.spawn(pump(this));
+                    self.runtime.spawn(pump::pump(this));
                 }
             }
             Some(for_what) if for_what == waits => {}
@@ -398,128 +400,6 @@ impl State {
         waits && self.inbox.len() < INBOX_MESSAGES && self.inbox_bytes < INBOX_BYTES
     }
 
-    /// The next message for the caller, from what was read.
-    fn take_received(&mut self, shared: &Shared) -> Option<Received> {
-        if let Some(received) = self.inbox.pop_front() {
-            self.inbox_bytes = self.inbox_bytes.saturating_sub(size(&received));
-            shared.start_pump(self);
-            return Some(received);
-        }
-        self.decode(shared)
-    }
-
-    /// The next message among the bytes that came. The transport's own are dealt with on the way.
-    fn decode(&mut self, shared: &Shared) -> Option<Received> {
-        loop {
-            let step = match self.inn.next() {
-                Ok(None) => return None,
-                Ok(Some(framed)) => self.understand(framed, shared),
-                Err(fault) => Err(fault),
-            };
-            match step {
-                Ok(None) => shared.flush(self),
-                Ok(Some(received)) => return Some(received),
-                Err(fault) => {
-                    shared.fail(self, fault);
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn understand(&mut self, framed: Framed, shared: &Shared) -> Result<Option<Received>, Fault> {
-        self.marks |= framed.marked;
-        let user = |body| Ok(Some(Received::Message(Message { body, handle: None })));
-        if !framed.internal {
-            return user(framed.body);
-        }
-        match message::meaning(&framed.body)? {
-            Meaning::User => return user(framed.body),
-            Meaning::Internal { cmd } => {
-                let message = Message { body: framed.body, handle: None };
-                return Ok(Some(Received::Internal(Internal { cmd, message })));
-            }
-            Meaning::Handle { kind, key, inner } => return self.handle(&kind, key, inner, shared),
-            Meaning::Taken => self.out.taken(),
-            Meaning::Missed => {
-                if self.out.missed() == Missed::GivenUp {
-                    self.given_up += 1;
-                }
-            }
-            Meaning::CountAsked { key } => {
-                let count = self.sockets.count(&key);
-                self.answer(&json!({"cmd": "NODE_SOCKET_COUNT", "key": key, "count": count}))?;
-            }
-            Meaning::ToldWhenClosed { key } => {
-                if self.sockets.tell_when_closed(&key) {
-                    self.answer(&json!({"cmd": "NODE_SOCKET_ALL_CLOSED", "key": key}))?;
-                }
-            }
-            Meaning::Count { key, count } => {
-                if let Some(at) = self.counts.iter().position(|(asked, _)| *asked == key) {
-                    let _ = self.counts.swap_remove(at).1.send(count);
-                }
-            }
-            Meaning::AllClosed { key } => {
-                for (_, tell) in self.closes.extract_if(.., |(asked, _)| *asked == key) {
-                    let _ = tell.send(());
-                }
-            }
-            Meaning::FastFrame if self.may_switch => {
-                self.inn.switch(Frame::Fast);
-                self.switch = self.frame != Frame::Fast;
-            }
-            // Not asked for, so not understood: what comes behind it is no message.
-            Meaning::FastFrame => return Err(Fault::NotAMessage("a fast frame that nobody asked for".to_owned())),
-        }
-        shared.changed.notify_waiters();
-        Ok(None)
-    }
-
-    /// A message that is to have a handle.
-    fn handle(
-        &mut self,
-        kind: &str,
-        key: Option<String>,
-        inner: message::Body,
-        shared: &Shared,
-    ) -> Result<Option<Received>, Fault> {
-        let known = HandleKind::of_name(kind).ok_or_else(|| Fault::UnknownHandle(kind.to_owned()))?;
-        let Some(fd) = self.inn.take_fd() else {
-            self.answer(&json!({"cmd": "NODE_HANDLE_NACK"}))?;
-            return Ok(None);
-        };
-        self.answer(&json!({"cmd": "NODE_HANDLE_ACK"}))?;
-        shared.flush(self);
-        // tokio takes only such, and so do libuv's peers.
-        let _ = net::set_nonblocking(&fd);
-        // Nothing may fail behind it: a socket that is counted must not be dropped here, where the state is locked.
-        let cmd = message::internal_cmd(&inner)?;
-        let open = match (&key, known) {
-            (Some(key), HandleKind::NetSocket) => self.sockets.opened(key, &shared.this),
-            _ => None,
-        };
-        let handle = Some(Handle::received(known, fd, key, open.map(Arc::new)));
-        let message = Message { body: inner, handle };
-        Ok(Some(match cmd {
-            Some(cmd) => Received::Internal(Internal { cmd, message }),
-            None => Received::Message(message),
-        }))
-    }
-
-    /// Answers the peer, before everything else.
-    fn answer(&mut self, answer: &serde_json::Value) -> Result<(), Fault> {
-        if self.life == Life::Closed {
-            return Ok(());
-        }
-        if self.out.queued().1 >= MAX_QUEUED_MESSAGES + MAX_ANSWERS {
-            return Err(Fault::NotReading);
-        }
-        let bytes = self.frame.write(&Outward::Internal(answer), self.marks).map_err(|_| Fault::NotReading)?;
-        self.out.push(bytes, None, Turn::AtOnce);
-        Ok(())
-    }
-
     /// What this end sends from now on is in fast frames. Nothing that was written before may come later.
     fn announce_fast_frames(&mut self) {
         self.switch = false;
@@ -530,57 +410,9 @@ impl State {
     }
 }
 
+/// How much memory it holds, roughly.
 fn size(received: &Received) -> usize {
     match received {
         Received::Message(message) | Received::Internal(Internal { message, .. }) => message.size(),
     }
-}
-
-/// Waits for the socket in the name of what was sent, until nothing more is to be done.
-async fn pump(shared: Arc<Shared>) {
-    loop {
-        let (write, read) = {
-            let mut state = shared.lock();
-            let waits = state.pump_waits();
-            state.pump = Some(waits).filter(|waits| *waits != (false, false));
-            if state.pump.is_none() {
-                return;
-            }
-            waits
-        };
-        tokio::select! {
-            ready = shared.io.writable(), if write => {
-                let Ok(mut guard) = ready else { return };
-                let mut state = shared.lock();
-                state.out.writable();
-                shared.flush(&mut state);
-                if state.out.has_ready() {
-                    guard.clear_ready();
-                }
-            }
-            ready = shared.io.readable(), if read => {
-                let Ok(mut guard) = ready else { return };
-                if read_ahead(&shared) != Looked::MayBeMore {
-                    guard.clear_ready();
-                }
-            }
-            () = shared.nudge.notified() => {}
-        }
-    }
-}
-
-/// Reads for a receiver that may come later.
-fn read_ahead(shared: &Shared) -> Looked {
-    let mut state = shared.lock();
-    let more = shared.look(&mut state);
-    while let Some(received) = state.decode(shared) {
-        state.inbox_bytes += size(&received);
-        state.inbox.push_back(received);
-    }
-    if !state.inbox.is_empty()
-        && let Some(waker) = state.receiver.take()
-    {
-        waker.wake();
-    }
-    more
 }
