@@ -16,7 +16,7 @@ mod pm2;
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 
-pub(crate) use load::{JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
+pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
 
 /// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
 /// losing a request.

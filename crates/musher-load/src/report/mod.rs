@@ -1,12 +1,19 @@
 //! What people and programs read of a run.
 
+mod compare;
 mod csv;
+mod drawn;
+mod page;
+mod plot;
 mod summary;
 mod text;
 
 use std::time::Duration;
 
+pub use compare::{Change, Said, compare, compare_text};
 pub use csv::{hdr_log, series as csv, siege_log};
+pub use drawn::{run_svg, sweep_svg};
+pub use page::{run_page, sweep_page};
 pub use summary::{About, Report, Siege, Stretch, VERSION};
 pub use text::{Words, text};
 

@@ -7,13 +7,19 @@
 mod estimate;
 mod levels;
 mod simulated;
+mod told;
 mod usl;
 
 pub use estimate::{Estimate, Interval, Peak, estimate};
 pub use levels::{Next, Sweep, SweepLimits, refinement};
+pub use told::{Confirmation, SweepReport};
 pub use usl::Usl;
 
 use serde::{Deserialize, Serialize};
+
+use crate::engine::{Outcome, Slice};
+use crate::plan::Plan;
+use crate::tally::count;
 
 /// What one run at one level came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -106,6 +112,41 @@ impl Run {
     #[must_use]
     pub fn is_believed(&self, think: f64) -> bool {
         !self.doubts(think).into_iter().any(Doubt::excludes)
+    }
+}
+
+/// What a run of the engine says of its level: whole intervals after the warm-up, by when answers came.
+#[must_use]
+pub fn measured(outcome: &Outcome, users: u32, plan: &Plan) -> Run {
+    let interval = outcome.interval.as_secs_f64();
+    let begin = plan.warm_up.as_secs_f64();
+    let end = begin + plan.duration.map_or(f64::INFINITY, |time| time.as_secs_f64());
+    let within = |slice: &&Slice| {
+        let from = f64::from(slice.index) * interval;
+        from >= begin - 1e-6 && from + interval <= end + 1e-6
+    };
+    let slices: Vec<&Slice> = outcome.series.iter().filter(within).collect();
+    let rate = |slices: &[&Slice]| {
+        let answers: u64 = slices.iter().map(|slice| slice.latency.len()).sum();
+        count(answers) / (interval * count(slices.len() as u64)).max(1e-9)
+    };
+    let half = slices.len() / 2;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = f64::from(outcome.threads).min(count(cores as u64)).max(1.0);
+    let cpu: f64 = slices.iter().map(|slice| slice.cpu.as_secs_f64()).sum();
+    let total = outcome.total();
+    let seconds = |share: f64| count(total.quantile(share)) / 1e6;
+    Run {
+        users,
+        rate: rate(&slices),
+        response: total.busy_sum.as_secs_f64() / count(total.transactions).max(1.0),
+        p50: seconds(0.5),
+        p95: seconds(0.95),
+        p99: seconds(0.99),
+        errors: total.error_share(),
+        client_busy: cpu / (interval * count(slices.len() as u64)).max(1e-9) / threads,
+        open: slices.iter().map(|slice| slice.open).max().unwrap_or(0),
+        halves: (rate(&slices[..half]), rate(&slices[half..])),
     }
 }
 

@@ -9,4 +9,5 @@
 mod closed;
 mod open;
 mod server;
+mod swept;
 mod wire;

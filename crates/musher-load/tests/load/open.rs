@@ -59,7 +59,8 @@ fn a_stall_of_the_server_is_in_the_latency_of_everybody_who_came_in_it() {
     // Half of all came in the stall, evenly spread: a quarter of all waited for more than half of it.
     let waited = tally.latency.iter_recorded().filter(|value| value.value_iterated_to() > 500_000);
     let waited: u64 = waited.map(|value| value.count_since_last_iteration()).sum();
-    assert!((200..=350).contains(&waited), "{waited} of {} waited for more than 500 ms", tally.transactions);
+    // A closed loop of 16 would have seen 16. How many more than 250 there are is the machine's matter.
+    assert!(waited >= 200, "{waited} of {} waited for more than 500 ms", tally.transactions);
     let service = tally.service.as_ref().unwrap();
     assert!(service.value_at_quantile(0.9) < tally.latency.value_at_quantile(0.9), "few were begun in the stall");
     assert!(tally.delayed > 100, "{} waited for a connection", tally.delayed);

@@ -113,6 +113,8 @@ pub(crate) struct LoadArgs {
     pub(crate) wire: WireArgs,
     #[command(flatten)]
     pub(crate) judge: JudgeArgs,
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
 }
 
 /// When requests are sent.
@@ -224,14 +226,60 @@ pub(crate) struct JudgeArgs {
     /// With --during: how long after it.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", requires = "during")]
     pub(crate) after: Duration,
-    /// Write a report: FILE.json (everything), .csv (by interval), .hdr (HdrHistogram log), .txt. May be repeated.
+    /// Write a report: FILE.json (everything), .html (a page with plots), .svg, .csv (by interval), .hdr (HdrHistogram log), .txt. May be repeated.
     #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) report: Vec<PathBuf>,
+    /// Lines instead of the live view, on a terminal too.
+    #[arg(long)]
+    pub(crate) no_live: bool,
+}
+
+/// The best concurrency.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Sweep")]
+pub(crate) struct SweepArgs {
+    /// Find the best concurrency: run many numbers of users, in rounds, in random order.
+    #[arg(long)]
+    pub(crate) sweep: bool,
+    /// The most users.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "sweep")]
+    pub(crate) sweep_max: u32,
+    /// Rounds; three at least give an interval worth its name.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), requires = "sweep")]
+    pub(crate) rounds: u32,
+    /// How long each level is measured in a round, after its warm-up.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2s", requires = "sweep")]
+    pub(crate) level_time: Duration,
+    /// These numbers of users instead of those that are found; with commas between them. 1 is always one.
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',', requires = "sweep", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) levels: Vec<u32>,
+    /// Also find the most users for whom the 99th percentile stays below this: p99=200ms.
+    #[arg(long, value_name = "p99=TIME", value_parser = slo, requires = "sweep")]
+    pub(crate) slo: Option<f64>,
+    /// Do not confirm it by an open-loop run at 80 % of the best throughput.
+    #[arg(long, requires = "sweep")]
+    pub(crate) no_confirm: bool,
+}
+
+/// `musher load compare`
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// A report as `--report FILE.json` wrote it.
+    #[arg(value_name = "BEFORE", value_hint = ValueHint::FilePath)]
+    pub(crate) before: PathBuf,
+    /// Another one.
+    #[arg(value_name = "AFTER", value_hint = ValueHint::FilePath)]
+    pub(crate) after: PathBuf,
+    /// Exit with 1 when something is worse.
+    #[arg(long)]
+    pub(crate) fail: bool,
 }
 
 /// Verbs of `musher load`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LoadVerb {
+    /// Say what changed between two runs, and whether it is noise
+    Compare(CompareArgs),
     /// Put the reports of several machines together
     Merge(MergeArgs),
 }
@@ -252,6 +300,11 @@ pub(crate) struct MergeArgs {
 
 fn rate(text: &str) -> Result<Rate, String> {
     Rate::parse(text).map_err(|error| error.to_string())
+}
+
+fn slo(text: &str) -> Result<f64, String> {
+    let time = text.trim().strip_prefix("p99=").unwrap_or(text);
+    musher_load::time::seconds(time).ok_or_else(|| "a limit is p99=200ms".into())
 }
 
 fn siege_time(text: &str) -> Result<Duration, String> {

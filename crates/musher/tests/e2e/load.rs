@@ -59,6 +59,8 @@ fn a_reload_in_the_middle_is_a_phase_that_can_be_judged() {
     let twice = ["load", "merge", "-j", report.to_str().unwrap(), report.to_str().unwrap()];
     let merged = home.ok(twice).json();
     assert_eq!(merged["transactions"].as_u64(), ours["transactions"].as_u64().map(|one| one * 2));
+    let compared = home.ok(["load", "compare", report.to_str().unwrap(), report.to_str().unwrap()]).out.clone();
+    assert!(compared.contains("p50, ms") && compared.contains("noise") && !compared.contains("worse"), "{compared}");
     home.run(["load", "-q", "-c", "1", "-r", "3", "--expect", "p50<1us", &url]).failed(1, &["fails", "p50<1us"]);
 }
 
@@ -101,4 +103,19 @@ fn what_must_not_or_cannot_be_loaded_is_refused_with_a_reason() {
     let url = format!("http://127.0.0.1:{port}/");
     let ended = home.run(["load", "-q", "-c", "2", "-r", "2", "--timeout", &format!("{}s", time.as_secs()), &url]);
     ended.failed(1, &["no request was answered", "refused"]);
+}
+
+#[test]
+fn a_sweep_names_a_concurrency_and_draws_it() {
+    let (home, port) = serving();
+    let url = format!("http://127.0.0.1:{port}/");
+    let page = home.directory().join("sweep.html");
+    let short =
+        ["--rounds", "1", "--level-time", "200ms", "--levels", "1,2,4", "--no-confirm", "-o", page.to_str().unwrap()];
+    let report = home.ok(["load", "-q", "-j", "--sweep"].iter().chain(&short).chain(&[url.as_str()])).json();
+    let users: Vec<u64> = report["runs"].as_array().unwrap().iter().map(|run| run["users"].as_u64().unwrap()).collect();
+    assert_eq!(users.len(), 3, "{users:?}");
+    let html = std::fs::read_to_string(page).unwrap();
+    assert!(html.contains("<svg") && html.contains("best concurrency"), "{html}");
+    home.run(["load", "--sweep", "-r", "3", &url]).failed(2, &["--sweep sets users and times itself"]);
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use musher_load::report::{Report, Words, csv, hdr_log, siege_log, text};
+use musher_load::report::{Report, Words, csv, hdr_log, run_page, run_svg, siege_log, text};
 
 use crate::exit_codes;
 use crate::failure::Failure;
@@ -27,21 +27,32 @@ pub(super) fn write(path: &Path, report: &Report) -> Result<(), Failure> {
         "hdr" | "hlog" => {
             hdr_log(outcome()?, report.about.started_at).map_err(|why| Failure::new(exit_codes::FAILED, why))?
         }
+        "html" => run_page(report),
+        "svg" => run_svg(report).ok_or_else(|| Failure::new(exit_codes::FAILED, "there are no intervals"))?,
         "txt" => text(report, Words::All),
         _ => return Err(unknown(path)),
     };
+    put(path, &content)
+}
+
+/// Writes a file.
+pub(super) fn put(path: &Path, content: &str) -> Result<(), Failure> {
     std::fs::write(path, content).map_err(|error| Failure::environment(format!("{}: {error}", path.display())))
 }
 
 /// Whether a name says a form.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if matches!(extension, "json" | "csv" | "hdr" | "hlog" | "txt") { Ok(()) } else { Err(unknown(path)) }
+    if matches!(extension, "json" | "html" | "svg" | "csv" | "hdr" | "hlog" | "txt") {
+        Ok(())
+    } else {
+        Err(unknown(path))
+    }
 }
 
 fn unknown(path: &Path) -> Failure {
     Failure::new(exit_codes::USAGE, format!("{}: the name of a report says its form", path.display()))
-        .with_hint("FILE.json, FILE.csv, FILE.hdr or FILE.txt")
+        .with_hint("FILE.json, .html, .svg, .csv, .hdr or .txt")
 }
 
 /// Reads one that was written as JSON.

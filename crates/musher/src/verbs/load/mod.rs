@@ -2,22 +2,25 @@
 
 mod during;
 mod files;
+mod live;
 mod planning;
 mod progress;
 mod show;
 mod signals;
+mod sweep;
 
 use std::io::Write;
 
 use musher_load::engine::{Address, Engine, Observer, Outcome, RunError, is_private};
 use musher_load::plan::Plan;
-use musher_load::report::{About, Report, Words, text};
+use musher_load::report::{About, Report, Said, Words, compare, compare_text, text};
 
-use crate::args::{LoadArgs, LoadVerb, MergeArgs};
+use crate::args::{CompareArgs, LoadArgs, LoadVerb, MergeArgs};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::{Colour, Terminal, note};
 
+use live::Live;
 use planning::Planned;
 use progress::Lines;
 use signals::Signals;
@@ -29,8 +32,10 @@ const FEW_A_SECOND: f64 = 10.0;
 
 /// `musher load`
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
-    if let Some(LoadVerb::Merge(merge)) = &args.verb {
-        return merged(merge);
+    match &args.verb {
+        Some(LoadVerb::Merge(merge)) => return merged(merge),
+        Some(LoadVerb::Compare(two)) => return compared(two),
+        None => {}
     }
     let planned = planning::plan(args)?;
     if args.config {
@@ -41,6 +46,9 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     }
     args.judge.report.iter().try_for_each(|path| files::check(path))?;
     let signals = Signals::watch()?;
+    if args.sweep.sweep {
+        return sweep::run(args, &planned, &signals);
+    }
     let engine = engine(&planned.plan)?;
     if !planned.quiet {
         note(&planned.greeting());
@@ -73,8 +81,13 @@ fn engine(plan: &Plan) -> Result<Engine, Failure> {
 fn observed(engine: Engine, args: &LoadArgs, planned: &Planned, signals: &Signals) -> Result<Outcome, Failure> {
     let control = engine.control();
     signals.direct(&control);
+    let is_watched = Terminal::stderr().is_terminal() && !planned.quiet && !planned.verbose && !args.judge.no_live;
+    let mut live = if is_watched { Live::begin(planned) } else { None };
     let mut lines = Lines::new(planned);
-    let observer: &mut dyn Observer = &mut lines;
+    let observer: &mut dyn Observer = match &mut live {
+        Some(live) => live,
+        None => &mut lines,
+    };
     let outcome = match &args.judge.during {
         None => engine.run(observer)?,
         Some(command) => during::run(engine, observer, command, &args.judge)?,
@@ -120,6 +133,16 @@ fn judged(args: &LoadArgs, report: &Report) -> Result<(), Failure> {
         ));
     }
     if broken > 0 { Err(Failure::told(exit_codes::FAILED)) } else { Ok(()) }
+}
+
+/// `musher load compare`
+fn compared(args: &CompareArgs) -> Result<(), Failure> {
+    let changes = compare(&files::read(&args.before)?, &files::read(&args.after)?);
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", compare_text(&changes))?;
+    out.flush()?;
+    let is_worse = changes.iter().any(|change| change.said() == Said::Worse);
+    if args.fail && is_worse { Err(Failure::told(exit_codes::FAILED)) } else { Ok(()) }
 }
 
 /// `musher load merge`

@@ -46,6 +46,11 @@ impl Signals {
         now.control = Some(control.clone());
     }
 
+    /// Whether one came.
+    pub(super) fn came(&self) -> bool {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).count > 0
+    }
+
     fn wait(&self, fd: &OwnedFd) {
         loop {
             // Until the process ends.
