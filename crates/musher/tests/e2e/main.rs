@@ -18,6 +18,7 @@ mod bad_input;
 mod balance;
 mod births;
 mod canary;
+mod cgroups;
 mod clients;
 mod crash;
 mod death;
