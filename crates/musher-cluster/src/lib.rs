@@ -89,6 +89,7 @@ pub const PRELOAD: &str = concat!(
     include_str!("preload/websocket.cjs"),
     include_str!("preload/servers.cjs"),
     include_str!("preload/drain.cjs"),
+    include_str!("preload/alone.cjs"),
     include_str!("preload/uncaught.cjs"),
     include_str!("preload/pulse.cjs"),
     include_str!("preload/orphan.cjs"),

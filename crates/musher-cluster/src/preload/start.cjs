@@ -2,7 +2,7 @@
 // remember the servers that listen. It keeps nothing alive, and nothing it does may throw.
 //
 // The files of this folder are one script, in the order of `PRELOAD` in lib.rs, so that a worker reads one file:
-// `start` (is this process meant?), `websocket`, `servers`, `drain`, `uncaught`, `pulse`, `orphan`, `messages`.
+// `start` (is this process meant?), `websocket`, `servers`, `drain`, `alone`, `uncaught`, `pulse`, `orphan`, `messages`.
 'use strict';
 
 const { env } = process;

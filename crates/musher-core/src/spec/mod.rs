@@ -97,7 +97,7 @@ pub struct AppSpec {
     /// cluster, `exit` for others.
     #[serde(default)]
     pub on_uncaught: Option<OnUncaught>,
-    /// Whether Node cluster workers load musher's script, which lets them drain without cutting off anybody.
+    /// Whether Node programs load musher's script, which lets workers of a cluster drain without cutting off anybody.
     #[serde(default = "yes")]
     pub preload: bool,
     /// How workers are replaced.

@@ -13,7 +13,7 @@
 //! | `WATCHDOG_USEC`, `WATCHDOG_PID` | with `health.watchdog`: how often to notify WATCHDOG=1 (sd_watchdog_enabled(3)) |
 //! | `PORT` | port of the first TCP entry of `listen`, unless the user declared it |
 //! | `NODE_CHANNEL_FD`, `NODE_UNIQUE_ID`, ... | Node's channel and cluster |
-//! | `NODE_OPTIONS` | `--require` of the preload, before the user's own; not with `preload = false` |
+//! | `NODE_OPTIONS` | `--require` of the preload, before the user's own, for Node; not with `preload = false` |
 //! | `MUSHER_ON_UNCAUGHT` | with the preload: milliseconds to finish after an uncaught exception; taken away by the preload |
 
 use std::collections::BTreeMap;
@@ -136,12 +136,12 @@ impl Launch<'_> {
         }
         if spec.exec.runtime == Runtime::NodeCluster {
             env.insert("NODE_UNIQUE_ID", self.worker_id.to_string());
-            if let Some(preload) = self.preload {
-                let own = env.remove("NODE_OPTIONS");
-                env.insert("NODE_OPTIONS", node_options(own.as_deref(), preload));
-                if spec.effective_on_uncaught() == OnUncaught::Drain {
-                    env.insert("MUSHER_ON_UNCAUGHT", spec.stop.uncaught.as_millis().to_string());
-                }
+        }
+        if let Some(preload) = self.preload {
+            let own = env.remove("NODE_OPTIONS");
+            env.insert("NODE_OPTIONS", node_options(own.as_deref(), preload));
+            if spec.effective_on_uncaught() == OnUncaught::Drain {
+                env.insert("MUSHER_ON_UNCAUGHT", spec.stop.uncaught.as_millis().to_string());
             }
         }
         env.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
@@ -174,6 +174,12 @@ fn node_options(own: Option<&str>, preload: &Path) -> String {
     }
 }
 
+/// Whether the program is Node by its name: `node`, `nodejs` as Debian calls it, or one of several as `node22`.
+pub(super) fn is_node(program: &Path) -> bool {
+    let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.strip_prefix("node").is_some_and(|rest| rest == "js" || rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+}
+
 /// Whether the program is started under Node's permission model, by which it may not read our script: Node would not
 /// start it at all.
 pub(super) fn is_permission_bound(spec: &AppSpec) -> bool {
@@ -187,7 +193,17 @@ pub(super) fn is_permission_bound(spec: &AppSpec) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::node_options;
+    use super::{is_node, node_options};
+
+    #[test]
+    fn node_is_known_by_its_name() {
+        for name in ["node", "/usr/bin/nodejs", "/opt/node22", "node18.20"] {
+            assert!(is_node(Path::new(name)), "{name}");
+        }
+        for name in ["bun", "/usr/bin/deno", "nodemon", "node-gyp", "/opt/node/bin/tsx", ""] {
+            assert!(!is_node(Path::new(name)), "{name}");
+        }
+    }
 
     #[test]
     fn the_preload_goes_before_the_users_options() {

@@ -63,11 +63,13 @@ impl Preload {
     /// and somebody may have tidied up.
     pub(super) fn suits(&self, spec: &AppSpec, link: &KeeperLink) -> bool {
         let readable = self.for_all_users || spec.user.is_none();
-        spec.exec.runtime == Runtime::NodeCluster
-            && readable
-            && spec.preload
-            && !launch::is_permission_bound(spec)
-            && self.ensure(link).is_ok()
+        // Others that have the channel (Bun, Deno) understand some of Node's options; it was never tried with them.
+        let node = match spec.exec.runtime {
+            Runtime::NodeCluster => true,
+            Runtime::NodeFork => launch::is_node(&spec.exec.program),
+            Runtime::Plain => false,
+        };
+        node && readable && spec.preload && !launch::is_permission_bound(spec) && self.ensure(link).is_ok()
     }
 
     /// The file is there, and locked.

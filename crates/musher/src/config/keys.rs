@@ -265,7 +265,7 @@ pub(super) const KEYS: &[Key] = &[
         "preload",
         Kind::Bool,
         "true",
-        "Whether Node cluster workers load musher's script, for a drain without loss and `on_uncaught`.",
+        "Whether Node programs load musher's script, for a drain of cluster workers without loss and `on_uncaught`.",
     ),
     key("reload", Kind::Table(&[]), "", "How workers are replaced."),
     key(

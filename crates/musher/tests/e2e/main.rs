@@ -12,6 +12,7 @@
 
 mod account;
 mod after_all;
+mod alone;
 mod api;
 mod attendant;
 mod bad_input;
