@@ -48,6 +48,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (any::<u64>(), command()).prop_map(|(op, command)| Input::Command { op: OpId(op), command }),
         3 => run().prop_map(|run| Input::Spawned { run }),
         1 => run().prop_map(|run| Input::SpawnFailed { run, reason: String::new() }),
+        1 => run().prop_map(|run| Input::NotSpawned { run }),
         4 => run().prop_map(|run| Input::Ready { run }),
         2 => run().prop_map(|run| Input::Drained { run }),
         4 => (run(), outcome()).prop_map(|(run, outcome)| Input::Exited { run, outcome }),

@@ -45,4 +45,4 @@ pub use exit::{ExitStatus, pidfd_open, reap, signal};
 pub use pid::Pid;
 pub use rustix::process::{Resource, Rlimit};
 pub use spawn::{Child, Credentials, Spawn, SpawnError};
-pub use tree::Tree;
+pub use tree::{Look, Tree};

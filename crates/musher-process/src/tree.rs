@@ -16,7 +16,10 @@
 //! Numbers found in /proc may be reused before a signal is sent. So each process is held by a pidfd before it is judged,
 //! and is taken only if it started before its number was listed: then it is the one that was listed.
 
+mod look;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +32,14 @@ use crate::cgroup;
 use crate::exit;
 use crate::pid::Pid;
 
+pub use look::Look;
 pub use scan::{MARKER, find_by_home, find_by_marker, find_marked, has_our_environment, is_marked, variable_of};
 
 /// How often processes are looked for that appeared while the others were killed. A process with a waiting SIGKILL
 /// cannot fork, so each round leaves only children of the moment.
 const ROUNDS: usize = 64;
 
-/// Where to look for the processes of one run. Made for one use, from what the caller knows.
+/// Where to look for the processes of one run, as the caller knows it. With many runs in view, one [`Look`] serves them all.
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'a> {
     /// The process that was spawned. It may have ended.
@@ -48,7 +52,7 @@ pub struct Tree<'a> {
     pub cgroup: Option<&'a Path>,
     /// The processes to which orphans fall: supervisor and keeper (and 1 if those are no subreapers).
     pub reapers: &'a [Pid],
-    /// The first processes of other runs: never taken for orphans of this one, and not looked into.
+    /// The first processes of all runs: those of others are never taken for orphans of this one, and not looked into.
     pub others: &'a BTreeSet<Pid>,
 }
 
@@ -62,14 +66,19 @@ struct Member {
 impl Tree<'_> {
     /// The living processes of the run (no zombies), the first one first if it lives.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
-        Ok(self.find()?.into_iter().map(|member| member.pid).collect())
+        Ok(self.find(&mut Look::default())?.into_iter().map(|member| member.pid).collect())
     }
 
     /// Sends a signal to every process of the run, the first one first. Returns to how many. Processes of a user that we
     /// may not signal are left out. The signal is not repeated for processes that appear meanwhile.
     pub fn signal_all(&self, signal: i32) -> io::Result<usize> {
+        self.signal_all_of(signal, &mut Look::default())
+    }
+
+    /// The same for one of many runs that are sent a signal in the same moment.
+    pub fn signal_all_of(&self, signal: i32, look: &mut Look) -> io::Result<usize> {
         let mut reached = 0;
-        for member in self.find()? {
+        for member in self.find(look)? {
             match exit::signal(member.pidfd.as_fd(), signal) {
                 Ok(()) => reached += 1,
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EPERM)) => {}
@@ -83,43 +92,63 @@ impl Tree<'_> {
     /// Returns those that still live: with zero patience perhaps all, since death takes a moment; else what hangs in the
     /// kernel, could not be signalled or forks faster than we look.
     pub fn kill_all(&self, patience: Duration) -> io::Result<Vec<Pid>> {
-        let deadline = Instant::now() + patience;
-        if let Some(directory) = self.cgroup {
-            // Gone, or an old kernel: then one by one.
-            let _ = cgroup::kill(directory);
-        }
-        let mut killed: BTreeMap<Pid, OwnedFd> = BTreeMap::new();
-        // Children move to other parents while processes end, and the kernel's lists may skip one then. So the last
-        // look comes when all have ended, or (when patience is over) there are two that find nothing.
-        let (mut quiet_rounds, mut all_ended) = (0, false);
-        for _ in 0..ROUNDS {
+        kill_all(std::slice::from_ref(self), patience)
+    }
+
+    fn find(&self, look: &mut Look) -> io::Result<Vec<Member>> {
+        scan::Scan::new(self, look).run()
+    }
+}
+
+/// [`Tree::kill_all`] of many runs at once: they share every look, and the patience. An error concerns one of them; the
+/// others are killed nevertheless.
+pub fn kill_all(trees: &[Tree<'_>], patience: Duration) -> io::Result<Vec<Pid>> {
+    let deadline = Instant::now() + patience;
+    for directory in trees.iter().filter_map(|tree| tree.cgroup) {
+        // Gone, or an old kernel: then one by one.
+        let _ = cgroup::kill(directory);
+    }
+    let mut killed: BTreeMap<Pid, OwnedFd> = BTreeMap::new();
+    // Children move to other parents while processes end, and the kernel's lists may skip one then. So the last
+    // look comes when all have ended, or (when patience is over) there are two that find nothing.
+    let (mut quiet_rounds, mut all_ended) = (0, false);
+    for _ in 0..ROUNDS {
+        killed.retain(|_, pidfd| is_alive(pidfd));
+        let new = kill_new(trees, &mut killed)?;
+        quiet_rounds = if new { 0 } else { quiet_rounds + 1 };
+        if quiet_rounds >= 1 && all_ended || quiet_rounds >= 2 && Instant::now() >= deadline {
             killed.retain(|_, pidfd| is_alive(pidfd));
-            let new = self.kill_new(&mut killed)?;
-            quiet_rounds = if new { 0 } else { quiet_rounds + 1 };
-            if quiet_rounds >= 1 && all_ended || quiet_rounds >= 2 && Instant::now() >= deadline {
-                killed.retain(|_, pidfd| is_alive(pidfd));
-                return Ok(killed.into_keys().collect());
-            }
-            all_ended = !new && wait_for_ends(killed.values(), deadline)?;
+            return Ok(killed.into_keys().collect());
         }
-        self.members()
+        all_ended = !new && wait_for_ends(killed.values(), deadline)?;
     }
+    let mut look = Look::default();
+    let found = trees.iter().map(|tree| tree.find(&mut look)).collect::<io::Result<Vec<_>>>()?;
+    Ok(found.into_iter().flatten().map(|member| member.pid).collect())
+}
 
-    /// Kills those that are not yet in `killed`, and says whether there were any. What lives there with the same number
-    /// is the same process.
-    fn kill_new(&self, killed: &mut BTreeMap<Pid, OwnedFd>) -> io::Result<bool> {
-        let before = killed.len();
-        for member in self.find()? {
-            if let Entry::Vacant(place) = killed.entry(member.pid) {
-                let _ = exit::signal(member.pidfd.as_fd(), libc::SIGKILL);
-                place.insert(member.pidfd);
+/// Kills those that are not yet in `killed`, and says whether there were any. What lives there with the same number
+/// is the same process.
+fn kill_new(trees: &[Tree<'_>], killed: &mut BTreeMap<Pid, OwnedFd>) -> io::Result<bool> {
+    let before = killed.len();
+    let mut look = Look::default();
+    let mut failed = None;
+    for tree in trees {
+        match tree.find(&mut look) {
+            Ok(found) => {
+                for member in found {
+                    if let Entry::Vacant(place) = killed.entry(member.pid) {
+                        let _ = exit::signal(member.pidfd.as_fd(), libc::SIGKILL);
+                        place.insert(member.pidfd);
+                    }
+                }
             }
+            Err(error) => failed = Some(error),
         }
-        Ok(killed.len() > before)
     }
-
-    fn find(&self) -> io::Result<Vec<Member>> {
-        scan::Scan::new(self).run()
+    match failed {
+        Some(error) if killed.len() == before => Err(error),
+        _ => Ok(killed.len() > before),
     }
 }
 

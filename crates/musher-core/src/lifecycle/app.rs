@@ -89,6 +89,7 @@ impl App {
             Input::Command { op, command } => self.command(&mut turn, op, command),
             Input::Spawned { run } => self.spawned(&mut turn, run),
             Input::SpawnFailed { run, reason } => self.spawn_failed(&mut turn, run, reason),
+            Input::NotSpawned { run } => self.not_spawned(run),
             Input::Ready { run } => self.ready(&mut turn, run),
             Input::Drained { run } => self.drained(&mut turn, run),
             Input::Exited { run, outcome } => self.exited(&mut turn, run, outcome),

@@ -79,6 +79,11 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// No process was made for this run, as it was let go of before its turn came: see [`App::run`].
+    NotSpawned {
+        /// The run of an [`Effect::Spawn`].
+        run: RunId,
+    },
     /// The run proved that it serves.
     Ready {
         /// The run.

@@ -32,7 +32,7 @@ pub struct Run {
 pub enum RunState {
     /// Not yet ready.
     Starting {
-        /// Later than this it has failed to start.
+        /// Later than this it has failed to start. Counts from when its process exists.
         deadline: Time,
         /// Whether its process is known to exist.
         spawned: bool,
@@ -155,8 +155,13 @@ impl Run {
     /// When time alone changes its state.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {
-            RunState::Starting { deadline, .. } | RunState::Draining { deadline, spawned: true, .. } => Some(deadline),
-            RunState::Online { .. } | RunState::Draining { spawned: false, .. } => None,
+            RunState::Starting { deadline, spawned: true } | RunState::Draining { deadline, spawned: true, .. } => {
+                Some(deadline)
+            }
+            // The driver's turn, however long it takes.
+            RunState::Starting { spawned: false, .. }
+            | RunState::Online { .. }
+            | RunState::Draining { spawned: false, .. } => None,
         }
     }
 }

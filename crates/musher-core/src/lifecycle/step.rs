@@ -14,9 +14,17 @@ use crate::time::Time;
 
 impl App {
     pub(super) fn spawned(&mut self, turn: &mut Turn<'_>, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let ready_timeout = self.policy(run.generation).ready_timeout;
         let Some(run) = self.runs.get_mut(&id) else { return };
         match &mut run.state {
-            RunState::Starting { spawned, .. } => *spawned = true,
+            // Its life begins now: among many, its turn to be spawned may have come late.
+            RunState::Starting { spawned: spawned @ false, deadline } => {
+                *spawned = true;
+                *deadline = turn.now + ready_timeout;
+                run.since = turn.now;
+            }
+            RunState::Starting { spawned: true, .. } => {}
             RunState::Draining { spawned: false, blocks, .. } => {
                 let blocks = *blocks;
                 self.spawned_too_late(turn, id, blocks);
@@ -31,6 +39,12 @@ impl App {
         turn.event(event);
         if !run.is_draining() {
             self.died(turn, id, &run, &Death::SpawnFailed { reason });
+        }
+    }
+
+    pub(super) fn not_spawned(&mut self, id: RunId) {
+        if self.runs.get(&id).is_some_and(Run::is_draining) {
+            self.runs.remove(&id);
         }
     }
 

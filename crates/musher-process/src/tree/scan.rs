@@ -10,6 +10,7 @@ use crate::cgroup;
 use crate::exit;
 use crate::pid::Pid;
 use crate::stat::{ProcessStat, read_bounded, since_boot};
+use crate::tree::look::Look;
 use crate::tree::{Member, Tree};
 
 /// The variable in the environment of a run's processes that marks them: `<run id>@<home id>`.
@@ -31,13 +32,13 @@ enum Trace {
 
 pub(super) struct Scan<'a> {
     tree: &'a Tree<'a>,
+    /// What other searches of this moment listed, too.
+    look: &'a mut Look,
     own: Pid,
     members: Vec<Member>,
     seen: BTreeSet<Pid>,
     /// Members whose children are to be looked at.
     todo: VecDeque<Pid>,
-    /// Parents and children of the whole system, where the kernel has no `children` files.
-    all: Option<BTreeMap<Pid, Vec<Pid>>>,
     /// Whether the first process is still there (perhaps as a zombie), so that its number is its own.
     root_is_there: bool,
     /// No more processes can be held now.
@@ -45,14 +46,14 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(tree: &'a Tree<'a>) -> Scan<'a> {
+    pub(super) fn new(tree: &'a Tree<'a>, look: &'a mut Look) -> Scan<'a> {
         Scan {
             tree,
+            look,
             own: Pid::own(),
             members: Vec::new(),
             seen: BTreeSet::new(),
             todo: VecDeque::new(),
-            all: None,
             root_is_there: false,
             full: false,
         }
@@ -72,15 +73,16 @@ impl<'a> Scan<'a> {
         }
         if let Some(directory) = self.tree.cgroup {
             let pids = cgroup::processes(directory);
-            self.look_at_all(pids, Trace::Sure)?;
+            self.look_at_all(pids, Trace::Sure, since_boot())?;
         }
         self.descend()?;
         // Nothing leaves a cgroup. To look through the children of the reapers for each of a thousand runs that end
         // together would take half a minute.
         let contained = self.tree.cgroup.is_some_and(cgroup::is_there);
         for reaper in if contained { &[] } else { self.tree.reapers } {
-            let pids = self.children(*reaper)?;
-            self.look_at_all(pids, Trace::Orphan)?;
+            let root = (!self.root_is_there).then_some(self.tree.root);
+            let (pids, listed) = self.look.orphans(*reaper, self.tree, root)?;
+            self.look_at_all(pids, Trace::Orphan, listed)?;
         }
         self.descend()?;
         Ok(self.members)
@@ -88,22 +90,23 @@ impl<'a> Scan<'a> {
 
     fn descend(&mut self) -> io::Result<()> {
         while let Some(parent) = self.todo.pop_front() {
-            let pids = self.children(parent)?;
-            self.look_at_all(pids, Trace::Sure)?;
+            let pids = self.look.children(parent)?;
+            self.look_at_all(pids, Trace::Sure, since_boot())?;
         }
         Ok(())
     }
 
-    /// What was just listed.
-    fn look_at_all(&mut self, pids: Vec<Pid>, trace: Trace) -> io::Result<()> {
-        let listed = since_boot();
+    /// What was listed by then.
+    fn look_at_all(&mut self, pids: Vec<Pid>, trace: Trace, listed: Duration) -> io::Result<()> {
         pids.into_iter().try_for_each(|pid| self.look_at(pid, trace, listed))
     }
 
     /// Takes the process in if it belongs to the run. `listed` is when its number had been read.
     fn look_at(&mut self, pid: Pid, trace: Trace, listed: Duration) -> io::Result<()> {
         let tree = self.tree;
-        if pid == self.own || tree.reapers.contains(&pid) || tree.others.contains(&pid) || self.seen.contains(&pid) {
+        // Its own number is no other run's: when it is reaped, that of an orphan of it may be the same.
+        let others = pid != tree.root && tree.others.contains(&pid);
+        if pid == self.own || tree.reapers.contains(&pid) || others || self.seen.contains(&pid) {
             return Ok(());
         }
         if self.full || self.members.len() >= MAX_MEMBERS {
@@ -150,16 +153,6 @@ impl<'a> Scan<'a> {
             }
         }
     }
-
-    fn children(&mut self, parent: Pid) -> io::Result<Vec<Pid>> {
-        if self.all.is_none() {
-            match children_files(parent) {
-                Some(children) => return Ok(children),
-                None => self.all = Some(all_children()?),
-            }
-        }
-        Ok(self.all.as_ref().and_then(|all| all.get(&parent)).cloned().unwrap_or_default())
-    }
 }
 
 /// Whether the process is reaped. One that we may not signal is there.
@@ -168,7 +161,7 @@ fn gone(pidfd: BorrowedFd<'_>) -> bool {
 }
 
 /// The children of all threads of a process: /proc/PID/task/TID/children. `None`: the kernel has no such files.
-fn children_files(parent: Pid) -> Option<Vec<Pid>> {
+pub(super) fn children_files(parent: Pid) -> Option<Vec<Pid>> {
     let mut children = Vec::new();
     let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Some(children) };
     for thread in threads.flatten() {
@@ -184,7 +177,7 @@ fn children_files(parent: Pid) -> Option<Vec<Pid>> {
 }
 
 /// All processes by their parents.
-fn all_children() -> io::Result<BTreeMap<Pid, Vec<Pid>>> {
+pub(super) fn all_children() -> io::Result<BTreeMap<Pid, Vec<Pid>>> {
     let mut all: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
     for pid in all_processes()? {
         if let Ok(ProcessStat { parent: Some(parent), .. }) = ProcessStat::read(pid) {
@@ -250,7 +243,7 @@ pub fn find_by_home(home: &str) -> io::Result<BTreeMap<String, Vec<Pid>>> {
 }
 
 /// The marker in the environment that a process was started with. `None` also if we may not look.
-fn marker_of(pid: Pid) -> Option<Vec<u8>> {
+pub(super) fn marker_of(pid: Pid) -> Option<Vec<u8>> {
     variable_of(pid, MARKER)
 }
 

@@ -113,10 +113,7 @@ impl Driver {
         let chance = &mut world.chance;
         app.machine.recover(now(), &mut || chance.next(), seen, &mut effects);
         world.write_app(app);
-        let mut inputs = Vec::new();
-        for effect in effects {
-            inputs.extend(world.carry_out(app, effect));
-        }
+        let mut inputs = world.carry_out_all(app, effects);
         app.machine.carried_out();
         world.tend(app);
         // Killed between the decision to close them and the end of it.

@@ -202,6 +202,14 @@ impl ManagedApp {
         Ok(listens)
     }
 
+    /// Connections of slots with sockets of their own go to those that serve.
+    pub(super) fn steer(&self) {
+        let online = self.machine.runs().filter(|(_, run)| run.is_online());
+        let mut serving: Vec<SlotId> = online.map(|(_, run)| run.slot).collect();
+        serving.sort_unstable();
+        self.sockets.steer(&serving);
+    }
+
     /// What is written to the keeper.
     pub(super) fn record(&self) -> AppRecord {
         AppRecord {

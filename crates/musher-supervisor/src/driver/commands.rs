@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::link::KeeperLink;
 use crate::watch::watch;
 
-use super::effects::reapers;
+use super::trees::reapers;
 
 /// How many run at a time; others wait.
 const AT_A_TIME: usize = 16;

@@ -1,22 +1,18 @@
 //! Doing what was decided.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use musher_api::{ApiError, Death, EventKind};
 use musher_core::lifecycle::{self, Effect, Event, Input, OpError};
 use musher_core::spec::{ReadyWhen, Runtime};
 use musher_core::{OpId, RunId, SlotId};
-use musher_process::stat::ProcessStat;
-use musher_process::{Pid, Tree};
 
 use crate::control::News;
-use crate::link::KeeperLink;
 
 use super::app::{Held, ManagedApp};
+use super::births::Birth;
 use super::death::{Inquest, LastWords};
 use super::hooks::Occasion;
-use super::launch;
 use super::operations::explain;
 use super::{Wake, World};
 
@@ -25,10 +21,32 @@ use super::{Wake, World};
 const KEEP_ALIVE_GRACE: Duration = Duration::from_millis(1000);
 
 impl World {
+    /// Carries out what was decided in one step; gives the inputs that follow at once.
+    pub(super) fn carry_out_all(&mut self, app: &mut ManagedApp, effects: Vec<Effect>) -> Vec<Input> {
+        let killed = effects.iter().filter_map(|effect| match effect {
+            Effect::Kill { run } => Some(*run),
+            _ => None,
+        });
+        let killed: Vec<RunId> = killed.collect();
+        // All at once, so that each look for what they left is taken once.
+        self.kill(app, &killed);
+        let mut inputs = Vec::new();
+        for effect in effects.into_iter().filter(|effect| !matches!(effect, Effect::Kill { .. })) {
+            inputs.extend(self.carry_out(app, effect));
+        }
+        inputs
+    }
+
     /// Carries out one effect; gives the input that follows at once, if any.
     pub(super) fn carry_out(&mut self, app: &mut ManagedApp, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Spawn { slot, run, generation } => Some(self.spawn(app, slot, run, generation)),
+            Effect::Spawn { slot, run, generation } => {
+                if self.births.is_next() {
+                    return Some(self.spawn(app, slot, run, generation));
+                }
+                self.births.put_off(Birth { app: app.id, slot, run, generation });
+                None
+            }
             Effect::Drain { run } => {
                 // One that fails has said so by itself.
                 if !app.machine.run(run).is_some_and(|run| run.failing) {
@@ -47,8 +65,7 @@ impl World {
                 None
             }
             Effect::Kill { run } => {
-                self.ask_to_end(app, run);
-                self.with_tree(app, run, |tree| tree.kill_all(Duration::ZERO).map(|_| ()));
+                self.kill(app, &[run]);
                 None
             }
             Effect::RetireSlot { slot } => {
@@ -56,6 +73,8 @@ impl World {
                     self.cluster.retire_slot(app.id, slot);
                 }
                 app.sockets.retire(slot, app.id, &self.link);
+                // Before its worker is told to end: what comes from now on goes to those that stay.
+                app.steer();
                 app.deaths.remove(&slot);
                 None
             }
@@ -169,7 +188,7 @@ impl World {
     }
 
     /// The stop signal, or what stands for it.
-    fn ask_to_stop(&self, app: &ManagedApp, run: RunId, signal: i32) {
+    fn ask_to_stop(&mut self, app: &ManagedApp, run: RunId, signal: i32) {
         let Some(managed) = app.runs.get(&run) else { return };
         let generation = app.machine.run(run).map(|run| run.generation);
         let stop = generation.and_then(|generation| app.spec(generation)).or(app.target_spec()).map(|spec| &spec.stop);
@@ -183,7 +202,14 @@ impl World {
             }
             return;
         }
-        self.with_tree(app, run, |tree| tree.signal_all(signal).map(|_| ()));
+        self.signal_tree(app, run, signal);
+    }
+
+    fn kill(&mut self, app: &mut ManagedApp, runs: &[RunId]) {
+        for run in runs {
+            self.ask_to_end(app, *run);
+        }
+        self.kill_trees(runs.iter().filter_map(|run| app.runs.get_key_value(run)), Duration::ZERO);
     }
 
     fn ask_to_end(&mut self, app: &mut ManagedApp, run: RunId) {
@@ -192,37 +218,6 @@ impl World {
             run.record.asked = true;
         }
     }
-
-    /// Does something to every process of a run.
-    pub(super) fn with_tree(&self, app: &ManagedApp, run: RunId, act: impl FnOnce(&Tree<'_>) -> std::io::Result<()>) {
-        let Some(managed) = app.runs.get(&run) else { return };
-        let Some(root) = managed.pid() else { return };
-        let marker = launch::marker(run, &self.record.home_id);
-        let cgroup = self.cgroups.as_ref().map(|cgroups| cgroups.path(&run.to_string()));
-        // Orphans of an adopted run may have fallen to init, if a keeper has died since, or to where it fell itself.
-        let adopted = managed.exit.is_some();
-        let init = adopted.then_some(Pid::INIT);
-        let parent = adopted.then(|| ProcessStat::read(root).ok().and_then(|stat| stat.parent)).flatten();
-        let reapers: Vec<Pid> = reapers(&self.link).chain(init).chain(parent).collect();
-        let mut others = self.roots.clone();
-        others.remove(&root);
-        let tree = Tree {
-            root,
-            pidfd: managed.pidfd.as_fd(),
-            marker: &marker,
-            cgroup: cgroup.as_deref(),
-            reapers: &reapers,
-            others: &others,
-        };
-        if let Err(error) = act(&tree) {
-            tracing::warn!(app = app.name, %run, %error, "a process of the run could not be signalled");
-        }
-    }
-}
-
-/// The processes to which orphans fall.
-pub(super) fn reapers(link: &KeeperLink) -> impl Iterator<Item = Pid> {
-    link.keeper_pid().into_iter().chain([Pid::own()])
 }
 
 /// How long a run may drain.

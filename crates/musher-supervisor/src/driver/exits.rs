@@ -22,8 +22,6 @@ use super::{Driver, Wake};
 
 /// How many children are reaped before others get their turn.
 const REAPED_AT_ONCE: usize = 16;
-/// How long the leftovers of a run may take to die after SIGKILL.
-const LEFTOVER_PATIENCE: Duration = Duration::from_millis(200);
 /// How long the keeper may take to tell how an adopted run ended.
 const STATUS_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -99,7 +97,8 @@ impl Driver {
         let Some(managed) = apps.get_mut(&app) else { return };
         // Its cgroup, which counts them, goes with the leftovers.
         let kills = world.kills(managed, run);
-        world.with_tree(managed, run, |tree| tree.kill_all(LEFTOVER_PATIENCE).map(|_| ()));
+        world.clear(apps, run);
+        let Some(managed) = apps.get_mut(&app) else { return };
         let Some(ended) = managed.runs.remove(&run) else { return };
         let death = world.death(managed, run, &ended, status);
         let inquest = managed.spec(ended.record.generation).and_then(|spec| Inquest::of(&death, spec, kills));

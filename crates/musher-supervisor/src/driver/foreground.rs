@@ -240,10 +240,7 @@ impl Driver {
         let chance = &mut world.chance;
         managed.machine.leave(super::now(), &mut || chance.next(), op, &mut effects);
         world.write_app(managed);
-        let mut inputs = Vec::new();
-        for effect in effects {
-            inputs.extend(world.carry_out(managed, effect));
-        }
+        let inputs = world.carry_out_all(managed, effects);
         managed.machine.carried_out();
         for input in inputs {
             self.step(id, input);
@@ -252,11 +249,7 @@ impl Driver {
     }
 
     fn kill_all_runs(&mut self) {
-        for app in self.apps.values() {
-            for run in app.runs.keys() {
-                self.world.with_tree(app, *run, |tree| tree.kill_all(Duration::ZERO).map(|_| ()));
-            }
-        }
+        self.world.kill_trees(self.apps.values().flat_map(|app| &app.runs), Duration::ZERO);
     }
 
     fn later(&self, after: Duration, step: Step) {

@@ -12,8 +12,8 @@
 //!
 //! # Where things are
 //!
-//! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes. [`exits`]:
-//! processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
+//! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes, [`births`]:
+//! many of them. [`trees`]: ending all of a run's. [`exits`]: processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
 //! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
 //! [`canary`]: new versions on trial. [`scaling`]: following load.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
@@ -28,6 +28,7 @@
 mod adopt;
 mod app;
 mod birth;
+mod births;
 mod boot;
 mod canary;
 mod commands;
@@ -59,6 +60,7 @@ mod spawning;
 mod strays;
 #[cfg(test)]
 mod tests;
+mod trees;
 mod unfit;
 mod upgrade;
 mod views;
@@ -77,7 +79,7 @@ use musher_core::{AppId, OpId, RunId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
 use musher_process::postmortem::MemoryGroup;
-use musher_process::{Pid, Rlimit, inherit, own};
+use musher_process::{Look, Pid, Rlimit, inherit, own};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -94,6 +96,7 @@ pub(crate) use self::boot::supervise;
 pub(crate) use self::records::{can_read, is_record};
 
 use self::app::ManagedApp;
+use self::births::Births;
 use self::commands::{Commands, Outcome};
 use self::death::LastWords;
 use self::foreground::{InForeground, Step};
@@ -194,6 +197,11 @@ struct World {
     broken: Option<io::Error>,
     /// The first processes of all runs.
     roots: BTreeSet<Pid>,
+    /// Where this turn's signals look for orphans.
+    look: Look,
+    /// Runs that ended and whose leftovers are killed, but whose ends were not heard of yet.
+    cleared: BTreeSet<RunId>,
+    births: Births,
     /// How adopted runs ended that the keeper had reaped before, until their pidfds tell that they did.
     keeper_exits: HashMap<i32, ExitRecord>,
     /// Whether this supervisor began with the list on the disk, of this boot.
@@ -250,6 +258,7 @@ impl Driver {
                 Some(event) = sources.cluster.recv() => self.wake(Wake::Cluster(event)),
                 Some(()) = child_ended.recv() => self.wake(Wake::ChildEnded),
                 () = std::future::ready(()), if self.more_ended => self.wake(Wake::ChildEnded),
+                () = std::future::ready(()), if self.world.births.are_waiting() => self.spawn_waiting(),
                 Some(()) = terminate.recv() => self.wake(Wake::Terminate),
                 Ok(mut ready) = notify.readable() => {
                     ready.clear_ready();
@@ -275,9 +284,13 @@ impl Driver {
 
     /// Gives an input to an app's decisions, writes, and carries out what they say, until nothing is left to do.
     fn step(&mut self, app: AppId, input: Input) {
+        self.step_all(app, vec![input]);
+    }
+
+    /// The same with several inputs of one moment.
+    fn step_all(&mut self, app: AppId, mut inputs: Vec<Input>) {
         let Some(managed) = self.apps.get_mut(&app) else { return };
         let world = &mut self.world;
-        let mut inputs = vec![input];
         while !inputs.is_empty() {
             let mut effects = Vec::new();
             let chance = &mut world.chance;
@@ -286,9 +299,7 @@ impl Driver {
                 managed.machine.step(now(), &mut || chance.next(), input, &mut effects);
             }
             world.write_app(managed);
-            for effect in effects {
-                inputs.extend(world.carry_out(managed, effect));
-            }
+            inputs.extend(world.carry_out_all(managed, effects));
             managed.machine.carried_out();
         }
         world.tend(managed);

@@ -27,6 +27,7 @@ const ALL: &str = "all";
 impl Driver {
     /// Answers one request. An answer whose asker is gone is dropped.
     pub(super) fn answer(&mut self, request: Request) {
+        self.begin_turn();
         match request {
             Request::Status(reply) => drop(reply.send(Ok(self.status()))),
             Request::Slots { target, reply } => {

@@ -14,8 +14,8 @@ use musher_process::{Pid, Tree, exit, tree};
 use rustix::process::Signal;
 
 use super::adopt::{Held, run_of};
-use super::effects::reapers;
 use super::records::{AppRecord, names};
+use super::trees::reapers;
 use super::{Driver, Wake, World, launch};
 
 /// How long one may take to end by itself.

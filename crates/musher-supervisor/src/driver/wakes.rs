@@ -3,15 +3,16 @@
 use musher_api::EventKind;
 use musher_cluster::ClusterEvent;
 use musher_core::RunId;
-use musher_core::lifecycle::{Command, Input, RunState};
+use musher_core::lifecycle::{Command, Input};
 use musher_core::spec::ReadyWhen;
-use musher_core::{AppId, OpId, SlotId};
+use musher_core::{AppId, OpId};
 use musher_process::channel::MAX_MESSAGE;
 
 use crate::control::News;
 
 use crate::team::Order;
 
+use super::app::ManagedApp;
 use super::renewal::Renewal;
 use super::{Driver, Wake};
 
@@ -38,6 +39,7 @@ pub(super) enum Proof {
 impl Driver {
     /// Handles one thing that happened.
     pub(super) fn wake(&mut self, wake: Wake) {
+        self.begin_turn();
         match wake {
             Wake::Proved(run) => self.proved(run),
             Wake::Gone(run) => self.adopted_ended(run),
@@ -163,7 +165,7 @@ impl Driver {
                     if let Some(managed) = app.runs.get_mut(&run) {
                         managed.record.violation = Some(reason);
                     }
-                    self.world.with_tree(app, run, |tree| tree.kill_all(std::time::Duration::ZERO).map(|_| ()));
+                    self.world.kill_trees(app.runs.get_key_value(&run).into_iter(), std::time::Duration::ZERO);
                 }
             }
             ClusterEvent::Uncaught { run, stack, drains } => self.uncaught(run, &stack, drains),
@@ -206,11 +208,7 @@ impl Driver {
 
     /// Connections of slots with sockets of their own go to those that serve.
     pub(super) fn steer(&self, app: AppId) {
-        let Some(app) = self.apps.get(&app) else { return };
-        let online = app.machine.runs().filter(|(_, run)| matches!(run.state, RunState::Online { .. }));
-        let mut serving: Vec<SlotId> = online.map(|(_, run)| run.slot).collect();
-        serving.sort_unstable();
-        app.sockets.steer(&serving);
+        self.apps.get(&app).into_iter().for_each(ManagedApp::steer);
     }
 
     /// Stops everything; the daemon ends when nothing is left.

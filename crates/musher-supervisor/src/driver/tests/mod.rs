@@ -1,5 +1,6 @@
 //! What a supervisor leaves behind that is killed at a bad moment, and what its successor makes of it.
 
+mod births;
 mod rig;
 mod versions;
 
@@ -172,7 +173,8 @@ async fn the_record_of_a_large_app_is_not_written_once_for_each_slot() {
     let mut spec = missing("web");
     spec.instances = 200;
     one.start(&spec);
-    assert_eq!(one.driver.apps[&one.app("web")].deaths.len(), 200);
+    let id = one.app("web");
+    one.until("all have failed", |driver| driver.apps[&id].deaths.len() == 200).await;
     rig.kill(one);
     let puts = rig.puts_of_apps.load(Ordering::Relaxed);
     assert!(puts < 20, "{puts} times");
@@ -231,8 +233,8 @@ async fn an_unfit_worker_is_relieved_and_a_failing_one_followed() {
     one.until("its successor is", |driver| serving(driver).is_some_and(|run| run != first)).await;
     let second = serving(&one.driver).unwrap();
     one.driver.failing(second);
-    one.until("and that one's", |driver| serving(driver).is_some_and(|run| run != second)).await;
     assert!(one.driver.apps[&id].machine.run(second).unwrap().failing);
+    one.until("and that one's", |driver| serving(driver).is_some_and(|run| run != second)).await;
     assert_eq!(one.driver.rows(None)[0].restarts, 2);
     one.act("stop", Action::Stop, "web");
 }

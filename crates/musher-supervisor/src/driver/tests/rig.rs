@@ -13,6 +13,7 @@ use musher_core::spec::{AppSpec, Exec, Runtime};
 use musher_core::{AppId, OpId};
 use musher_process::memfd::memfd_with;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::super::boot::Parts;
@@ -112,8 +113,14 @@ impl Booted {
     /// Handles what happens until something is true.
     pub(super) async fn until(&mut self, what: &str, is_true: impl Fn(&Driver) -> bool) {
         let waited = tokio::time::timeout(Duration::from_secs(20), async {
+            let mut child_ended = signal(SignalKind::child()).unwrap();
+            self.driver.wake(Wake::ChildEnded);
             while !is_true(&self.driver) {
+                let births = self.driver.world.births.are_waiting();
                 tokio::select! {
+                    Some(()) = child_ended.recv() => self.driver.wake(Wake::ChildEnded),
+                    () = std::future::ready(()), if self.driver.more_ended => self.driver.wake(Wake::ChildEnded),
+                    () = std::future::ready(()), if births => self.driver.spawn_waiting(),
                     Some(wake) = self.sources.wakes.recv() => self.driver.wake(wake),
                     Some(event) = self.sources.cluster.recv() => self.driver.wake(Wake::Cluster(event)),
                 }
@@ -181,4 +188,11 @@ pub(super) fn names(driver: &Driver, prefix: &str) -> Vec<String> {
 pub(super) fn missing(name: &str) -> AppSpec {
     let exec = Exec { program: "/does/not/exist".into(), args: Vec::new(), script: None, runtime: Runtime::Plain };
     AppSpec::new(name, exec, "/")
+}
+
+/// An app whose workers do nothing.
+pub(super) fn sleepers(name: &str, instances: u32) -> AppSpec {
+    let args = vec!["100".into()];
+    let exec = Exec { program: "/bin/sleep".into(), args, script: None, runtime: Runtime::Plain };
+    AppSpec { instances, ..AppSpec::new(name, exec, "/") }
 }
