@@ -3,8 +3,9 @@
 //!
 //! With `balance = "shared"` all slots have one socket. With `kernel` each slot has its own in a SO_REUSEPORT group, and
 //! new connections go only to slots with a worker that is online, while there is one. What already waits in the queue
-//! of a slot without a worker waits for its successor; the queue of a slot that is scaled away is lost, which is why
-//! `shared` is the default for programs that cannot be handed connections. Unix sockets are always shared, UDP too, and
+//! of a slot without a worker waits for its successor. A slot that is scaled away gets no new ones from before its worker
+//! is told to end; what this one does not accept any more is lost, which is why `shared` is the default for programs
+//! that cannot be handed connections. Unix sockets are always shared, UDP too, and
 //! so is what the workers of a Node cluster ask for.
 
 use std::collections::btree_map::Entry as Place;
