@@ -36,6 +36,15 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether the two may not coincide: what waits in the queue of a worker that ends while keeper and supervisor are dead
+    /// has nobody left to hold it, as the guide says.
+    fn excludes(self, other: Kind) -> bool {
+        let ends_worker = |kind| {
+            matches!(kind, Kind::KillWorker | Kind::CrashWorker | Kind::PauseWorker | Kind::Leak | Kind::Uncaught)
+        };
+        self == Kind::KillBoth && ends_worker(other) || other == Kind::KillBoth && ends_worker(self)
+    }
+
     pub(crate) const ALL: [Kind; 19] = [
         Kind::KillWorker,
         Kind::CrashWorker,
@@ -182,6 +191,10 @@ impl fmt::Display for Event {
     }
 }
 
+/// How long after a fault one comes that is not to coincide with it: longer than the next command takes to come, and the
+/// daemon that it starts.
+const APART: Duration = Duration::from_secs(5);
+
 /// The schedule of `seed` for this time and these kinds. Every kind comes once before any comes twice.
 pub(crate) fn schedule(seed: u64, length: Duration, kinds: &[Kind]) -> Vec<Event> {
     let mut chance = Chance(seed);
@@ -193,6 +206,10 @@ pub(crate) fn schedule(seed: u64, length: Duration, kinds: &[Kind]) -> Vec<Event
             bag = kinds.to_vec();
         }
         let kind = bag.swap_remove(chance.below(bag.len()));
+        let recent = events.iter().rev().take_while(|event: &&Event| at - event.at < APART);
+        if recent.into_iter().any(|event| kind.excludes(event.kind)) {
+            at += APART;
+        }
         let fitting: Vec<usize> = (0..APPS.len()).filter(|app| kind.fits(&APPS[*app])).collect();
         let app = fitting[chance.below(fitting.len())];
         events.push(Event {
@@ -273,6 +290,16 @@ mod tests {
         let events = schedule(1, 10 * MINUTE, &Kind::ALL);
         let pairs = events.windows(2).filter(|pair| pair[0].at == pair[1].at).count();
         assert!(pairs * 10 > events.len(), "{pairs} of {}", events.len());
+    }
+
+    #[test]
+    fn no_worker_is_ended_while_nobody_holds_its_queue() {
+        let kinds = [Kind::KillBoth, Kind::KillWorker, Kind::Reload];
+        let events = schedule(1, 10 * MINUTE, &kinds);
+        let pairs = events.iter().enumerate().flat_map(|(n, a)| events[n + 1..].iter().map(move |b| (a, b)));
+        let near: Vec<_> = pairs.filter(|(a, b)| b.at - a.at < APART).collect();
+        assert!(near.iter().all(|(a, b)| !a.kind.excludes(b.kind)));
+        assert!(near.iter().any(|(a, b)| a.kind == Kind::KillBoth || b.kind == Kind::KillBoth));
     }
 
     #[test]

@@ -251,13 +251,14 @@ impl Server {
         cluster.on(tell);
         let development = self.mode == Mode::Development;
         let instances = if development { 1 } else { self.instances };
-        let team: Team = cluster.keep(Plan::new(instances).policy(self.policy)).await?;
+        // Before there is a worker whose answer could be the reason for a change.
         let watching = if development {
             let exec = cluster.settings().exec.clone();
             Some(development::Watching::begin(&exec, &self.watched, self.build)?)
         } else {
             None
         };
+        let team: Team = cluster.keep(Plan::new(instances).policy(self.policy)).await?;
         match watching {
             Some(watching) => tokio::select! {
                 ended = team.run() => Ok(ended?),

@@ -79,11 +79,11 @@ fn handler(call: Call) -> MethodRouter<Context> {
             get(|State(context): State<Context>| async move { Answer::from(context.driver.ask(Request::Apps).await) })
         }
         Call::Start => post(|State(context): State<Context>, request: HttpRequest| async move {
-            Answer::from(relay(&context, request, |start, reply| Request::Start(Box::new(start), reply)).await)
+            Answer::from(relay_lasting(&context, request, |start, reply| Request::Start(Box::new(start), reply)).await)
         }),
         Call::App => get(app),
         Call::Act => post(|State(context): State<Context>, request: HttpRequest| async move {
-            Answer::from(relay(&context, request, Request::Act).await)
+            Answer::from(relay_lasting(&context, request, Request::Act).await)
         }),
         Call::Operation => get(operation),
         Call::Send => post(|State(context): State<Context>, request: HttpRequest| async move {
@@ -95,7 +95,7 @@ fn handler(call: Call) -> MethodRouter<Context> {
             Answer::from(relay(&context, request, Request::Save).await)
         }),
         Call::Resurrect => post(|State(context): State<Context>, request: HttpRequest| async move {
-            Answer::from(relay(&context, request, Request::Resurrect).await)
+            Answer::from(relay_lasting(&context, request, Request::Resurrect).await)
         }),
         Call::Upgrade => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Upgrade).await)
@@ -119,6 +119,21 @@ where
     let body: B = read(context, request).await?;
     body.check()?;
     context.driver.ask(|reply| make(body, reply)).await
+}
+
+/// As [`relay`]; what the answer names survives everything. Else the number of an operation could be given away again
+/// after a death of supervisor and keeper together, and its asker would be told of another's end.
+async fn relay_lasting<B, T>(
+    context: &Context,
+    request: HttpRequest,
+    make: impl FnOnce(B, super::request::Reply<T>) -> Request,
+) -> Result<T, ApiError>
+where
+    B: DeserializeOwned + Bounded,
+{
+    let answer = relay(context, request, make).await?;
+    context.driver.settle().await;
+    Ok(answer)
 }
 
 async fn slots(State(context): State<Context>, uri: Uri) -> Response {

@@ -38,6 +38,9 @@ use super::strays;
 use super::wakes::AfterEnd;
 use super::{Driver, World, launch, now, wall_clock_ms};
 
+/// How many numbers of operations are left out when the list on the disk is all that there is: it may be older than the
+/// last ones.
+const FORGOTTEN: u64 = 1000;
 /// The largest record that is read.
 pub(super) const RECORD_LIMIT: usize = 64 << 20;
 /// The app under which the output of runs is logged whose own app's record cannot be read.
@@ -70,6 +73,15 @@ fn new_home_id() -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+impl World {
+    /// Gives no number again that a process has, or a command was told, of which the list on the disk does not know.
+    fn skip_numbers(&mut self) {
+        self.record.next_operation += FORGOTTEN;
+        let of_strays = self.strays.iter().map(|stray| stray.run().app().0).max().unwrap_or(0);
+        self.record.next_app = self.record.next_app.max(of_strays);
+    }
+}
+
 impl Driver {
     /// A driver that takes over everything that the keeper held.
     pub(super) fn adopt(world: World, mut held: Held) -> Driver {
@@ -80,6 +92,9 @@ impl Driver {
         driver.world.record.next_app = driver.world.record.next_app.max(last);
         let records = read_apps(&held, &driver.world.events);
         driver.world.strays = strays::take(&mut held, &records, &recorded);
+        if driver.world.resumed {
+            driver.world.skip_numbers();
+        }
         for mut record in records {
             let ends = std::mem::take(&mut record.held);
             let (app, seen) = driver.world.adopt_app(record, &mut held);

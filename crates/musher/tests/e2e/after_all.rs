@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use musher_api::client::Client;
+use musher_api::{Action, ActionRequest};
+
 use crate::support::apps::app;
 use crate::support::{
     Home, Load, Plan, Shape, ask, free_port, fresh, is_free, nothing_lost, proc_fs, some_answers, wait_equal,
@@ -188,6 +191,36 @@ fn what_was_acknowledged_is_true_after_both_were_killed() {
     let ids: Vec<u64> = home.list().iter().map(|row| row.id).collect();
     home.ok(["start", &app("worker.py"), "--name", "three", "--ready", "100ms"]);
     assert!(!ids.contains(&home.slots("three")[0].id), "an id is not given twice");
+}
+
+/// Both die in the instant in which a command gets its answer: the operation that it names goes on, and its number is
+/// nobody else's.
+#[test]
+fn an_operation_that_was_named_outlives_both() {
+    let home = Home::new();
+    // Readiness takes long enough for the reload not to be done before both are dead.
+    home.ok(["start", &app("worker.py"), "--name", "slow", "--ready", "1s"]);
+    home.ok(["start", &app("worker.py"), "--name", "other", "--ready", "100ms"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for round in 0..4 {
+        let before = home.pids("slow");
+        let both = [home.keeper(), home.supervisor()];
+        let client = Client::new(home.path().join("control.sock"));
+        let request = ActionRequest {
+            request_id: format!("reload-{round}"),
+            targets: vec!["slow".to_owned()],
+            action: Action::Reload,
+        };
+        let answer = runtime.block_on(client.act(&request)).unwrap();
+        for pid in both {
+            proc_fs::kill9(pid).unwrap();
+        }
+        wait_until("both are gone", || both.iter().all(|pid| !proc_fs::is_alive(*pid)));
+        home.ok(["reload", "other"]);
+        let done = runtime.block_on(client.wait(&answer.operations[0], |_| {})).unwrap();
+        assert!(done.ok && done.app == "slow", "{done:?}");
+        assert!(home.pids("slow").iter().all(|pid| !before.contains(pid)), "it was done");
+    }
 }
 
 #[test]
