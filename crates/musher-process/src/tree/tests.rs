@@ -1,6 +1,6 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -41,13 +41,13 @@ fn runs(count: usize) -> Vec<Run> {
     set_subreaper().unwrap();
     let start = |number| {
         let marker = format!("{number}@look-{}", Pid::own());
-        // The shell in between ends at once; its child is an orphan of the run then.
-        let script = "(setsid sleep 1000 >/dev/null & echo $!); exec sleep 1000";
+        // The shell in between ends at once; its child is an orphan of the run then. The end of the output tells that it has.
+        let script = "(setsid sleep 1000 >/dev/null & echo $!); exec sleep 1000 >/dev/null";
         let mut command = Command::new("/bin/sh");
         let command = command.args(["-c", script]).env(MARKER, &marker).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        child.stdout.take().unwrap().read_to_string(&mut line).unwrap();
         let orphan = pidfd_open(Pid::from_raw(line.trim().parse().unwrap()).unwrap()).unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
         Run { pid, pidfd: pidfd_open(pid).unwrap(), child, orphan, marker }
