@@ -12,8 +12,17 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pid
 
 /// Resident memory of a process in bytes (VmRSS).
 pub fn rss_bytes(pid: u32) -> Option<u64> {
+    memory_line(pid, "VmRSS:")
+}
+
+/// Resident memory of a process that is not of files, such as its code (RssAnon), in bytes.
+pub fn anonymous_bytes(pid: u32) -> Option<u64> {
+    memory_line(pid, "RssAnon:")
+}
+
+fn memory_line(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)
 }
