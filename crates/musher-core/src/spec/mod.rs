@@ -171,6 +171,14 @@ pub enum Runtime {
     NodeCluster,
 }
 
+impl Runtime {
+    /// Whether a program of this file name is Node: `node`, `nodejs` as Debian calls it, or one of several as `node22`.
+    pub fn is_node(name: &str) -> bool {
+        let version = |rest: &str| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        name.strip_prefix("node").is_some_and(|rest| rest == "js" || version(rest))
+    }
+}
+
 /// How connections reach the workers. See the architecture page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -174,10 +174,9 @@ fn node_options(own: Option<&str>, preload: &Path) -> String {
     }
 }
 
-/// Whether the program is Node by its name: `node`, `nodejs` as Debian calls it, or one of several as `node22`.
+/// Whether the program is Node by its name.
 pub(super) fn is_node(program: &Path) -> bool {
-    let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.strip_prefix("node").is_some_and(|rest| rest == "js" || rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+    Runtime::is_node(program.file_name().and_then(|name| name.to_str()).unwrap_or_default())
 }
 
 /// Whether the program is started under Node's permission model, by which it may not read our script: Node would not

@@ -149,7 +149,7 @@ pub(super) fn of_command(words: &[String], wanted: Script<'_>, place: Place<'_>)
     }
     let program = find(name, place).map_err(|(message, hint)| Unrunnable { key: "command", message, hint })?;
     let base = base_name(&program);
-    if is_node(&base)
+    if Runtime::is_node(&base)
         && let Some(at) = node_script(rest)
     {
         let (options, script) = rest.split_at(at);
@@ -226,7 +226,7 @@ fn of_native(cluster: Option<bool>) -> Runtime {
 }
 
 fn runtime(interpreter: &str, cluster: Option<bool>) -> Result<Runtime, Unrunnable> {
-    match (is_node(interpreter), cluster) {
+    match (Runtime::is_node(interpreter), cluster) {
         (true, Some(false)) => Ok(Runtime::NodeFork),
         (true, _) => Ok(Runtime::NodeCluster),
         (false, Some(false)) if SPEAK_NODES_CHANNEL.contains(&interpreter) => Ok(Runtime::NodeFork),
@@ -235,11 +235,6 @@ fn runtime(interpreter: &str, cluster: Option<bool>) -> Result<Runtime, Unrunnab
         }
         (false, _) => Ok(Runtime::Plain),
     }
-}
-
-/// `node`, `nodejs` as Debian calls it, or one of several as `node22`.
-fn is_node(name: &str) -> bool {
-    name.strip_prefix("node").is_some_and(|rest| rest == "js" || rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
 }
 
 /// Which of node's arguments is the script.

@@ -1,7 +1,7 @@
 //! Deno and Bun: what each of them can be.
 
 use crate::support::apps::tool;
-use crate::support::{Home, ask, free_port, fresh, nothing_lost, proc_fs, some_answers, wait_until};
+use crate::support::{Home, ask, free_port, loses_nothing, proc_fs, wait_until};
 
 #[test]
 fn deno_workers_share_a_socket_of_the_process_file_and_have_the_channel() {
@@ -26,15 +26,7 @@ fn deno_workers_share_a_socket_of_the_process_file_and_have_the_channel() {
         ),
     );
     home.ok(["start", "team.toml"]);
-    let load = fresh(port);
-    some_answers(&load, 100);
-    home.kill_supervisor();
-    some_answers(&load, 50);
-    let before = home.pids("web");
-    home.ok(["reload", "web"]);
-    wait_until("the old workers have ended", || before.iter().all(|pid| !proc_fs::is_alive(*pid)));
-    some_answers(&load, 50);
-    nothing_lost("a killed supervisor and a reload", load);
+    loses_nothing(&home, port, true, "a killed supervisor and a reload");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Workers in Rust that take their listener from musher-cluster: the same program with a channel, and with a socket.
 
 use crate::support::apps::rust_worker;
-use crate::support::{Home, free_port, fresh, nothing_lost, proc_fs, some_answers, wait_until};
+use crate::support::{Home, free_port, loses_nothing};
 
 fn reloaded_under_load(how: &str, kills: bool) {
     let home = Home::new();
@@ -13,17 +13,7 @@ fn reloaded_under_load(how: &str, kills: bool) {
         &format!("[[app]]\nname = \"web\"\ncommand = \"{server} 127.0.0.1:{port}\"\ninstances = 2\n{listen}\n"),
     );
     home.ok(["start", "team.toml"]);
-    let load = fresh(port);
-    some_answers(&load, 100);
-    if kills {
-        home.kill_supervisor();
-        some_answers(&load, 50);
-    }
-    let before = home.pids("web");
-    home.ok(["reload", "web"]);
-    wait_until("the old workers have ended", || before.iter().all(|pid| !proc_fs::is_alive(*pid)));
-    some_answers(&load, 50);
-    nothing_lost("a reload", load);
+    loses_nothing(&home, port, kills, "a reload");
 }
 
 #[test]

@@ -142,3 +142,20 @@ pub(crate) fn ask(port: u16, path: &str) -> String {
         other => panic!("GET {path} on port {port}: {other:?}"),
     }
 }
+
+/// Puts two workers of the app `web`, which was just started, through a reload under load, and before it their supervisor
+/// through a kill if `kills`: nothing is lost.
+#[track_caller]
+pub(crate) fn loses_nothing(home: &Home, port: u16, kills: bool, what: &str) {
+    let load = fresh(port);
+    some_answers(&load, 100);
+    if kills {
+        home.kill_supervisor();
+        some_answers(&load, 50);
+    }
+    let before = home.pids("web");
+    home.ok(["reload", "web"]);
+    wait_until("the old workers have ended", || before.iter().all(|pid| !proc_fs::is_alive(*pid)));
+    some_answers(&load, 50);
+    nothing_lost(what, load);
+}
