@@ -74,6 +74,8 @@ struct Totals {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Passed, but not at the first try.
+    flaky: u64,
 }
 
 #[expect(clippy::print_stderr, reason = "the summary")]
@@ -138,8 +140,9 @@ pub(crate) fn lint() -> Task {
 
 fn tests(stage: &Stage, nextest: bool, filters: &[String], totals: &mut Totals) -> Task {
     let run = if nextest {
+        let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
         let expression = ["-E", stage.nextest, "--no-fail-fast", "--no-tests=pass"];
-        Run::cargo(["nextest", "run", "--workspace"]).args(expression).args(filters)
+        Run::cargo(["nextest", "run", "--workspace", "--profile", profile]).args(expression).args(filters)
     } else {
         let threads: &[&str] = if stage.word == E2E { &["--", "--test-threads=2"] } else { &["--"] };
         Run::cargo(["test", "--no-fail-fast"]).args(stage.cargo).args(threads.iter().copied()).args(filters)
@@ -163,13 +166,14 @@ impl Totals {
         };
         let counts = counts.map(|(_, counts)| counts);
         let Some(counts) = counts else { return };
-        for part in counts.split([',', ';']) {
+        for part in counts.split([',', ';', '(', ')']) {
             let mut words = part.split_whitespace();
             let (Some(Ok(number)), Some(word)) = (words.next().map(str::parse::<u64>), words.next()) else { continue };
             match word {
                 "passed" => self.passed += number,
                 "failed" | "timed" => self.failed += number,
                 "ignored" => self.skipped += number,
+                "flaky" => self.flaky += number,
                 _ => {}
             }
         }
@@ -185,6 +189,12 @@ fn summary(outcomes: &[Outcome], took: Duration) -> Task {
         let said = if result.is_ok() { "ok" } else { "FAILED" };
         let counts = match *word {
             LINT | CHAOS => String::new(),
+            _ if totals.flaky > 0 => {
+                format!(
+                    "{} passed, {} of them at the second try, {} failed",
+                    totals.passed, totals.flaky, totals.failed
+                )
+            }
             _ => format!("{} passed, {} failed", totals.passed, totals.failed),
         };
         eprintln!("{word:>12}  {said:<6}  {:>7.1} s  {counts}", took.as_secs_f64());
@@ -193,7 +203,7 @@ fn summary(outcomes: &[Outcome], took: Duration) -> Task {
         all.skipped += totals.skipped;
         failed.extend(result.as_ref().err().map(|why| format!("{word}: {why}")));
     }
-    let Totals { passed, failed: wrong, skipped } = all;
+    let Totals { passed, failed: wrong, skipped, .. } = all;
     eprintln!("------------");
     eprintln!(
         "     Summary [{:>8.3}s] {} tests run: {passed} passed, {wrong} failed, {skipped} skipped",
@@ -210,8 +220,11 @@ mod tests {
     #[test]
     fn totals_are_read_from_both_runners() {
         let mut totals = Totals::default();
-        totals.add("     Summary [   0.412s] 56 tests run: 53 passed (1 slow), 2 failed, 1 timed out, 7 skipped", true);
-        assert_eq!((totals.passed, totals.failed, totals.skipped), (53, 3, 0));
+        totals.add(
+            "     Summary [   0.412s] 56 tests run: 53 passed (1 slow, 4 flaky), 2 failed, 1 timed out, 7 skipped",
+            true,
+        );
+        assert_eq!((totals.passed, totals.failed, totals.skipped, totals.flaky), (53, 3, 0, 4));
         let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 0.33s";
         totals.add(line, true);
         assert_eq!(totals.passed, 53);

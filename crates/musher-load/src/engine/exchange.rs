@@ -27,7 +27,7 @@ impl Generator {
             Order::Random => self.prepared.choose(&mut self.random),
             Order::InTurn => self.users[user].next % self.prepared.requests.len(),
         };
-        let phase = self.shared.phase();
+        let phase = self.phase();
         let deadline = self.now + self.plan.timeout;
         let one = &mut self.users[user];
         one.next = request + 1;

@@ -308,7 +308,7 @@ impl Generator {
                 self.budget -= 1;
             }
             let late = self.now.saturating_duration_since(due.max(self.free_since));
-            let phase = self.shared.phase();
+            let phase = self.phase();
             let waited = self.free_since > due + LATE;
             let tally = self.tally(phase);
             tally.slip_longest = tally.slip_longest.max(late);
@@ -320,6 +320,11 @@ impl Generator {
 
     fn is_warm(&self) -> bool {
         self.now < self.warm_until
+    }
+
+    /// Where a request that begins now is counted: by the same clock that says whether it counts for its user.
+    pub(super) fn phase(&self) -> usize {
+        if self.is_warm() { 0 } else { self.shared.phase() }
     }
 
     /// Lets a user do what comes after an answer, or at the begin.
@@ -440,7 +445,7 @@ impl Generator {
                 schedule.advance();
             }
         }
-        let phase = self.shared.phase();
+        let phase = self.phase();
         self.tally(phase).unsent += unsent;
         for user in 0..self.users.len() {
             if matches!(self.users[user].doing, Doing::Pausing | Doing::Free) {

@@ -213,8 +213,7 @@ impl Engine {
         let threads = plan.threads.clamp(1, plan.users.max(1));
         let prepared = Prepared::new(&plan)?;
         check_machine(&plan, &prepared)?;
-        let first = if plan.warm_up.is_zero() { "run" } else { "warm-up" };
-        let shared = Arc::new(Shared::new(threads as usize, first)?);
+        let shared = Arc::new(Shared::new(threads as usize, plan.warm_up)?);
         let known = plan.duration.map(|duration| duration + plan.warm_up);
         let interval = match known {
             Some(time) if time <= Duration::from_secs(20) => Duration::from_millis(200),
@@ -279,7 +278,7 @@ impl Engine {
         Ok(self.outcome(&shared, counted, collector))
     }
 
-    /// Until all generators are done: turns the warm-up into the run, and shows what is finished.
+    /// Until all generators are done: shows what is finished.
     fn direct(
         &self,
         shared: &Arc<Shared>,
@@ -288,14 +287,8 @@ impl Engine {
         collector: &mut Collector,
         all_done: impl Fn() -> bool,
     ) {
-        let control = Control { shared: Arc::clone(shared) };
-        let mut warm = !self.plan.warm_up.is_zero();
         while !all_done() {
             let elapsed = begun.elapsed();
-            if warm && elapsed >= self.plan.warm_up {
-                warm = false;
-                control.mark("run");
-            }
             collector.take(shared);
             let done = collector.complete();
             if !done.is_empty() {
@@ -304,10 +297,7 @@ impl Engine {
             // A little later than the generators finish an interval.
             let into = elapsed.as_nanos() % self.interval.as_nanos();
             let next = self.interval - Duration::from_nanos(u64::try_from(into).unwrap_or(0));
-            let mut wait = next + Duration::from_millis(20);
-            if warm {
-                wait = wait.min(self.plan.warm_up - elapsed);
-            }
+            let wait = next + Duration::from_millis(20);
             let Some(wake) = shared.wake_of(self.threads as usize) else { return };
             let mut fds = [PollFd::new(wake, PollFlags::IN)];
             let timeout = Timespec::try_from(wait).ok();

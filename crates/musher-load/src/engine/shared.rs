@@ -128,14 +128,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(generators: usize, first: &str) -> std::io::Result<Shared> {
+    /// A warm-up is a phase of its own, which ends by the clock: the run that follows it is there from the beginning.
+    pub(super) fn new(generators: usize, warm_up: Duration) -> std::io::Result<Shared> {
+        let mut phases = vec![Phase { label: "run".to_owned(), begun: warm_up }];
+        if !warm_up.is_zero() {
+            phases.insert(0, Phase { label: "warm-up".to_owned(), begun: Duration::ZERO });
+        }
         let wake = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wakes = (0..=generators).map(|_| wake()).collect::<Result<_, _>>()?;
         Ok(Shared {
             begun: OnceLock::new(),
             order: AtomicU8::new(RUNNING),
-            phase: AtomicU32::new(0),
-            phases: Mutex::new(vec![Phase { label: first.to_owned(), begun: Duration::ZERO }]),
+            phase: AtomicU32::new(u32::from(!warm_up.is_zero())),
+            phases: Mutex::new(phases),
             slices: Mutex::new(Vec::new()),
             failures: AtomicU64::new(0),
             answers: AtomicU64::new(0),
@@ -162,6 +167,7 @@ impl Shared {
         self.order.load(Ordering::Relaxed) == CUT
     }
 
+    /// Which phase it is, for whoever is not warming up.
     pub(super) fn phase(&self) -> usize {
         self.phase.load(Ordering::Relaxed) as usize
     }
