@@ -1,4 +1,4 @@
-//! The figures of musher against PM2, Node's own cluster and gunicorn, measured in the same run.
+//! The figures of musher against PM2, Node's own cluster, gunicorn, and of `musher load` against other clients, measured in the same run.
 //!
 //! `musher-bench all [--quick] [--only musher|pm2|pm2-tuned|cluster|gunicorn] [--json FILE] [--musher PATH]`, or names of groups instead of `all`. Progress goes to
 //! stderr, the table to stdout.

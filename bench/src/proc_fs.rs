@@ -20,6 +20,11 @@ pub fn anonymous_bytes(pid: u32) -> Option<u64> {
     memory_line(pid, "RssAnon:")
 }
 
+/// The most resident memory that a process had at a time, in bytes (VmHWM).
+pub fn peak_bytes(pid: u32) -> Option<u64> {
+    memory_line(pid, "VmHWM:")
+}
+
 fn memory_line(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(name))?;
@@ -37,6 +42,15 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
         }
     }
     Some(Duration::from_nanos(nanos))
+}
+
+/// CPU time of a child that has ended and was not waited for, in steps of 10 ms (fields 14 and 15 of `stat`: the threads
+/// that ended before are in it).
+pub fn cpu_time_of_ended(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
+    let (user, system) = (fields.next()?.parse::<u64>().ok()?, fields.next()?.parse::<u64>().ok()?);
+    Some(Duration::from_millis((user + system) * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
 /// Whether the process runs: neither gone nor a zombie.

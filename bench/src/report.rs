@@ -12,6 +12,7 @@ pub(crate) enum Unit {
     Microseconds,
     PerSecond,
     Percent,
+    Seconds,
     Count,
     Times,
 }
@@ -26,6 +27,7 @@ impl Unit {
             Unit::PerSecond => format!("{value:.0} /s"),
             Unit::Percent if value >= 10.0 => format!("{value:.0} %"),
             Unit::Percent => format!("{value:.3} %"),
+            Unit::Seconds => format!("{value:.2} s"),
             Unit::Count => format!("{value:.0}"),
             Unit::Times => format!("{value:.2} x"),
         }
@@ -41,10 +43,10 @@ pub(crate) enum Goal {
     Never,
     /// At most this.
     AtMost(f64),
-    /// At most this part of PM2's.
-    AtMostOfPm2(f64),
-    /// At least this many times PM2's.
-    AtLeastTimesPm2(f64),
+    /// At most this part of another's.
+    AtMostOf(&'static str, f64),
+    /// At least this many times another's.
+    AtLeastTimes(&'static str, f64),
     /// At most plain Node's plus this.
     PlainPlus(f64),
 }
@@ -56,6 +58,13 @@ pub(crate) const PM2_TUNED: &str = "PM2, tuned";
 pub(crate) const CLUSTER: &str = "Node's cluster";
 pub(crate) const GUNICORN: &str = "gunicorn";
 pub(crate) const PLAIN: &str = "plain node";
+pub(crate) const WRK: &str = "wrk";
+pub(crate) const OHA: &str = "oha";
+pub(crate) const H2LOAD: &str = "h2load";
+pub(crate) const SIEGE: &str = "siege";
+
+/// The columns beside musher's, where they were measured.
+const OTHERS: [&str; 8] = [PM2, PM2_TUNED, CLUSTER, GUNICORN, WRK, OHA, H2LOAD, SIEGE];
 
 /// One figure.
 #[derive(Clone, Debug)]
@@ -94,19 +103,19 @@ impl Figures {
     /// The table for people.
     pub(crate) fn table(&self) -> String {
         let measured = |side: &&&str| self.list.iter().any(|figure| figure.value(side).is_some());
-        let others: Vec<&str> = [PM2_TUNED, CLUSTER, GUNICORN].iter().filter(measured).copied().collect();
-        let mut head = vec!["figure", MUSHER, PM2];
+        let others: Vec<&str> = OTHERS.iter().filter(measured).copied().collect();
+        let mut head = vec!["figure", MUSHER];
         head.extend(others.iter().copied());
-        head.extend(["musher : PM2", "demanded", "reached"]);
+        head.extend(["musher : peer", "demanded", "reached"]);
         let mut rows = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
         for figure in &self.list {
             let show = |side: &str| figure.value(side).map_or_else(|| "-".into(), |value| figure.unit.show(value));
-            let ratio = match (figure.value(MUSHER), figure.value(PM2)) {
+            let ratio = match (figure.value(MUSHER), figure.value(figure.peer())) {
                 (Some(ours), Some(theirs)) if theirs > 0.0 && ours > 0.0 => {
                     if ours < theirs {
-                        format!("1 : {:.1}", theirs / ours)
+                        format!("1 : {:.2} {}", theirs / ours, figure.peer())
                     } else {
-                        format!("{:.2} : 1", ours / theirs)
+                        format!("{:.2} : 1 {}", ours / theirs, figure.peer())
                     }
                 }
                 _ => "-".into(),
@@ -116,7 +125,7 @@ impl Figures {
                 Some(false) => "NO",
                 None => "",
             };
-            let mut row = vec![figure.name.to_owned(), show(MUSHER), show(PM2)];
+            let mut row = vec![figure.name.to_owned(), show(MUSHER)];
             row.extend(others.iter().map(|side| show(side)));
             row.extend([ratio, figure.demand(), reached.into()]);
             rows.push(row);
@@ -171,15 +180,23 @@ impl Figure {
         }
     }
 
+    /// Whom the ratio is to.
+    fn peer(&self) -> &'static str {
+        match self.goal {
+            Goal::AtMostOf(other, _) | Goal::AtLeastTimes(other, _) => other,
+            _ => PM2,
+        }
+    }
+
     fn demand(&self) -> String {
         match self.goal {
             Goal::None => String::new(),
             Goal::Never => "0 in every round".into(),
             Goal::AtMost(limit) => format!("at most {}", self.unit.show(limit)),
-            Goal::AtMostOfPm2(1.0) => "at most PM2".into(),
-            Goal::AtMostOfPm2(part) => format!("at most 1/{:.0} of PM2", 1.0 / part),
-            Goal::AtLeastTimesPm2(1.0) => "at least PM2".into(),
-            Goal::AtLeastTimesPm2(times) => format!("at least {times} times PM2"),
+            Goal::AtMostOf(other, 1.0) => format!("at most {other}"),
+            Goal::AtMostOf(other, part) => format!("at most 1/{:.0} of {other}", 1.0 / part),
+            Goal::AtLeastTimes(other, 1.0) => format!("at least {other}"),
+            Goal::AtLeastTimes(other, times) => format!("at least {times} times {other}"),
             Goal::PlainPlus(more) => {
                 let plain = self.value(PLAIN).map_or_else(|| "-".into(), |value| self.unit.show(value));
                 format!("plain node ({plain}) + {}", self.unit.show(more))
@@ -193,8 +210,8 @@ impl Figure {
             Goal::None => None,
             Goal::Never => Some(ours == 0.0),
             Goal::AtMost(limit) => Some(ours <= limit),
-            Goal::AtMostOfPm2(part) => Some(ours <= self.value(PM2)? * part),
-            Goal::AtLeastTimesPm2(times) => Some(ours >= self.value(PM2)? * times),
+            Goal::AtMostOf(other, part) => Some(ours <= self.value(other)? * part),
+            Goal::AtLeastTimes(other, times) => Some(ours >= self.value(other)? * times),
             Goal::PlainPlus(more) => Some(ours <= self.value(PLAIN)? + more),
         }
     }
@@ -252,11 +269,11 @@ mod tests {
     fn goals_are_judged_by_medians() {
         let mut figures = Figures::default();
         for (side, value) in [(MUSHER, 10.0), (PM2, 60.0), (MUSHER, 1000.0), (MUSHER, 9.0)] {
-            figures.add("memory", Unit::Mebibytes, Goal::AtMostOfPm2(1.0 / 6.0), "how", side, value);
+            figures.add("memory", Unit::Mebibytes, Goal::AtMostOf(PM2, 1.0 / 6.0), "how", side, value);
         }
         assert_eq!(figures.lost(), Vec::<String>::new());
-        figures.add("speed", Unit::PerSecond, Goal::AtLeastTimesPm2(1.8), "how", MUSHER, 17.0);
-        figures.add("speed", Unit::PerSecond, Goal::AtLeastTimesPm2(1.8), "how", PM2, 10.0);
+        figures.add("speed", Unit::PerSecond, Goal::AtLeastTimes(PM2, 1.8), "how", MUSHER, 17.0);
+        figures.add("speed", Unit::PerSecond, Goal::AtLeastTimes(PM2, 1.8), "how", PM2, 10.0);
         assert_eq!(figures.lost(), ["speed (demanded: at least 1.8 times PM2)"]);
         assert!(figures.table().contains("NO"));
     }

@@ -11,6 +11,9 @@ const PM2: &str = "pm2@7";
 /// The version of gunicorn that is compared with.
 const GUNICORN: &str = "gunicorn==23.0.0";
 
+/// The version of oha that is compared with.
+const OHA: &str = "1.16.0";
+
 /// Paths of everything that is run.
 pub(crate) struct Tools {
     pub(crate) musher: PathBuf,
@@ -18,6 +21,8 @@ pub(crate) struct Tools {
     /// PM2's script, to be run by Node.
     pub(crate) pm2: PathBuf,
     pub(crate) wrk: PathBuf,
+    pub(crate) oha: PathBuf,
+    pub(crate) nginx: PathBuf,
     /// In a virtual environment.
     pub(crate) gunicorn: PathBuf,
     /// The app that is served.
@@ -49,18 +54,28 @@ impl Tools {
             let pip = ["install", "--quiet", "--disable-pip-version-check", GUNICORN];
             run(Command::new(venv.join("bin/pip")).args(pip))?;
         }
-        if in_path("wrk").is_none() {
-            eprintln!("installing wrk with apt-get");
-            run(Command::new("apt-get").args(["install", "-y", "-q", "wrk"]))
-                .context("wrk is missing, and apt-get cannot install it")?;
+        for (program, package) in [("wrk", "wrk"), ("siege", "siege"), ("h2load", "nghttp2-client")] {
+            if in_path(program).is_none() {
+                eprintln!("installing {package} with apt-get");
+                run(Command::new("apt-get").args(["install", "-y", "-q", package]))
+                    .with_context(|| format!("{program} is missing, and apt-get cannot install it"))?;
+            }
         }
         let wrk = in_path("wrk").context("wrk is missing")?;
+        let oha = bench.join("../target/bench-oha");
+        if !oha.join("bin/oha").is_file() {
+            eprintln!("building oha {OHA} into {}", oha.display());
+            let install = ["install", "--quiet", "--locked", "oha", "--version", OHA, "--root"];
+            run(Command::new("cargo").args(install).arg(&oha))?;
+        }
         Ok(Tools {
             musher,
             node,
             pm2: pm2.canonicalize()?,
             gunicorn: gunicorn.canonicalize()?,
             wrk,
+            oha: oha.join("bin/oha").canonicalize()?,
+            nginx: nginx(&bench.join("../target/bench-nginx"))?,
             hello: bench.join("apps/hello.cjs").canonicalize()?,
         })
     }
@@ -91,6 +106,23 @@ impl Tools {
             said(Command::new(&self.musher).arg("--version")),
         ]
     }
+}
+
+/// The system's nginx, or one that is unpacked into `directory` (its package would start a server).
+fn nginx(directory: &Path) -> Result<PathBuf> {
+    if let Some(path) = in_path("nginx") {
+        return Ok(path);
+    }
+    let unpacked = directory.join("usr/sbin/nginx");
+    if !unpacked.is_file() {
+        eprintln!("unpacking nginx into {}", directory.display());
+        std::fs::create_dir_all(directory)?;
+        run(Command::new("sh")
+            .args(["-c", "apt-get download -q nginx && dpkg -x nginx_*.deb ."])
+            .current_dir(directory))
+        .context("nginx is missing, and apt-get cannot fetch it")?;
+    }
+    Ok(unpacked.canonicalize()?)
 }
 
 /// Runs a command that has to succeed.

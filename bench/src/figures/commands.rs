@@ -10,7 +10,7 @@ use musher_bench::wait;
 
 use super::{Bench, side};
 use crate::arena::{Arena, Contender, Team, free_port};
-use crate::report::{Goal, PLAIN, Unit};
+use crate::report::{Goal, PLAIN, PM2, Unit};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ pub(super) fn list(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
             bench.figures.add(
                 "the list command",
                 Unit::Milliseconds,
-                Goal::AtMostOfPm2(1.0 / 20.0),
+                Goal::AtMostOf(PM2, 1.0 / 20.0),
                 "wall time of `musher list` and `pm2 ls` with 2 workers, warm, 20 runs in each round",
                 side(contender),
                 took.as_secs_f64() * 1e3,

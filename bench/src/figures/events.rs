@@ -10,7 +10,7 @@ use super::clients::{Clients, count, longest_gap, within};
 use super::commands::pid_of_answer;
 use super::{Bench, side};
 use crate::arena::{Arena, Contender, Team, free_port};
-use crate::report::{Goal, Unit};
+use crate::report::{Goal, PM2, Unit};
 
 /// How long a worker is up before it is killed.
 const STABLE: Duration = Duration::from_millis(1500);
@@ -37,7 +37,7 @@ pub(super) fn killed_worker(bench: &mut Bench<'_>, contender: Contender) -> Resu
         bench.figures.add(
             "kill -9 of a worker to an answer of its replacement",
             Unit::Milliseconds,
-            Goal::AtMostOfPm2(1.0),
+            Goal::AtMostOf(PM2, 1.0),
             "2 workers that have been up for more than a second, asked every 2 ms on a new connection; 4 kills in each round",
             side(contender),
             took.as_secs_f64() * 1e3,
@@ -122,7 +122,7 @@ pub(super) fn latency(bench: &mut Bench<'_>, contender: Contender) -> Result<()>
             bench.figures.add(name, Unit::Times, Goal::AtMost(2.0), how, side, times);
         }
         let p99 = busy.quantile(0.99).as_secs_f64() * 1e3;
-        bench.figures.add(absolute, Unit::Milliseconds, Goal::AtMostOfPm2(1.0), how, side, p99);
+        bench.figures.add(absolute, Unit::Milliseconds, Goal::AtMostOf(PM2, 1.0), how, side, p99);
     }
     Ok(())
 }

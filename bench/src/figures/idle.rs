@@ -7,7 +7,7 @@ use musher_bench::wait;
 
 use super::{Bench, side};
 use crate::arena::{Arena, Contender, Team, free_port};
-use crate::report::{Goal, Unit};
+use crate::report::{Goal, PM2, Unit};
 
 pub(super) fn two_workers(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
     let arena = Arena::new(contender, bench.tools)?;
@@ -16,7 +16,7 @@ pub(super) fn two_workers(bench: &mut Bench<'_>, contender: Contender) -> Result
     bench.figures.add(
         "memory of the manager, 2 workers",
         Unit::Mebibytes,
-        Goal::AtMostOfPm2(1.0 / 6.0),
+        Goal::AtMostOf(PM2, 1.0 / 6.0),
         "VmRSS of keeper and supervisor together (PM2: of the daemon) 5 s after the start of `hello.cjs -i 2` (1 s in a quick round)",
         side(contender),
         arena.manager_rss()?,

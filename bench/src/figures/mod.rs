@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod events;
 mod idle;
+mod load;
 mod serving;
 mod turns;
 mod upgrade;
@@ -60,6 +61,7 @@ pub(crate) const GROUPS: &[Group] = &[
     group("manager", "a killed manager", events::killed_manager, Contender::ALL, (3, 1)),
     group("upgrade", "upgrades of the manager under load", upgrade::upgrade, &[Contender::Musher], (3, 1)),
     group("channel", "messages, sockets and children of the library", channel::channel, &[Contender::Musher], (5, 1)),
+    group("load", "musher load beside other clients", load::load, &[Contender::Musher], (5, 1)),
     group("idle100", "memory and CPU with 100 workers", idle::hundred_workers, Contender::BOTH, (1, 1)),
 ];
 

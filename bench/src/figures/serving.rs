@@ -9,7 +9,7 @@ use musher_bench::{proc_fs, wait};
 use super::commands::pid_of_answer;
 use super::{Bench, side, wrk};
 use crate::arena::{Arena, Contender, Team, float, free_port};
-use crate::report::{Goal, Unit};
+use crate::report::{Goal, PM2, Unit};
 
 pub(super) fn keep_alive(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
     let arena = Arena::new(contender, bench.tools)?;
@@ -28,7 +28,7 @@ pub(super) fn keep_alive(bench: &mut Bench<'_>, contender: Contender) -> Result<
     figures.add(
         "requests on kept connections",
         Unit::PerSecond,
-        Goal::AtLeastTimesPm2(1.0),
+        Goal::AtLeastTimes(PM2, 1.0),
         how,
         side,
         measured.per_second,
@@ -60,7 +60,7 @@ pub(super) fn new_connections(bench: &mut Bench<'_>, contender: Contender) -> Re
     figures.add(
         "new connections",
         Unit::PerSecond,
-        Goal::AtLeastTimesPm2(1.8),
+        Goal::AtLeastTimes(PM2, 1.8),
         "`wrk -t1 -c64 -d4s -H 'Connection: close'` on 2 workers",
         side,
         measured.per_second,

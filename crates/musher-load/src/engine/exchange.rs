@@ -137,6 +137,7 @@ impl Generator {
             url.longest = url.longest.max(latency);
         }
         self.in_flight -= 1;
+        self.gather.answered();
         self.last_answer = now;
         self.count_down(user);
         self.advance(user);

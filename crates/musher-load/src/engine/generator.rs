@@ -5,14 +5,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::thread::{clock_nanosleep_relative, set_current_timer_slack};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::gather::Gather;
 use super::link::{Link, Stage};
 use super::prepared::{Origin, Prepared};
 use super::shared::{Shared, Slice};
@@ -97,6 +100,7 @@ pub(super) struct Generator {
     slice_cpu: Duration,
     place: (u32, u32),
     number: usize,
+    pub(super) gather: Gather,
 }
 
 impl Generator {
@@ -166,12 +170,15 @@ impl Generator {
             slice_cpu: Duration::ZERO,
             place,
             number: number as usize,
+            gather: Gather::new(now),
         })
     }
 
     /// Sends until the plan is done or somebody stops it.
     pub(super) fn run(&mut self) -> Counted {
         self.begin_clock();
+        // As exact as the clock: the default of 50 us is as long as a rest.
+        let _ = set_current_timer_slack(NonZeroU64::new(1));
         let mut events: Vec<Event> = Vec::with_capacity(BATCH);
         let mut cut_at = None;
         self.first_requests();
@@ -204,6 +211,7 @@ impl Generator {
                     self.on_event(data, event.flags);
                 }
             }
+            self.rest();
         }
         self.finish()
     }
@@ -273,6 +281,15 @@ impl Generator {
         }
         if self.next_deadline.is_some_and(|deadline| self.now >= deadline) {
             self.look_at_deadlines();
+        }
+    }
+
+    /// Closed loop: lets answers gather, where that costs nobody anything.
+    fn rest(&mut self) {
+        let rest = self.gather.rest(self.now, self.in_flight);
+        if !rest.is_zero() && self.schedule.is_none() && !self.stopping {
+            // An interrupted rest is over.
+            let _ = Timespec::try_from(rest).map(|rest| clock_nanosleep_relative(ClockId::Monotonic, &rest));
         }
     }
 

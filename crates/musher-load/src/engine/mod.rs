@@ -7,6 +7,7 @@
 mod connecting;
 mod dial;
 mod exchange;
+mod gather;
 mod generator;
 mod h2;
 mod link;
