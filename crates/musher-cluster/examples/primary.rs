@@ -63,6 +63,7 @@ fn main() {
             listens: Arc::clone(&listens),
             channel: channel.into_socket(),
             cluster: true,
+            advanced: false,
             adopted: false,
         });
         children.insert(run, (slot, child));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
+use musher_process::v8;
 use serde_json::Value;
 
 use crate::event::EventSink;
@@ -51,6 +52,8 @@ pub struct WorkerConfig {
     pub channel: OwnedFd,
     /// Whether it is a worker of a cluster (`NODE_UNIQUE_ID`); else only messages go over the channel.
     pub cluster: bool,
+    /// Whether it speaks V8's format instead of JSON: `serialization: 'advanced'`.
+    pub advanced: bool,
     /// Whether it was started by a supervisor before this one.
     pub adopted: bool,
 }
@@ -96,7 +99,9 @@ pub(crate) enum Command {
     Drain(RunId, Duration, Duration),
     Watch(RunId, Watching),
     Send(RunId, Value, Option<Passed>),
+    SendV8(RunId, v8::Value),
     Ask(RunId, Option<u16>, OwnedFd, Question),
+    Disconnect(RunId),
     RemoveWorker(RunId),
     RetireSlot(AppId, SlotId),
     CloseApp(AppId),
@@ -192,6 +197,11 @@ impl Cluster {
         self.command(Command::Send(run, message, Some(handle)));
     }
 
+    /// Sends a value of JavaScript: whole to a worker that speaks V8's format, else as JSON. Dropped as above.
+    pub fn send_v8(&self, run: RunId, message: v8::Value) {
+        self.command(Command::SendV8(run, message));
+    }
+
     /// Gives a connection to this very worker, as if it had come to the address with this port, or to the first that the
     /// worker listens on: to see whether it answers. One that it does not take is closed. `answer` is called from the
     /// cluster thread with whether it took it, as soon as it says so; not if it never does.
@@ -203,6 +213,11 @@ impl Cluster {
         answer: impl Fn(bool) + Send + Sync + 'static,
     ) {
         self.command(Command::Ask(run, port, connection, Question(Arc::new(answer))));
+    }
+
+    /// Closes a worker's channel after what it was sent: it hears the end of it, and so does whoever is told of events.
+    pub fn disconnect(&self, run: RunId) {
+        self.command(Command::Disconnect(run));
     }
 
     /// The worker's process is gone. What it still wrote is read, connections it was offered go to others.

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId};
 use musher_core::vitals::Pulse;
+use musher_process::v8;
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::handle::Passed;
+use crate::message::Identity;
 
 /// Where events go. Bounded; when it is full the cluster keeps events and stops reading the workers they come from.
 pub type EventSink = Sender<ClusterEvent>;
@@ -29,6 +31,8 @@ pub enum ClusterEvent {
         run: RunId,
         /// `127.0.0.1:8080`, `[::]:8080`, `udp://127.0.0.1:53` or the path of a unix socket.
         address: String,
+        /// In the words of the worker, with the port that it got.
+        told: Box<Identity>,
     },
     /// The worker sent the message `'ready'`.
     Ready {
@@ -41,6 +45,8 @@ pub enum ClusterEvent {
         run: RunId,
         /// The message.
         value: Value,
+        /// The same whole, of a worker that speaks V8's format.
+        v8: Option<Box<v8::Value>>,
         /// The socket that came with it.
         handle: Option<Passed>,
     },
@@ -211,7 +217,7 @@ mod tests {
         let mut outbox = Outbox::new(sink);
         let (loud, quiet) = (RunId(1), RunId(2));
         for n in 0..=16 {
-            outbox.push(ClusterEvent::Message { run: loud, value: n.into(), handle: None });
+            outbox.push(ClusterEvent::Message { run: loud, value: n.into(), v8: None, handle: None });
         }
         outbox.push(ClusterEvent::Ready { run: quiet });
         assert!(!outbox.deliver());
@@ -220,7 +226,7 @@ mod tests {
         for n in 0..=16 {
             assert_eq!(
                 received.try_recv().unwrap(),
-                ClusterEvent::Message { run: loud, value: n.into(), handle: None }
+                ClusterEvent::Message { run: loud, value: n.into(), v8: None, handle: None }
             );
             outbox.deliver();
         }

@@ -56,9 +56,11 @@ pub use handle::Passed;
 #[cfg(feature = "programs")]
 pub use musher_core::lifecycle;
 #[cfg(feature = "programs")]
-pub use musher_process::ipc::{Handle, HandleKind};
+pub use musher_process::child_process::Stdio;
 #[cfg(feature = "programs")]
-pub use musher_process::{Credentials, ExitStatus};
+pub use musher_process::ipc::{Handle, HandleKind, Serialization};
+#[cfg(feature = "programs")]
+pub use musher_process::{Credentials, ExitStatus, v8};
 #[cfg(feature = "programs")]
 pub use serving::{
     Draining, Family, Incoming, Listener, Message, Messages, OwnWorker, Tcp, Unix, UnixListener, bind_udp, draining,
@@ -67,8 +69,8 @@ pub use serving::{
 
 #[cfg(feature = "programs")]
 pub use team::{
-    Address, Event, Events, Plan, Primary, Process, ReadyOn, Scheduling, Settings, Team, TeamError, Worker,
-    WorkerState, setup_primary,
+    Address, AddressType, Event, Events, Plan, Primary, Process, ReadyOn, Scheduling, Settings, Team, TeamError, Told,
+    Worker, WorkerState, setup_primary,
 };
 
 /// Whether this version can go on with what is kept under `cluster/<app>`.

@@ -18,6 +18,16 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
     sys::inherit::take(number)
 }
 
+/// A duplicate of the descriptor with this number, whatever it is, close-on-exec: to be handed on to a child.
+///
+/// # Errors
+///
+/// There is none, or no room for one more.
+#[cfg(feature = "tokio")]
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    sys::inherit::duplicate(number)
+}
+
 /// Blocks these signals for this thread and those that it starts, and gives a non-blocking, close-on-exec signalfd(2)
 /// that reports them.
 pub fn block_signals(signals: &[i32]) -> io::Result<OwnedFd> {

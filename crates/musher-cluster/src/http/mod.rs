@@ -253,7 +253,7 @@ impl Server {
         let instances = if development { 1 } else { self.instances };
         // Before there is a worker whose answer could be the reason for a change.
         let watching = if development {
-            let exec = cluster.settings().exec.clone();
+            let exec = cluster.settings().exec_path.clone();
             Some(development::Watching::begin(&exec, &self.watched, self.build)?)
         } else {
             None
@@ -294,7 +294,7 @@ async fn for_the_last_time(request: Request, next: Next, leaving: &AtomicBool) -
 /// What the log of the primary says.
 fn tell(event: &Event) {
     match event {
-        Event::Listening { worker, address } => tracing::info!(worker = worker.id(), %address, "a worker listens"),
+        Event::Listening { worker, address, .. } => tracing::info!(worker = worker.id(), %address, "a worker listens"),
         Event::Exit { worker, status } if worker.exited_after_disconnect() != Some(true) => {
             tracing::warn!(worker = worker.id(), %status, "a worker has died");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
 use musher_process::channel::{Channel, State};
+use musher_process::{net, v8};
 use serde_json::{Value, json};
 
 use super::custody::{Inherited, KEPT_AFTER};
@@ -32,7 +33,9 @@ impl Primary {
             Command::Drain(run, grace, limit) => self.drain(run, grace, limit),
             Command::Watch(run, watching) => self.watch(run, watching),
             Command::Send(run, message, handle) => self.send(run, &message, handle),
+            Command::SendV8(run, message) => self.send_v8(run, &message),
             Command::Ask(run, port, socket, answer) => self.ask(run, port, socket, answer),
+            Command::Disconnect(run) => self.disconnect(run),
             Command::RemoveWorker(run) => self.remove_worker(run),
             Command::RetireSlot(app, slot) => self.retire_slot(app, slot),
             Command::CloseApp(app) => self.close_app(app),
@@ -65,7 +68,7 @@ impl Primary {
         let memory = app.memory.remove(&run);
         let watched = Channel::new(config.channel).and_then(|channel| {
             let token = self.reactor.add(&channel, Source::Channel { run, hung_up: false }, reactor::READ)?;
-            Ok((channel, token))
+            Ok((if config.advanced { channel.advanced() } else { channel }, token))
         });
         let (mut channel, token) = match watched {
             Ok(watched) => watched,
@@ -128,6 +131,25 @@ impl Primary {
             tracing::warn!(%run, %error, "a message was not sent");
         }
         self.to_flush.insert(run);
+    }
+
+    fn send_v8(&mut self, run: RunId, message: &v8::Value) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        if let Err(error) = worker.channel.queue_value(message) {
+            tracing::warn!(%run, %error, "a message was not sent");
+        }
+        self.to_flush.insert(run);
+    }
+
+    /// Closes our end of a worker's channel. That it has ended is read from it, like every other end.
+    fn disconnect(&mut self, run: RunId) {
+        let Some(worker) = self.workers.get_mut(&run).filter(|worker| !worker.ended) else { return };
+        // What does not go out now was not read for long, and is not waited for.
+        let _ = worker.channel.flush();
+        if let Err(error) = net::shutdown(&worker.channel) {
+            tracing::debug!(%run, %error, "its channel is closed already");
+        }
+        self.read_later(run);
     }
 
     /// Reads what a dead worker has written, then forgets it.

@@ -32,7 +32,7 @@ impl Primary {
                 Err(error) => self.violation(run, &error),
             },
             Kind::TooLong { bytes } => self.outbox.push(ClusterEvent::TooLong { run, bytes }),
-            Kind::User if message.text == r#""ready""# => {
+            Kind::User if message.text == r#""ready""# && message.handle.is_none() => {
                 worker.ready = true;
                 let app = worker.app;
                 self.mark_dirty(app);
@@ -42,7 +42,8 @@ impl Primary {
                 // Nested too deeply for us: passed on as its text.
                 let value = serde_json::from_str(&message.text).unwrap_or(Value::String(message.text));
                 let handle = message.handle.map(Passed::from);
-                self.outbox.push(ClusterEvent::Message { run, value, handle });
+                let v8 = message.v8.map(Box::new);
+                self.outbox.push(ClusterEvent::Message { run, value, v8, handle });
             }
             Kind::Internal { cmd } => {
                 let request = Request::parse(&cmd, &message.text);
@@ -170,23 +171,24 @@ impl Primary {
                 v6 if v6.contains(':') => format!("[{v6}]:{port}"),
                 other => format!("{other}:{port}"),
             };
-            self.outbox.push(ClusterEvent::Listening { run, address });
+            self.outbox.push(ClusterEvent::Listening { run, address, told: Box::new(identity.clone()) });
             return;
         };
         asked.listening = true;
         let group = asked.group;
-        self.joined(run, group);
+        self.joined(run, group, Some(identity));
         self.mark_dirty(app);
         self.refresh(app, group);
     }
 
-    /// A worker listens on a group: it takes turns from now on.
-    pub(super) fn joined(&mut self, run: RunId, number: u32) {
+    /// A worker listens on a group: it takes turns from now on. `told`: what it said just now; else what it asked for.
+    pub(super) fn joined(&mut self, run: RunId, number: u32, told: Option<&Identity>) {
         let Some(worker) = self.workers.get(&run) else { return };
-        let Some(part) = worker.part(number) else { return };
+        let Some(asked) = worker.asked.iter().find(|asked| asked.group == number) else { return };
+        let (part, told) = (asked.part, Box::new(told.unwrap_or(&asked.identity).clone()));
         let Some(group) = self.apps.get_mut(&worker.app).and_then(|app| app.groups.get_mut(&number)) else { return };
         group.enter(run, worker.slot, part);
-        self.outbox.push(ClusterEvent::Listening { run, address: words(group) });
+        self.outbox.push(ClusterEvent::Listening { run, address: words(group), told });
     }
 
     /// The worker closed a server.

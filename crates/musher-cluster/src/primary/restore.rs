@@ -201,7 +201,7 @@ impl Primary {
             self.outbox.push(ClusterEvent::Online { run });
         }
         for group in listening {
-            self.joined(run, group);
+            self.joined(run, group, None);
             self.refresh(app, group);
         }
         if memory.ready {

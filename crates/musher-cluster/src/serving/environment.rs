@@ -12,6 +12,8 @@ const MAX_SOCKETS: i32 = 1024;
 pub(crate) struct Environment {
     /// The descriptor of the channel to the primary.
     pub(crate) channel: Option<i32>,
+    /// The channel speaks V8's format.
+    pub(crate) advanced: bool,
     /// The number of this worker in a cluster.
     pub(crate) id: Option<u32>,
     /// musher runs this process.
@@ -32,6 +34,7 @@ impl Environment {
         let channel = number("NODE_CHANNEL_FD").filter(|fd| *fd > 2);
         Environment {
             channel,
+            advanced: text("NODE_CHANNEL_SERIALIZATION_MODE").is_some_and(|mode| mode == "advanced"),
             id: number("NODE_UNIQUE_ID").filter(|_| channel.is_some()).and_then(|id| u32::try_from(id).ok()),
             managed: variable("MUSHER_RUN").is_some(),
             slot: number("MUSHER_SLOT").and_then(|slot| u32::try_from(slot).ok()),

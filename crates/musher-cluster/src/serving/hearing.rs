@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use musher_process::ipc::Handle;
+use musher_process::v8;
 
 /// Messages that wait before anybody wants them, and that a reader may be behind.
 const KEPT: usize = 1024;
@@ -20,6 +21,9 @@ const KEPT: usize = 1024;
 pub struct Message {
     /// What was sent.
     pub value: Value,
+    /// The same whole, as a value of JavaScript, over a channel with [`Serialization::Advanced`](crate::Serialization):
+    /// dates, maps, buffers and so on.
+    pub v8: Option<v8::Value>,
     /// The handle that came with it.
     pub handle: Option<Handle>,
 }
@@ -51,8 +55,7 @@ impl Hearing {
     }
 
     /// A message came.
-    pub(crate) fn hear(&self, value: Value, handle: Option<Handle>) {
-        let message = Message { value, handle };
+    pub(crate) fn hear(&self, message: Message) {
         let handlers = self.with(|ears| {
             if ears.handlers.is_empty() && ears.streams.is_none() {
                 if ears.early.len() == KEPT {
@@ -134,14 +137,18 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{Hearing, KEPT};
+    use super::{Hearing, KEPT, Message};
+
+    fn said(value: serde_json::Value) -> Message {
+        Message { value, v8: None, handle: None }
+    }
 
     #[tokio::test]
     async fn what_comes_early_waits_and_the_end_is_seen() {
         let hearing = Hearing::default();
-        hearing.hear(json!(1), None);
+        hearing.hear(said(json!(1)));
         let mut stream = hearing.stream();
-        hearing.hear(json!(2), None);
+        hearing.hear(said(json!(2)));
         hearing.end();
         assert_eq!(stream.next().await.unwrap().value, json!(1));
         assert_eq!(stream.next().await.unwrap().value, json!(2));
@@ -153,12 +160,12 @@ mod tests {
     fn a_handler_misses_nothing_and_what_nobody_wants_is_bounded() {
         let hearing = Hearing::default();
         for n in 0..2 * KEPT {
-            hearing.hear(json!(n), None);
+            hearing.hear(said(json!(n)));
         }
         let heard = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&heard);
         hearing.on(Arc::new(move |message| into.lock().unwrap().push(message.value)));
-        hearing.hear(json!("last"), None);
+        hearing.hear(said(json!("last")));
         let heard = heard.lock().unwrap();
         assert_eq!((heard.len(), &heard[0], heard.last().unwrap()), (KEPT + 1, &json!(KEPT), &json!("last")));
     }

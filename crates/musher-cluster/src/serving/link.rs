@@ -9,13 +9,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use musher_process::ipc::{self, Handle, Order as Turn, Received, Receiver, SendError, Sender};
+use musher_process::v8;
 use rustix::io::Errno;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::drain;
 use super::environment::Environment;
-use super::hearing::Hearing;
+use super::hearing::{Hearing, Message};
 use super::words::{self, Answer, Order, Wanted};
 
 /// Connections that may wait for a worker to accept them. A primary stops long before.
@@ -29,6 +30,8 @@ pub(crate) struct Link {
     sender: Sender,
     inner: Mutex<Inner>,
     pub(crate) hearing: Hearing,
+    /// It speaks V8's format.
+    advanced: bool,
     /// The primary's end means nothing: musher's workers go on serving with what they have.
     survives: bool,
 }
@@ -115,6 +118,7 @@ impl Link {
             sender: channel.sender,
             inner: Mutex::default(),
             hearing: Hearing::default(),
+            advanced: environment.advanced,
             survives: environment.slot.is_some(),
         });
         if link.id.is_some() {
@@ -148,6 +152,11 @@ impl Link {
     /// Sends a message of the program's.
     pub(crate) fn send(&self, value: &Value) -> io::Result<()> {
         self.sender.try_send(value).map(drop).map_err(failed)
+    }
+
+    /// Sends a value of JavaScript.
+    pub(crate) async fn send_v8(&self, value: &v8::Value) -> io::Result<()> {
+        self.sender.send_value(value).await.map_err(failed)
     }
 
     /// Sends a message with a socket.
@@ -226,7 +235,8 @@ impl Link {
             Received::Message(message) => {
                 // Nested too deeply for us: passed on as its text.
                 let value = message.parse().unwrap_or_else(|_| Value::String(message.text().unwrap_or_default()));
-                self.hearing.hear(value, message.handle);
+                let v8 = if self.advanced { message.value().ok() } else { None };
+                self.hearing.hear(Message { value, v8, handle: message.handle });
             }
             Received::Internal(internal) => {
                 let value = internal.message.parse().unwrap_or(Value::Null);

@@ -158,6 +158,16 @@ impl OwnWorker {
         self.link.send(&message.into())
     }
 
+    /// Sends a value of JavaScript, when there is room for it: whole over a channel with
+    /// [`Serialization::Advanced`](crate::Serialization), else as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](OwnWorker::send), or it is `undefined` and goes as JSON.
+    pub async fn send_v8(&self, value: &musher_process::v8::Value) -> io::Result<()> {
+        self.link.send_v8(value).await
+    }
+
     /// Sends a message with a socket, when what was sent before has arrived.
     ///
     /// # Errors

@@ -372,8 +372,7 @@ impl State {
             Effect::CloseListeners => {
                 // Workers that were forked by hand may listen on them.
                 if self.runs.is_empty() {
-                    shared.cluster.close_app(APP);
-                    shared.cluster.add_app(APP);
+                    self.close_listeners(shared);
                 }
                 None
             }

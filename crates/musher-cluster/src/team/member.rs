@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use musher_core::ids::{RunId, SlotId};
 use musher_process::ipc::Handle;
-use musher_process::{ExitStatus, Pid, exit, net, signal};
+use musher_process::{ExitStatus, Pid, exit, net, signal, v8};
 use serde_json::Value;
-use tokio::net::unix::pipe::Receiver;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::event::Address;
+use super::settings::Pipes;
 use crate::cluster::Cluster;
 use crate::handle::Passed;
 use crate::serving::{Hearing, Message, Messages};
@@ -57,11 +59,13 @@ pub(crate) struct Life {
     pub(crate) addresses: Vec<Address>,
 }
 
-/// A worker's process.
+/// A worker's process: Node's `worker.process`.
 pub struct Process {
     pid: Pid,
     pidfd: OwnedFd,
-    pipes: Mutex<(Option<Receiver>, Option<Receiver>)>,
+    cluster: Cluster,
+    run: RunId,
+    pipes: Mutex<Pipes>,
 }
 
 impl Worker {
@@ -69,9 +73,9 @@ impl Worker {
         (id, run, slot): (u32, RunId, SlotId),
         cluster: Cluster,
         (pid, pidfd): (Pid, OwnedFd),
-        pipes: (Option<Receiver>, Option<Receiver>),
+        pipes: Pipes,
     ) -> Worker {
-        let process = Process { pid, pidfd, pipes: Mutex::new(pipes) };
+        let process = Process { pid, pidfd, cluster: cluster.clone(), run, pipes: Mutex::new(pipes) };
         let life = Mutex::new(Life { connected: true, ..Life::default() });
         let state = watch::Sender::new(WorkerState::Forked);
         Worker(Arc::new(Member { id, run, slot, cluster, hearing: Hearing::default(), process, life, state }))
@@ -96,6 +100,18 @@ impl Worker {
     pub fn send(&self, message: impl Into<Value>) -> io::Result<()> {
         self.check_connected()?;
         self.0.cluster.send(self.0.run, message.into());
+        Ok(())
+    }
+
+    /// Sends a value of JavaScript: whole where [`Settings::serialization`](super::Settings::serialization) is advanced,
+    /// else as JSON. As [`send`](Worker::send), it does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The worker is not connected any more.
+    pub fn send_v8(&self, message: v8::Value) -> io::Result<()> {
+        self.check_connected()?;
+        self.0.cluster.send_v8(self.0.run, message);
         Ok(())
     }
 
@@ -237,13 +253,33 @@ impl Process {
         signal(self.pidfd.as_fd(), number)
     }
 
-    /// What it writes to its standard output, once, if its settings are silent.
-    pub fn take_stdout(&self) -> Option<Receiver> {
-        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).0.take()
+    /// Closes its channel, after what was sent; Node's `worker.process.disconnect()`. A Node worker then ends at once, one
+    /// of this crate finishes what it has. To ask it to leave, use [`Worker::disconnect`].
+    pub fn disconnect(&self) {
+        self.cluster.disconnect(self.run);
     }
 
-    /// What it writes to its standard error, once, if its settings are silent.
+    /// Its standard input, once, if that is a pipe ([`Settings::silent`](super::Settings::silent)).
+    pub fn take_stdin(&self) -> Option<Sender> {
+        self.pipes().stdin.take()
+    }
+
+    /// What it writes to its standard output, once, if that is a pipe.
+    pub fn take_stdout(&self) -> Option<Receiver> {
+        self.pipes().stdout.take()
+    }
+
+    /// What it writes to its standard error, once, if that is a pipe.
     pub fn take_stderr(&self) -> Option<Receiver> {
-        self.pipes.lock().unwrap_or_else(PoisonError::into_inner).1.take()
+        self.pipes().stderr.take()
+    }
+
+    /// Our end of the pipe that another descriptor is, once; Node's `worker.process.stdio[number]`.
+    pub fn take_pipe(&self, number: i32) -> Option<UnixStream> {
+        self.pipes().others.remove(&number)
+    }
+
+    fn pipes(&self) -> MutexGuard<'_, Pipes> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

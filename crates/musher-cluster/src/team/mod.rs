@@ -23,13 +23,12 @@ use std::time::Duration;
 
 use musher_core::Time;
 use musher_core::ids::RunId;
-use musher_core::lifecycle;
 use musher_process::ExitStatus;
 use serde_json::Value;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Notify, mpsc};
 
-pub use self::event::{Address, Event};
+pub use self::event::{Address, AddressType, Event, Told};
 pub use self::keeping::{Plan, ReadyOn, Team, TeamError};
 pub use self::member::{Process, Worker, WorkerState};
 pub use self::settings::{Scheduling, Settings};
@@ -253,7 +252,7 @@ async fn follow(
             () = wake.notified() => {}
             () = until(deadline) => {
                 let Some(shared) = shared.upgrade() else { return };
-                shared.table.step(&shared, lifecycle::Input::Tick);
+                shared.table.tick(&shared);
             }
         }
         if let Some(shared) = shared.upgrade() {

@@ -1,16 +1,20 @@
-//! What a primary forks: Node's `settings`, and how they become a process.
+//! What a primary forks: Node's `settings`. How they become a process: [`process`].
+
+mod process;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use musher_core::ids::SlotId;
 use musher_core::spec::Balance;
-use musher_process::{Child, Credentials, Spawn, lookup};
+use musher_process::child_process::Stdio;
+use musher_process::ipc::Serialization;
+use musher_process::{Credentials, lookup};
 
+pub(crate) use self::process::Pipes;
 use crate::cluster::Listens;
 
 /// How connections reach the workers.
@@ -45,41 +49,47 @@ impl Scheduling {
     }
 }
 
-/// What is forked, and how: the settings of Node's `cluster.setupPrimary`. The default is this very program with its own
-/// arguments.
+/// What is forked, and how: the settings of Node's `cluster.setupPrimary`. A worker's command line is `exec_path`,
+/// `exec_args`, `script`, `args`. What was set can be read from the fields; the methods of the same names set it.
 ///
 /// ```
 /// use musher_cluster::{Scheduling, Settings};
-/// let settings = Settings::program("/usr/local/bin/worker").args(["--verbose"]).scheduling(Scheduling::RoundRobin);
+/// let rust = Settings::program("/usr/local/bin/worker").args(["--verbose"]).scheduling(Scheduling::RoundRobin);
+/// assert_eq!((rust.args.len(), rust.silent), (1, false));
+/// let node = Settings::node("server.js").exec_args(["--max-old-space-size=200"]).args(["8080"]);
+/// assert_eq!(node.script.as_deref(), Some("server.js".as_ref()));
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
-    pub(crate) exec: PathBuf,
-    pub(crate) args: Vec<OsString>,
-    pub(crate) cwd: Option<PathBuf>,
-    pub(crate) env: BTreeMap<OsString, OsString>,
-    pub(crate) silent: bool,
-    pub(crate) scheduling: Scheduling,
-    pub(crate) credentials: Option<Credentials>,
+    /// The program or interpreter to execute: Node's `execPath`. A name without `/` is looked up in `PATH`.
+    pub exec_path: PathBuf,
+    /// Arguments of the interpreter, before the script: Node's `execArgv`. Default: none.
+    pub exec_args: Vec<OsString>,
+    /// The program that an interpreter runs: Node's `exec`. None for programs that are executed themselves.
+    pub script: Option<OsString>,
+    /// Arguments of the program. Default of [`Settings::new`]: this process's own; else none.
+    pub args: Vec<OsString>,
+    /// The working directory. Default: this process's own.
+    pub cwd: Option<PathBuf>,
+    /// Variables of the workers' environment, besides those of this process. Default: none.
+    pub env: BTreeMap<OsString, OsString>,
+    /// Whether standard input, output and error are pipes of [`Process`](crate::Process). Default: they are this process's
+    /// own.
+    pub silent: bool,
+    /// What descriptors are, by number. 0, 1 and 2 are this process's own when they are not named, all others closed; the
+    /// channel is 3 when none is [`Stdio::Ipc`].
+    pub stdio: BTreeMap<i32, Stdio>,
+    /// What the channel speaks. Default: JSON.
+    pub serialization: Serialization,
+    /// How connections reach the workers. Default: [`Scheduling::from_env`].
+    pub scheduling: Scheduling,
+    /// The user and groups to become. Default: this process's own.
+    pub credentials: Option<Credentials>,
+    /// The port of the inspector of each worker. Default: one after the other, from the one that `exec_args` name or 9229 on.
+    pub inspect_port: Option<u16>,
     pub(crate) listens: Arc<Listens>,
 }
-
-/// Variables that are meant for this process and not for its workers.
-const OWN: &[&str] = &[
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "MUSHER_SLOT",
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "NODE_APP_INSTANCE",
-];
-/// Where a worker finds its channel.
-const CHANNEL: i32 = 3;
 
 impl Settings {
     /// This very program, with the arguments it was started with.
@@ -96,40 +106,56 @@ impl Settings {
     /// Another program. A name without `/` is looked up in `PATH`.
     pub fn program(exec: impl Into<PathBuf>) -> Settings {
         Settings {
-            exec: exec.into(),
+            exec_path: exec.into(),
+            exec_args: Vec::new(),
+            script: None,
             args: Vec::new(),
             cwd: None,
             env: BTreeMap::new(),
             silent: false,
+            stdio: BTreeMap::new(),
+            serialization: Serialization::Json,
             scheduling: Scheduling::from_env(),
             credentials: None,
+            inspect_port: None,
             listens: Arc::new(Listens { policy: Balance::Kernel, inherited: Vec::new() }),
         }
     }
 
-    /// A Node program.
+    /// A Node program: `node script`.
     pub fn node(script: impl Into<OsString>) -> Settings {
-        Settings::program("node").args([script.into()])
+        Settings::program("node").script(script)
     }
 
-    /// A Deno program with all permissions. Deno takes connections only in turns.
+    /// A Deno program with all permissions: `deno run -A script`. Deno takes connections only in turns.
     pub fn deno(script: impl Into<OsString>) -> Settings {
-        let args: [OsString; 3] = ["run".into(), "-A".into(), script.into()];
-        Settings::program("deno").args(args).scheduling(Scheduling::RoundRobin)
+        Settings::program("deno").exec_args(["run", "-A"]).script(script).scheduling(Scheduling::RoundRobin)
     }
 
-    /// A Bun program. Its servers bind their ports by themselves and have to share them (`reusePort: true`).
+    /// A Bun program: `bun script`. Its servers bind their ports by themselves and have to share them (`reusePort: true`).
     pub fn bun(script: impl Into<OsString>) -> Settings {
-        Settings::program("bun").args([script.into()])
+        Settings::program("bun").script(script)
     }
 
-    /// The interpreter or program to execute, instead of the one that was named.
-    pub fn exec(mut self, exec: impl Into<PathBuf>) -> Settings {
-        self.exec = exec.into();
+    /// The program or interpreter to execute, instead of the one that was named.
+    pub fn exec_path(mut self, program: impl Into<PathBuf>) -> Settings {
+        self.exec_path = program.into();
         self
     }
 
-    /// Arguments, instead of those before.
+    /// Arguments of the interpreter, instead of those before.
+    pub fn exec_args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Settings {
+        self.exec_args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The program that the interpreter runs.
+    pub fn script(mut self, script: impl Into<OsString>) -> Settings {
+        self.script = Some(script.into());
+        self
+    }
+
+    /// Arguments of the program, instead of those before.
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Settings {
         self.args = args.into_iter().map(Into::into).collect();
         self
@@ -147,10 +173,30 @@ impl Settings {
         self
     }
 
-    /// Whether what workers write to their standard output and error comes as pipes of
-    /// [`Process`](crate::Process), instead of going where this process writes.
+    /// Whether standard input, output and error are pipes of [`Process`](crate::Process), instead of this process's own.
     pub fn silent(mut self, silent: bool) -> Settings {
         self.silent = silent;
+        self
+    }
+
+    /// What the descriptor with this number is. [`Stdio::Pipe`] is taken from [`Process`](crate::Process): 0, 1 and 2 go
+    /// one way, others both ways.
+    pub fn stdio(mut self, number: i32, what: impl Into<Stdio>) -> Settings {
+        self.stdio.insert(number, what.into());
+        self
+    }
+
+    /// What the channel speaks: with [`Serialization::Advanced`] Node's programs may send dates, maps, buffers and so on,
+    /// which come as [`Message::value`](crate::Message) in JSON's form and whole as `Message::v8`.
+    pub fn serialization(mut self, serialization: Serialization) -> Settings {
+        self.serialization = serialization;
+        self
+    }
+
+    /// The same inspector port for all workers (0: any), instead of one after the other. Only with `--inspect` among
+    /// [`exec_args`](Settings::exec_args).
+    pub fn inspect_port(mut self, port: u16) -> Settings {
+        self.inspect_port = Some(port);
         self
     }
 
@@ -187,66 +233,13 @@ impl Settings {
             Some(cwd) => std::path::absolute(cwd)?,
             None => std::env::current_dir()?,
         };
-        if !self.exec.is_absolute() {
+        if !self.exec_path.is_absolute() {
             let path = self.env.get(OsStr::new("PATH")).cloned().or_else(|| std::env::var_os("PATH"));
-            let found = lookup::find_in_path(self.exec.as_os_str(), path.as_deref(), &cwd);
-            self.exec = found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error.to_string()))?;
+            let found = lookup::find_in_path(self.exec_path.as_os_str(), path.as_deref(), &cwd);
+            self.exec_path = found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error.to_string()))?;
         }
         self.cwd = Some(cwd);
         Ok(self)
-    }
-
-    /// Makes a worker's process. Blocks for as long as the system needs for that, some 0.2 to 1 ms.
-    pub(crate) fn spawn(
-        &self,
-        (id, slot): (u32, SlotId),
-        extra: &BTreeMap<OsString, OsString>,
-        channel: OwnedFd,
-    ) -> io::Result<Spawned> {
-        let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-        env.retain(|name, _| !OWN.iter().any(|own| name == own));
-        env.extend(self.env.clone());
-        env.extend(extra.clone());
-        let own = [
-            ("NODE_CHANNEL_FD", CHANNEL.to_string()),
-            ("NODE_CHANNEL_SERIALIZATION_MODE", "json".to_owned()),
-            ("NODE_UNIQUE_ID", id.to_string()),
-            ("NODE_APP_INSTANCE", slot.to_string()),
-        ];
-        env.extend(own.map(|(name, value)| (name.into(), value.into())));
-        let mut fds = vec![(channel, CHANNEL), (std::io::stdin().as_fd().try_clone_to_owned()?, 0)];
-        let (mut stdout, mut stderr) = (None, None);
-        for (number, ours, inherited) in [
-            (1, &mut stdout, std::io::stdout().as_fd().try_clone_to_owned()?),
-            (2, &mut stderr, std::io::stderr().as_fd().try_clone_to_owned()?),
-        ] {
-            if self.silent {
-                let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-                musher_process::net::set_nonblocking(&reading)?;
-                fds.push((writing, number));
-                *ours = Some(tokio::net::unix::pipe::Receiver::from_owned_fd(reading)?);
-            } else {
-                fds.push((inherited, number));
-            }
-        }
-        let mut args = vec![self.exec.file_name().unwrap_or(self.exec.as_os_str()).to_owned()];
-        args.extend(self.args.iter().cloned());
-        let child = Spawn {
-            program: self.exec.clone(),
-            args,
-            env: env.into_iter().collect(),
-            cwd: self.cwd.clone().unwrap_or_else(|| Path::new("/").to_owned()),
-            fds,
-            session: false,
-            limits: Vec::new(),
-            nice: None,
-            credentials: self.credentials.clone(),
-            listen_pid: false,
-            cgroup: None,
-        }
-        .spawn()
-        .map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Spawned { child, stdout, stderr })
     }
 }
 
@@ -254,11 +247,4 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings::new()
     }
-}
-
-/// A worker's process with the ends of its pipes.
-pub(crate) struct Spawned {
-    pub(crate) child: Child,
-    pub(crate) stdout: Option<tokio::net::unix::pipe::Receiver>,
-    pub(crate) stderr: Option<tokio::net::unix::pipe::Receiver>,
 }

@@ -10,22 +10,25 @@ use musher_core::Time;
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::lifecycle::Input;
 use musher_process::channel::Channel;
-use musher_process::ipc::{Handle, HandleKind};
+use musher_process::ipc::{Handle, HandleKind, Serialization};
 use musher_process::{ExitStatus, exit, net};
 
-use super::Shared;
-use super::event::{Address, Event};
+use super::event::{Address, Event, Told};
 use super::keeping::Kept;
 use super::member::{Worker, WorkerState};
 use super::settings::Settings;
+use super::{Shared, now};
 use crate::cluster::{Cluster, WorkerConfig};
 use crate::event::ClusterEvent;
 use crate::handle::Passed;
+use crate::serving::Message;
 
 /// The only app of a primary: all its workers share listeners.
 pub(super) const APP: AppId = AppId(1);
 /// The runs of workers that are forked by hand have numbers of their own.
 const BY_HAND: AppId = AppId(0);
+/// How long the listeners of a primary whose last worker died are kept for the next one.
+const HELD: std::time::Duration = std::time::Duration::from_secs(5);
 /// Their slots lie behind those of a team.
 const FIRST_SLOT: u32 = musher_core::spec::MAX_INSTANCES;
 
@@ -41,6 +44,8 @@ pub(super) struct State {
     workers: BTreeMap<u32, Worker>,
     pub(super) runs: HashMap<RunId, Worker>,
     pub(super) kept: Option<Kept>,
+    /// No worker is left; until then one may come for what waits at the listeners.
+    held_until: Option<Time>,
     events: VecDeque<Event>,
 }
 
@@ -56,6 +61,7 @@ impl Table {
                 workers: BTreeMap::new(),
                 runs: HashMap::new(),
                 kept: None,
+                held_until: None,
                 events: VecDeque::from([Event::Setup(settings)]),
             }),
         }
@@ -93,7 +99,8 @@ impl Table {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.lock().kept.as_ref().and_then(Kept::next_deadline)
+        let state = self.lock();
+        state.kept.as_ref().and_then(Kept::next_deadline).into_iter().chain(state.held_until).min()
     }
 
     pub(super) fn fork(&self, shared: &Shared, env: &BTreeMap<OsString, OsString>) -> io::Result<Worker> {
@@ -116,19 +123,21 @@ impl Table {
                 state.push(Event::Online(worker.clone()));
                 state.proved(shared, run, Proof::Online);
             }),
-            ClusterEvent::Listening { run, address } => state.about(run, |worker, state| {
+            ClusterEvent::Listening { run, address, told } => state.about(run, |worker, state| {
+                let told = Told::from(*told);
                 let address = Address::parse(address);
                 worker.life().addresses.push(address.clone());
                 worker.reach(WorkerState::Listening);
-                state.push(Event::Listening { worker: worker.clone(), address });
+                state.push(Event::Listening { worker: worker.clone(), address, told });
                 state.proved(shared, run, Proof::Listening);
             }),
             ClusterEvent::Ready { run } => state.about(run, |worker, state| {
-                state.message(worker, "ready".into(), None);
+                state.message(worker, Message { value: "ready".into(), v8: None, handle: None });
                 state.proved(shared, run, Proof::Message);
             }),
-            ClusterEvent::Message { run, value, handle } => {
-                state.about(run, |worker, state| state.message(worker, value, handle.map(received)));
+            ClusterEvent::Message { run, value, v8, handle } => {
+                let message = Message { value, v8: v8.map(|v8| *v8), handle: handle.map(received) };
+                state.about(run, |worker, state| state.message(worker, message));
             }
             ClusterEvent::Leaving { run } => {
                 state.about(run, |worker, _| worker.life().exited_after_disconnect = Some(true));
@@ -173,8 +182,13 @@ impl Table {
         });
     }
 
-    pub(super) fn step(&self, shared: &Shared, input: Input) {
-        self.lock().step(shared, input);
+    /// Time has passed.
+    pub(super) fn tick(&self, shared: &Shared) {
+        let mut state = self.lock();
+        if state.held_until.is_some_and(|until| until <= now()) {
+            state.close_listeners(shared);
+        }
+        state.step(shared, Input::Tick);
     }
 }
 
@@ -224,8 +238,8 @@ impl State {
             }
         }
         self.last_id = id;
-        let pipes = (spawned.stdout, spawned.stderr);
-        let worker = Worker::new((id, run, slot), shared.cluster.clone(), (pid, pidfd), pipes);
+        let worker = Worker::new((id, run, slot), shared.cluster.clone(), (pid, pidfd), spawned.pipes);
+        self.held_until = None;
         shared.cluster.add_worker(WorkerConfig {
             app: APP,
             listens: Arc::clone(&settings.listens),
@@ -233,6 +247,7 @@ impl State {
             run,
             channel: channel.into_socket(),
             cluster: true,
+            advanced: settings.serialization == Serialization::Advanced,
             adopted: false,
         });
         self.workers.insert(id, worker.clone());
@@ -241,8 +256,9 @@ impl State {
         Ok(worker)
     }
 
-    fn message(&mut self, worker: &Worker, value: serde_json::Value, handle: Option<Handle>) {
-        worker.0.hearing.hear(value.clone(), handle.clone());
+    fn message(&mut self, worker: &Worker, message: Message) {
+        worker.0.hearing.hear(message.clone());
+        let Message { value, handle, .. } = message;
         self.push(Event::Message { worker: worker.clone(), value, handle });
     }
 
@@ -265,6 +281,8 @@ impl State {
         self.push(Event::Disconnect(worker.clone()));
         if is_dead {
             self.ended(shared, worker);
+        } else if worker.exited_after_disconnect() == Some(true) {
+            self.left(shared, true);
         }
     }
 
@@ -280,7 +298,27 @@ impl State {
         if slot.0 >= FIRST_SLOT && wanted && !self.runs.values().any(|other| other.0.slot == slot) {
             shared.cluster.retire_slot(APP, slot);
         }
+        self.left(shared, wanted || status.is_success());
         self.step(shared, Input::Exited { run, outcome: super::keeping::outcome(status) });
+    }
+
+    /// A worker is not there any more. With the last one the listeners are closed, as in Node; one that died may have a
+    /// successor, whom clients wait for.
+    fn left(&mut self, shared: &Shared, well: bool) {
+        if self.kept.is_some() || self.runs.values().any(Worker::is_connected) {
+            return;
+        }
+        if well {
+            self.close_listeners(shared);
+        } else if self.held_until.is_none() {
+            self.held_until = Some(now() + HELD);
+        }
+    }
+
+    pub(super) fn close_listeners(&mut self, shared: &Shared) {
+        self.held_until = None;
+        shared.cluster.close_app(APP);
+        shared.cluster.add_app(APP);
     }
 
     fn forget(&mut self, worker: &Worker) {

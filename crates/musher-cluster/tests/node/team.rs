@@ -179,6 +179,7 @@ impl Team {
             listens: Arc::clone(&worker.listens),
             channel: worker.channel.try_clone().unwrap(),
             cluster: worker.cluster,
+            advanced: false,
             adopted,
         });
         self.workers.insert(run, worker);
@@ -247,7 +248,7 @@ impl Team {
 
     pub(crate) fn listening(&mut self, run: RunId) -> String {
         self.wait("listening", |event| match event {
-            ClusterEvent::Listening { run: of, address } if *of == run => Some(address.clone()),
+            ClusterEvent::Listening { run: of, address, .. } if *of == run => Some(address.clone()),
             _ => None,
         })
     }

@@ -13,6 +13,9 @@ pub enum Fault {
     /// A line is not one JSON text in UTF-8.
     #[error("sent a line that is not JSON: {0}")]
     NotJson(String),
+    /// A message is not in V8's format.
+    #[error("sent a message that is not in V8's format: {0}")]
+    NotV8(String),
     /// More than one descriptor came with a message.
     #[error("sent more than one file descriptor with a message")]
     TooManyHandles,

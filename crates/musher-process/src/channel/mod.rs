@@ -1,6 +1,6 @@
-//! Node's IPC channel (`child_process` with `'ipc'`, `serialization: 'json'`), our end of it.
+//! Node's IPC channel (`child_process` with `'ipc'`), our end of it.
 //!
-//! One JSON text a line over a unix stream socket; a file descriptor rides on the first byte of its `NODE_HANDLE`
+//! One JSON text a line, or messages in V8's format, over a unix stream socket; a file descriptor rides on the first byte of its `NODE_HANDLE`
 //! message. The channel answers for itself what the transport of handles needs (`NODE_HANDLE_ACK`, `_NACK`,
 //! `NODE_SOCKET_*`); everything else goes to the caller, users' messages as the text that came.
 //!
@@ -12,6 +12,7 @@
 //! belong to nothing. Of a message over [`MAX_MESSAGE`], which Node itself would take, only its size is told, and it is
 //! not kept while it comes. Memory is bounded in both directions.
 
+mod framing;
 mod line;
 mod outgoing;
 
@@ -22,12 +23,14 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 
+use self::framing::{Begun, Framing};
 pub use self::line::Fault;
 use self::line::{Line, Transport};
 use self::outgoing::Outgoing;
 pub use self::outgoing::{MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, SendError};
 use crate::fdpass;
 use crate::sys;
+use crate::v8::Value;
 
 /// The longest message that is handed out, in bytes.
 pub const MAX_MESSAGE: usize = 1 << 20;
@@ -54,6 +57,9 @@ pub struct Channel {
     gathered_handle: Option<OwnedFd>,
     /// How much has come of a message that is too long: none of it is kept.
     skipped: u64,
+    /// How long that is, where it is told in advance.
+    announced: u64,
+    framing: Framing,
     /// Bytes at the head of the socket that were handed out.
     handed_out: usize,
     outgoing: Outgoing,
@@ -68,6 +74,8 @@ pub struct Channel {
 pub struct Message {
     /// Its JSON text.
     pub text: String,
+    /// A program's message as it came, where the channel speaks V8's format.
+    pub v8: Option<Value>,
     /// Whose it is.
     pub kind: Kind,
     /// The descriptor that came with it.
@@ -138,11 +146,19 @@ impl Channel {
             gathered: Vec::new(),
             gathered_handle: None,
             skipped: 0,
+            announced: 0,
+            framing: Framing::Lines,
             handed_out: 0,
             outgoing: Outgoing::default(),
             after_predecessor: false,
             marks_internal: false,
         })
+    }
+
+    /// The same, speaking V8's format instead of JSON: the peer's `serialization: 'advanced'`.
+    #[must_use]
+    pub fn advanced(self) -> Channel {
+        Channel { framing: Framing::Advanced, ..self }
     }
 
     /// Another process has read from this socket and may have died while it gathered a large message: a first line that
@@ -182,13 +198,15 @@ impl Channel {
         // a descriptor, so there may be more after one.)
         let all = handle.is_none() && received.bytes < buffer.len();
         let chunk = &buffer[..received.bytes];
-        let Some(end) = end_of_batch(chunk) else {
+        let begun = Begun { kept: &self.gathered, skipped: self.skipped, size: self.announced };
+        let ends = self.framing.ends(chunk, begun, MAX_BATCH);
+        let Some(end) = ends.last().copied() else {
             return self.gather(received.bytes, buffer, handle);
         };
         // A descriptor is on the last message of what one call returns; if that is unfinished, both come again.
         let whole = end == chunk.len();
         self.handed_out = end;
-        let (messages, fault) = self.decode(&chunk[..end], handle.filter(|_| whole));
+        let (messages, fault) = self.decode(chunk, &ends, handle.filter(|_| whole));
         let state = if all && whole { State::Idle } else { State::More };
         Batch { messages, state: fault.map_or(state, State::Broken) }
     }
@@ -217,8 +235,11 @@ impl Channel {
         let state = match rustix::net::recv(&self.socket, &mut buffer[..bytes], RecvFlags::DONTWAIT) {
             Ok(_) if handle.is_some() && self.gathered_handle.is_some() => State::Broken(Fault::TooManyHandles),
             Ok((taken, _)) => {
-                if self.skipped > 0 || self.gathered.len() + taken > MAX_MESSAGE {
+                if self.skipped > 0 || self.gathered.len() + taken > MAX_MESSAGE + self.framing.head() {
                     let gathered = std::mem::take(&mut self.gathered);
+                    if self.skipped == 0 {
+                        self.announced = self.framing.size(if gathered.is_empty() { buffer } else { &gathered });
+                    }
                     self.skipped += (gathered.len() + taken) as u64;
                 } else {
                     self.gathered.extend_from_slice(&buffer[..taken]);
@@ -232,31 +253,36 @@ impl Channel {
         Batch { messages: Vec::new(), state }
     }
 
-    /// The messages of complete lines. `handle` is on the last of them.
-    fn decode(&mut self, lines: &[u8], handle: Option<OwnedFd>) -> (Vec<Message>, Option<Fault>) {
+    /// The complete messages that end at these places. `handle` is on the last of them.
+    fn decode(&mut self, chunk: &[u8], ends: &[usize], handle: Option<OwnedFd>) -> (Vec<Message>, Option<Fault>) {
         let mut messages = Vec::new();
         let mut handle = handle;
-        let mut rest = lines;
-        while let Some(newline) = rest.iter().position(|byte| *byte == b'\n') {
-            let (line, behind) = (&rest[..newline], &rest[newline + 1..]);
-            rest = behind;
+        let mut begin = 0;
+        for (at, end) in ends.iter().enumerate() {
+            let (line, is_last) = (&chunk[begin..*end], at + 1 == ends.len());
+            begin = *end;
             let skipped = match std::mem::take(&mut self.skipped) {
-                0 if self.gathered.len() + line.len() > MAX_MESSAGE => std::mem::take(&mut self.gathered).len() as u64,
+                0 if self.gathered.len() + line.len() > MAX_MESSAGE + self.framing.frame() => {
+                    std::mem::take(&mut self.gathered).len() as u64
+                }
                 skipped => skipped,
             };
             if skipped > 0 {
-                let came = if rest.is_empty() { handle.take() } else { None };
+                let came = if is_last { handle.take() } else { None };
                 let with = self.gathered_handle.take().or(came);
-                match self.deliver_too_long(skipped + line.len() as u64, with) {
+                let bytes = (skipped + line.len() as u64).saturating_sub(self.framing.frame() as u64);
+                match self.deliver_too_long(bytes, with) {
                     Ok(message) => messages.push(message),
                     Err(fault) => return (messages, Some(fault)),
                 }
                 continue;
             }
             let gathered = std::mem::take(&mut self.gathered);
-            let parsed = if gathered.is_empty() { Line::parse(line) } else { Line::parse(&[&gathered, line].concat()) };
+            let framing = self.framing;
+            let parsed =
+                if gathered.is_empty() { framing.parse(line) } else { framing.parse(&[&gathered, line].concat()) };
             let first = std::mem::take(&mut self.after_predecessor);
-            let parsed = match parsed {
+            let (parsed, value) = match parsed {
                 Ok(parsed) => parsed,
                 Err(_) if first => continue,
                 Err(fault) => return (messages, Some(fault)),
@@ -264,10 +290,10 @@ impl Channel {
             self.marks_internal |= parsed.marked;
             let with = match self.gathered_handle.take() {
                 Some(handle) => Some(handle),
-                None if rest.is_empty() => handle.take(),
+                None if is_last => handle.take(),
                 None => None,
             };
-            match self.deliver(parsed, with) {
+            match self.deliver(parsed, value, with) {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => {}
                 Err(fault) => return (messages, Some(fault)),
@@ -277,7 +303,7 @@ impl Channel {
     }
 
     /// Answers what concerns only the transport; the rest is the caller's.
-    fn deliver(&mut self, line: Line, handle: Option<OwnedFd>) -> Result<Option<Message>, Fault> {
+    fn deliver(&mut self, line: Line, value: Option<Value>, handle: Option<OwnedFd>) -> Result<Option<Message>, Fault> {
         let answer =
             |channel: &mut Channel, text: &str| channel.queue_internal(text, None).map_err(|_| Fault::NotReading);
         match line.transport {
@@ -287,14 +313,14 @@ impl Channel {
             }
             Transport::Handle { inner, kind } => {
                 answer(self, r#"{"cmd":"NODE_HANDLE_ACK"}"#)?;
-                Ok(Some(Message { text: inner, kind, handle }))
+                Ok(Some(Message { text: inner, v8: value.and_then(framing::inner), kind, handle }))
             }
             _ if handle.is_some() => Err(Fault::StrayHandle),
             Transport::Answer(text) => {
                 answer(self, &text)?;
                 Ok(None)
             }
-            Transport::Plain { kind } => Ok(Some(Message { text: line.text, kind, handle: None })),
+            Transport::Plain { kind } => Ok(Some(Message { text: line.text, v8: value, kind, handle: None })),
         }
     }
 
@@ -304,18 +330,23 @@ impl Channel {
         if handle.is_some() {
             self.queue_internal(r#"{"cmd":"NODE_HANDLE_ACK"}"#, None).map_err(|_| Fault::NotReading)?;
         }
-        Ok(Message { text: String::new(), kind: Kind::TooLong { bytes }, handle: None })
+        Ok(Message { text: String::new(), v8: None, kind: Kind::TooLong { bytes }, handle: None })
     }
 
     /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`. See [`queue`](Channel::queue).
     pub fn queue_internal(&mut self, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
-        self.outgoing.push(if self.marks_internal { "\u{2}" } else { "" }, text, handle)
+        self.outgoing.push(self.framing.write(if self.marks_internal { "\u{2}" } else { "" }, text)?, handle)
     }
 
     /// Queues a message: `text` is one JSON text without a line break. `handle` must be a socket or pipe (a Node peer
     /// ends with SIGABRT when given a file) and `text` then a `NODE_HANDLE` message; it is made non-blocking.
     pub fn queue(&mut self, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
-        self.outgoing.push("", text, handle)
+        self.outgoing.push(self.framing.write("", text)?, handle)
+    }
+
+    /// Queues a value of JavaScript; over a channel of JSON, what `JSON.stringify` makes of it.
+    pub fn queue_value(&mut self, value: &Value) -> Result<(), SendError> {
+        self.outgoing.push(self.framing.write_value(value)?, None)
     }
 
     /// Sends what is queued, as far as the socket takes it. A message up to 32 KiB goes as a whole or not at all.
@@ -344,12 +375,6 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// The end of the last line that belongs to a batch.
-fn end_of_batch(chunk: &[u8]) -> Option<usize> {
-    let mut newlines = chunk.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-    newlines.by_ref().take(MAX_BATCH).last()
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub enum SendError {
     /// A line break in a message would break the peer.
     #[error("a message with a line break in it cannot be sent")]
     LineBreak,
+    /// It is not what a message can be: `undefined`, or a text that is not JSON.
+    #[error("what is sent has to be a value of JSON")]
+    NotJson,
     /// The peer has closed its end.
     #[error("the channel is closed")]
     Closed,
@@ -45,11 +48,9 @@ struct Pending {
 }
 
 impl Outgoing {
-    pub(super) fn push(&mut self, prefix: &str, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
-        let length = prefix.len() + text.len() + 1;
-        if text.contains('\n') {
-            return Err(SendError::LineBreak);
-        }
+    /// Queues a message in its frame.
+    pub(super) fn push(&mut self, bytes: Vec<u8>, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
+        let length = bytes.len();
         // One message always fits, so that nothing that is within the other limits is refused for ever.
         if self.queue.len() >= MAX_QUEUED_MESSAGES || (self.bytes > 0 && self.bytes + length > MAX_QUEUED_BYTES) {
             return Err(SendError::Full);
@@ -58,10 +59,6 @@ impl Outgoing {
             // libuv does not do it for descriptors that it receives, and reads them as if it were set.
             net::set_nonblocking(handle.as_fd()).map_err(SendError::System)?;
         }
-        let mut bytes = Vec::with_capacity(length);
-        bytes.extend_from_slice(prefix.as_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-        bytes.push(b'\n');
         self.bytes += length;
         self.queue.push_back(Pending { bytes, sent: 0, handle });
         Ok(())

@@ -226,3 +226,40 @@ fn a_peer_that_does_not_read_fills_a_bounded_queue() {
     assert!((300..600).contains(&queued), "{queued}");
     assert!(matches!(channel.queue("1\n2", None), Err(SendError::LineBreak)));
 }
+
+#[test]
+fn v8s_format_is_spoken_whole_in_pieces_with_handles_and_beyond_the_limit() {
+    use crate::v8::Value;
+    let (ours, theirs) = Channel::pair().unwrap();
+    let (mut ours, mut theirs) = (ours.advanced(), Channel::new(theirs).unwrap().advanced());
+    let date = Value::Object(vec![("when".into(), Value::Date(0.0))]);
+    theirs.queue_value(&date).unwrap();
+    theirs.queue(r#"{"a":1}"#, None).unwrap();
+    let socket = Arc::new(OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()));
+    theirs
+        .queue_internal(r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":{"cmd":"NODE_CLUSTER"}}"#, Some(socket))
+        .unwrap();
+    theirs.queue(&format!("\"{}\"", "x".repeat(MAX_MESSAGE - 100)), None).unwrap();
+    theirs.queue(&format!("\"{}\"", "y".repeat(2 * MAX_MESSAGE)), None).unwrap();
+    theirs.queue("3", None).unwrap();
+    let mut found = Vec::new();
+    let mut buffer = vec![0; READ_BUFFER];
+    while found.len() < 6 {
+        theirs.flush().unwrap();
+        let batch = ours.read(&mut buffer);
+        assert!(!matches!(batch.state, State::Broken(_) | State::Ended), "{:?}", batch.state);
+        found.extend(batch.messages);
+        ours.consume();
+    }
+    assert_eq!(found[0].v8, Some(date));
+    assert_eq!(found[0].text, r#"{"when":"1970-01-01T00:00:00.000Z"}"#);
+    assert_eq!((found[1].text.as_str(), &found[1].kind), (r#"{"a":1}"#, &Kind::User));
+    assert_eq!(found[2].kind, Kind::Internal { cmd: "NODE_CLUSTER".into() });
+    assert!(found[2].handle.is_some());
+    assert_eq!(found[3].text.len(), MAX_MESSAGE - 98);
+    assert!(matches!(found[4].kind, Kind::TooLong { bytes } if bytes > 2 * MAX_MESSAGE as u64));
+    assert_eq!(found[5].text, "3");
+    // What is not V8's is the peer's fault.
+    rustix::io::write(&theirs, b"\0\0\0\x02xx").unwrap();
+    assert!(matches!(ours.read(&mut buffer).state, State::Broken(Fault::NotV8(_))));
+}

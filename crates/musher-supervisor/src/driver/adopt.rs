@@ -398,7 +398,16 @@ impl World {
                 Arc::new(Listens { policy: spec.effective_balance(), inherited: Vec::new() })
             });
             let (app, slot) = (app.id, record.slot);
-            self.cluster.add_worker(WorkerConfig { app, listens, slot, run, channel, cluster, adopted: true });
+            self.cluster.add_worker(WorkerConfig {
+                app,
+                listens,
+                slot,
+                run,
+                channel,
+                cluster,
+                advanced: false,
+                adopted: true,
+            });
         }
         let starting = matches!(app.machine.run(run).map(|run| run.state), Some(RunState::Starting { .. }));
         let proof = Pid::from_raw(pid)

@@ -109,7 +109,16 @@ impl World {
         }
         if let Some((channel, listens)) = channel.zip(listens) {
             let cluster = spec.exec.runtime == Runtime::NodeCluster;
-            self.cluster.add_worker(WorkerConfig { app: app.id, listens, slot, run, channel, cluster, adopted: false });
+            self.cluster.add_worker(WorkerConfig {
+                app: app.id,
+                listens,
+                slot,
+                run,
+                channel,
+                cluster,
+                advanced: false,
+                adopted: false,
+            });
         }
         Ok(child)
     }

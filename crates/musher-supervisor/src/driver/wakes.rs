@@ -132,7 +132,7 @@ impl Driver {
     fn cluster_event(&mut self, event: ClusterEvent) {
         match event {
             ClusterEvent::Online { .. } | ClusterEvent::Leaving { .. } => {}
-            ClusterEvent::Listening { run, address } => {
+            ClusterEvent::Listening { run, address, .. } => {
                 self.publish_of_run(run, EventKind::Listening, format!("listens on {address}"));
                 if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app))
                     && app.addresses.len() < SHOWN_ADDRESSES

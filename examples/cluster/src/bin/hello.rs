@@ -25,7 +25,7 @@ async fn primary() -> std::io::Result<()> {
     let cluster = musher_cluster::setup_primary(Settings::new())?;
     let again = cluster.clone();
     cluster.on(move |event| match event {
-        Event::Listening { worker, address } => println!("worker {} listens on {address}", worker.id()),
+        Event::Listening { worker, address, .. } => println!("worker {} listens on {address}", worker.id()),
         Event::Exit { worker, status } => {
             println!("worker {} ended: {status}", worker.id());
             if worker.exited_after_disconnect() == Some(false)

@@ -33,7 +33,7 @@ fn tell(event: &Event) {
     match event {
         Event::Fork(worker) => println!("fork {} {}", worker.id(), worker.process().pid()),
         Event::Online(worker) => println!("online {}", worker.id()),
-        Event::Listening { worker, address } => println!("listening {} {address}", worker.id()),
+        Event::Listening { worker, address, .. } => println!("listening {} {address}", worker.id()),
         Event::Message { worker, value, .. } => println!("message {} {value}", worker.id()),
         Event::Disconnect(worker) => println!("disconnect {}", worker.id()),
         Event::Exit { worker, status } => println!("exit {} {status}", worker.id()),

@@ -164,7 +164,7 @@ async fn node_workers_and_a_rust_primary_send_messages_and_sockets_to_each_other
       });
       process.send('hello');";
     std::fs::write(&script, text).unwrap();
-    let settings = Settings::node(&script).exec(tool("node_modules/node22/bin/node")).args([&script]);
+    let settings = Settings::node(&script).exec_path(tool("node_modules/node22/bin/node"));
     let cluster = setup_primary(settings).unwrap();
     let worker = cluster.fork().unwrap();
     let mut messages = worker.messages();

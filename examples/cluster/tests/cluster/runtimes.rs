@@ -65,9 +65,8 @@ async fn fork(
     std::fs::write(&script, PROGRAM).unwrap();
     let port = free_port();
     let script = script.to_str().unwrap();
-    let mut args: Vec<String> = if runtime.name == "Deno" { vec!["run".into(), "-A".into()] } else { Vec::new() };
-    args.extend([script.to_owned(), port.to_string()]);
-    let settings = (runtime.settings)(script).exec(tool(runtime.program)).args(args).scheduling(scheduling);
+    let settings = (runtime.settings)(script).exec_path(tool(runtime.program)).args([port.to_string()]);
+    let settings = settings.scheduling(scheduling);
     let cluster = setup_primary(settings).unwrap();
     let workers = [cluster.fork().unwrap(), cluster.fork().unwrap()];
     (cluster, workers, format!("127.0.0.1:{port}"))
