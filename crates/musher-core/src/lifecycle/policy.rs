@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{AppSpec, Backoff, Exec, RestartPolicy, Runtime};
+use crate::spec::{AppSpec, Backoff, Balance, Exec, RestartPolicy, Runtime};
 
 /// What decisions need of a spec, and no more. Kept for each generation that still has a slot or a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Policy {
     pub drain: Duration,
     /// How long a run that reported an uncaught exception may drain before it gets the stop signal.
     pub uncaught: Duration,
-    /// Whether a run can be told to drain apart from the stop signal.
+    /// Whether a run can drain apart from the stop signal.
     pub drains: bool,
     /// How many slots a reload replaces at a time.
     pub max_surge: u32,
@@ -52,11 +52,10 @@ const CUTTING: Duration = Duration::from_secs(1);
 
 impl From<&AppSpec> for Policy {
     fn from(spec: &AppSpec) -> Policy {
-        let drains = match spec.exec.runtime {
-            Runtime::NodeCluster => true,
-            Runtime::Plain | Runtime::NodeFork => false,
-        };
-        let cutting = if drains && spec.preload { CUTTING } else { Duration::ZERO };
+        let of_cluster = spec.exec.runtime == Runtime::NodeCluster;
+        // Others cannot be told, but when they are scaled away the driver can wait until they have accepted what waits.
+        let drains = of_cluster || spec.effective_balance() == Balance::Kernel && !spec.listen.is_empty();
+        let cutting = if of_cluster && spec.preload { CUTTING } else { Duration::ZERO };
         let Backoff { initial, factor_percent, max, jitter_percent } = spec.restart.backoff;
         Policy {
             restart: spec.restart.policy,

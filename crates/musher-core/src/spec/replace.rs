@@ -28,7 +28,8 @@ pub struct Stop {
     #[schemars(with = "u64")]
     pub grace: Duration,
     /// How long a draining Node worker may take to finish what it has, before it gets the stop signal. Programs of
-    /// other kinds drain on the stop signal itself.
+    /// other kinds drain on the stop signal itself; those that have a socket for each slot get it later when a slot is
+    /// scaled away: they have this time to accept what waits there.
     #[serde(with = "millis", default = "default_drain", rename = "drain_ms")]
     #[schemars(with = "u64")]
     pub drain: Duration,

@@ -4,12 +4,12 @@
 //! when one stops the last moves into its place. [`Members`] is the same array on our side. [`steer`] attaches a program
 //! that gives new connections to chosen members only, in turns or evenly by chance. The program belongs to the group, outlives the
 //! socket it was attached through, and does not touch what is already queued. It knows members by index: attach it anew
-//! after every change of the array.
+//! after every change of the array. [`leave`] lets a member stop, and if the system allows it the others get its queue.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::sys::bpf::Instruction as Bpf;
+use crate::sys::bpf::{Instruction as Bpf, Purpose};
 use crate::sys::{self, net::Instruction};
 
 /// The most members that a program can choose among: BPF_MAXINSNS is 4096, and a member takes two instructions.
@@ -84,6 +84,44 @@ pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<Dealing> {
     Ok(if indices.len() > 1 { Dealing::Chance } else { Dealing::Turns })
 }
 
+/// What becomes of connections that wait at a member that stops listening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Other members of the group have them.
+    Moved,
+    /// They were reset, if there were any.
+    Reset,
+}
+
+/// Stops listening at once, for every process that has the socket. What waits in its queue goes to other members of the
+/// group, those of them that listen, by the kernel's hash: if this process may load a program that asks for it (CAP_BPF),
+/// or `net.ipv4.tcp_migrate_req` is 1. The program takes the place of that of [`steer`], so steer anew.
+pub fn leave(socket: impl AsFd) -> io::Result<Queue> {
+    let queue = if migrate(socket.as_fd()).is_ok() || migrates_always() { Queue::Moved } else { Queue::Reset };
+    super::shutdown(socket)?;
+    Ok(queue)
+}
+
+/// From now on what waits at a member that stops goes to others.
+fn migrate(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // `return SK_PASS` without a choice: the kernel's hash decides.
+    let pass = [
+        Bpf { code: MOVE_VALUE, registers: 0, offset: 0, value: 1 },
+        Bpf { code: EXIT, registers: 0, offset: 0, value: 0 },
+    ];
+    let program = sys::bpf::program(Purpose::Migration, &pass)?;
+    sys::bpf::attach_to_reuseport(socket, &program)
+}
+
+/// Whether whoever administrates the system has asked for it.
+fn migrates_always() -> bool {
+    std::fs::read("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|value| value.first() == Some(&b'1'))
+}
+
+/// Codes of linux/bpf.h and linux/bpf_common.h: class, size or operation, mode or source.
+const MOVE_VALUE: u8 = 0xb7;
+const EXIT: u8 = 0x95;
+
 /// Deals new connections out in turns, by a counter in the kernel.
 fn steer_in_turns(socket: BorrowedFd<'_>, indices: &[u32]) -> io::Result<()> {
     // Whoever steers often does not always begin with the first.
@@ -92,7 +130,7 @@ fn steer_in_turns(socket: BorrowedFd<'_>, indices: &[u32]) -> io::Result<()> {
     let mut values = vec![u32::from_ne_bytes(start)];
     values.extend_from_slice(indices);
     let array = sys::bpf::array(&values)?;
-    let program = sys::bpf::socket_filter(&in_turns(&array, indices.len())?)?;
+    let program = sys::bpf::program(Purpose::Choice, &in_turns(&array, indices.len())?)?;
     sys::bpf::attach_to_reuseport(socket, &program)
 }
 
@@ -100,7 +138,6 @@ fn steer_in_turns(socket: BorrowedFd<'_>, indices: &[u32]) -> io::Result<()> {
 fn in_turns(array: &OwnedFd, count: usize) -> io::Result<Vec<Bpf>> {
     /// Codes of linux/bpf.h and linux/bpf_common.h: class, size or operation, mode or source.
     const MOVE: u8 = 0xbf;
-    const MOVE_VALUE: u8 = 0xb7;
     const ADD_VALUE: u8 = 0x07;
     const ADD_VALUE_32: u8 = 0x04;
     const MODULO_VALUE_32: u8 = 0x94;
@@ -111,7 +148,6 @@ fn in_turns(array: &OwnedFd, count: usize) -> io::Result<Vec<Bpf>> {
     const ATOMIC_32: u8 = 0xc3;
     const JUMP_EQUAL: u8 = 0x15;
     const CALL: u8 = 0x85;
-    const EXIT: u8 = 0x95;
     /// BPF_PSEUDO_MAP_FD: the value is a descriptor of a map.
     const MAP: u8 = 1;
     /// BPF_FUNC_map_lookup_elem.
@@ -190,10 +226,11 @@ fn by_chance(indices: &[u32]) -> Vec<Instruction> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
     use std::os::fd::{AsFd, OwnedFd};
 
-    use super::{Dealing, MAX_STEERED, Members, by_chance, steer};
+    use super::{Dealing, MAX_STEERED, Members, Queue, by_chance, leave, steer};
     use crate::net::{self, tcp};
     use crate::sys;
 
@@ -250,12 +287,42 @@ mod tests {
         assert_eq!(queued(&sockets)[5], 10);
     }
 
-    #[test]
-    fn whoever_may_count_in_the_kernel_deals_in_turns() {
+    /// Whether this process has CAP_BPF.
+    fn may_load_programs() -> bool {
         const CAP_BPF: u32 = 39;
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
-        let may = u64::from_str_radix(effective, 16).unwrap() >> CAP_BPF & 1 == 1;
+        u64::from_str_radix(effective, 16).unwrap() >> CAP_BPF & 1 == 1
+    }
+
+    #[test]
+    fn what_waits_at_a_member_that_leaves_goes_to_the_others() {
+        let (sockets, address) = group(3);
+        steer(&sockets[0], &[1]).unwrap();
+        let mut clients = connect(address, 20);
+        assert_eq!(queued(&sockets), [0, 20, 0]);
+        let queue = leave(&sockets[1]).unwrap();
+        assert!(queue == Queue::Moved || !may_load_programs());
+        let depths = queued(&sockets);
+        assert_eq!(depths[0] + depths[2], if queue == Queue::Moved { 20 } else { 0 }, "{depths:?}");
+        // It was the middle one of three: the last is in its place.
+        steer(&sockets[0], &[1]).unwrap();
+        let _more = connect(address, 5);
+        assert_eq!(queued(&sockets)[2], depths[2] + 5);
+        let mut answered = 0;
+        for listener in [&sockets[0], &sockets[2]] {
+            while let Some(connection) = net::accept(listener).unwrap() {
+                answered += rustix::io::write(&connection, b"x").unwrap();
+            }
+        }
+        let served = clients.iter_mut().map(|client| client.read_exact(&mut [0])).filter(Result::is_ok).count();
+        assert_eq!(answered, 5 + served);
+        assert_eq!(served, if queue == Queue::Moved { 20 } else { 0 });
+    }
+
+    #[test]
+    fn whoever_may_count_in_the_kernel_deals_in_turns() {
+        let may = may_load_programs();
         let (sockets, address) = group(3);
         let dealing = steer(&sockets[0], &[2, 0]).unwrap();
         assert!(dealing == Dealing::Turns || !may, "{dealing:?}");

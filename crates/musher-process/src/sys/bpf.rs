@@ -47,15 +47,27 @@ struct ProgramLoad {
     log: u64,
     kernel_version: u32,
     flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    expected_attach_type: u32,
 }
 
 /// Commands of linux/bpf.h.
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE: libc::c_int = 2;
 const PROGRAM_LOAD: libc::c_int = 5;
-/// `BPF_MAP_TYPE_ARRAY` and `BPF_PROG_TYPE_SOCKET_FILTER`.
+/// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
-const SOCKET_FILTER: u32 = 1;
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `BPF_PROG_TYPE_SOCKET_FILTER`: it gives the index of a member for a new connection.
+    Choice,
+    /// `BPF_PROG_TYPE_SK_REUSEPORT` with `BPF_SK_REUSEPORT_SELECT_OR_MIGRATE`: while it is attached, what waits at a member
+    /// that stops listening goes to others.
+    Migration,
+}
 
 /// An array of numbers that a program can use.
 pub(crate) fn array(values: &[u32]) -> io::Result<OwnedFd> {
@@ -77,10 +89,14 @@ pub(crate) fn array(values: &[u32]) -> io::Result<OwnedFd> {
     Ok(map)
 }
 
-/// Has the kernel check a socket filter and take it.
-pub(crate) fn socket_filter(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+/// Has the kernel check a program and take it.
+pub(crate) fn program(purpose: Purpose, instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    let (program_type, expected_attach_type) = match purpose {
+        Purpose::Choice => (1, 0),
+        Purpose::Migration => (21, 40),
+    };
     let load = ProgramLoad {
-        program_type: SOCKET_FILTER,
+        program_type,
         instruction_count: u32::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
         instructions: instructions.as_ptr().addr() as u64,
         license: c"Dual MIT/GPL".as_ptr().addr() as u64,
@@ -89,13 +105,16 @@ pub(crate) fn socket_filter(instructions: &[Instruction]) -> io::Result<OwnedFd>
         log: 0,
         kernel_version: 0,
         flags: 0,
+        name: [0; 16],
+        interface: 0,
+        expected_attach_type,
     };
     // SAFETY: the instructions and the license live until the call returns; the result is a descriptor that nobody else
     // has.
     unsafe { Ok(OwnedFd::from_raw_fd(call(PROGRAM_LOAD, &load)?)) }
 }
 
-/// Attaches a socket filter that chooses the member of a SO_REUSEPORT group for a new connection.
+/// Attaches a program to the SO_REUSEPORT group of a socket.
 pub(crate) fn attach_to_reuseport(socket: BorrowedFd<'_>, program: &OwnedFd) -> io::Result<()> {
     let program: libc::c_int = program.as_raw_fd();
     // SAFETY: the option takes an int.

@@ -33,7 +33,7 @@ use super::readiness::Proof;
 use super::records::{
     AppRecord, HeldRecord, HomeRecord, READABLE_FROM, RunRecord, VERSION, decode, decode_spec, names,
 };
-use super::sockets::Sockets;
+use super::sockets::{Recorded, Sockets};
 use super::strays;
 use super::wakes::AfterEnd;
 use super::{Driver, World, launch, now, wall_clock_ms};
@@ -131,6 +131,7 @@ impl Driver {
         let mut inputs = world.carry_out_all(app, effects);
         app.machine.carried_out();
         world.tend(app);
+        world.retire(app);
         // Killed between the decision to close them and the end of it.
         if app.is_down() && !app.closing && (app.clustered || !app.sockets.is_empty()) {
             inputs.extend(world.carry_out(app, Effect::CloseListeners));
@@ -267,7 +268,8 @@ impl World {
         let spec = app.target_spec().cloned();
         self.registry.insert(app.id, &app.name, &spec.as_ref().map(|spec| spec.logs.clone()).unwrap_or_default());
         if let Some(spec) = spec {
-            app.sockets = Sockets::restore(app.id, &record.sockets, &spec, held);
+            let recorded = Recorded { addresses: &record.sockets, orders: &record.orders, on_disk: self.resumed };
+            app.sockets = Sockets::restore(app.id, &recorded, &spec, held, &self.link);
             self.restore_cluster(&mut app, held);
         }
         let mut seen = BTreeMap::new();
@@ -542,7 +544,7 @@ mod tests {
     #[test]
     fn a_record_of_the_version_before_without_the_newer_fields_is_read() {
         let mut less = record(AppId(1));
-        for field in ["readable_from", "deaths", "next_worker", "listens", "sockets", "held"] {
+        for field in ["readable_from", "deaths", "next_worker", "listens", "sockets", "orders", "held"] {
             less.as_object_mut().unwrap().remove(field);
         }
         let held = held(&[("app/1", less.to_string().into_bytes())]);

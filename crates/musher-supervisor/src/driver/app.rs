@@ -19,6 +19,7 @@ use super::pressure::LastSeen;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, READABLE_FROM, RunRecord, VERSION};
 use super::renewal::Renewal;
+use super::retiring::AllRetiring;
 use super::scaling::Looks;
 use super::sockets::Sockets;
 
@@ -47,6 +48,8 @@ pub(super) struct ManagedApp {
     pub(super) comparison: Option<Comparison>,
     /// The sockets that the driver opened for the spec's `listen`.
     pub(super) sockets: Sockets,
+    /// Slots that are scaled away and have a socket.
+    pub(super) retiring: AllRetiring,
     /// Whether the cluster thread knows the app.
     pub(super) clustered: bool,
     /// How the cluster's workers listen, by generation, as long as the sockets are open.
@@ -83,6 +86,8 @@ pub(super) struct ManagedRun {
     pub(super) memory_seen: Arc<LastSeen>,
     /// What it notified that it is about.
     pub(super) phase: Option<RunPhase>,
+    /// Waits until it has accepted what waits at a slot that is scaled away.
+    pub(super) accepted: Option<Watch>,
     /// Waits for the exit of a process that is not our child.
     pub(super) exit: Option<Watch>,
 }
@@ -112,6 +117,7 @@ impl ManagedApp {
             looks: None,
             comparison: None,
             sockets: Sockets::default(),
+            retiring: AllRetiring::new(),
             clustered: false,
             cluster_listens: BTreeMap::new(),
             held: Vec::new(),
@@ -207,7 +213,8 @@ impl ManagedApp {
         let online = self.machine.runs().filter(|(_, run)| run.is_online());
         let mut serving: Vec<SlotId> = online.map(|(_, run)| run.slot).collect();
         serving.sort_unstable();
-        self.sockets.steer(&serving);
+        let slots = self.machine.slots().len();
+        self.sockets.steer(&serving, |slot| usize::try_from(slot.0).is_ok_and(|slot| slot < slots));
     }
 
     /// What is written to the keeper.
@@ -224,6 +231,7 @@ impl ManagedApp {
             next_worker: self.next_worker,
             listens: self.listens,
             sockets: self.sockets.addresses(),
+            orders: self.sockets.orders(),
             newest: self.newest,
             hooks: self.hooks.clone(),
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
@@ -244,6 +252,7 @@ impl ManagedRun {
             checks: None,
             memory_seen: Arc::default(),
             phase: None,
+            accepted: None,
             exit: None,
         }
     }

@@ -52,12 +52,12 @@ impl World {
                 if !app.machine.run(run).is_some_and(|run| run.failing) {
                     self.ask_to_end(app, run);
                 }
-                if app.runs.get(&run).is_some_and(|managed| !managed.has_channel) {
-                    // It cannot be asked: its channel was lost. The stop signal is the way.
-                    return Some(Input::Drained { run });
+                if is_told_to_drain(app, run) {
+                    self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run));
+                    return None;
                 }
-                self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run));
-                None
+                // It cannot be asked, or its channel was lost. The stop signal is the way.
+                (!self.wait_until_accepted(app, run)).then_some(Input::Drained { run })
             }
             Effect::Signal { run, signal } => {
                 self.ask_to_end(app, run);
@@ -72,7 +72,6 @@ impl World {
                 if app.clustered {
                     self.cluster.retire_slot(app.id, slot);
                 }
-                app.sockets.retire(slot, app.id, &self.link);
                 // Before its worker is told to end: what comes from now on goes to those that stay.
                 app.steer();
                 app.deaths.remove(&slot);
@@ -218,6 +217,13 @@ impl World {
             run.record.asked = true;
         }
     }
+}
+
+/// Whether a run is a worker of a Node cluster that can be reached.
+fn is_told_to_drain(app: &ManagedApp, run: RunId) -> bool {
+    let spec = app.machine.run(run).and_then(|run| app.spec(run.generation)).or(app.target_spec());
+    app.runs.get(&run).is_some_and(|managed| managed.has_channel)
+        && spec.is_some_and(|spec| spec.exec.runtime == Runtime::NodeCluster)
 }
 
 /// How long a run may drain.

@@ -19,8 +19,7 @@
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
 //! changes. [`operations`]: how far commands are.
 //! [`upgrade`]: becoming another executable. [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
-//! [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
-//! [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
+//! [`group`]: sockets of slots. [`retiring`]: slots that are scaled away.
 //! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
 //! [`registry`]: logs for the control server.
@@ -37,6 +36,7 @@ mod effects;
 mod exits;
 mod fitness;
 mod foreground;
+mod group;
 mod hooks;
 mod launch;
 mod liveness;
@@ -52,6 +52,7 @@ mod registry;
 mod renewal;
 mod requests;
 mod resume;
+mod retiring;
 mod sample;
 mod saving;
 mod scaling;
@@ -75,7 +76,7 @@ use std::time::Duration;
 use musher_api::EventKind;
 use musher_cluster::{Cluster, ClusterEvent};
 use musher_core::lifecycle::Input;
-use musher_core::{AppId, OpId, RunId, Time};
+use musher_core::{AppId, OpId, RunId, SlotId, Time};
 use musher_process::cgroup::Cgroups;
 use musher_process::notify::NotifySocket;
 use musher_process::postmortem::MemoryGroup;
@@ -128,6 +129,10 @@ pub(crate) enum Wake {
     LogsTended(OpId, Result<(), String>),
     /// What watches this run found that it has to be replaced, and why.
     Unfit(RunId, String),
+    /// Nothing new comes to this slot, which is scaled away.
+    Settled(AppId, SlotId),
+    /// Nothing waits any more for this run, whose slot is scaled away.
+    Accepted(RunId),
     /// A hook of this app has ended.
     HookDone(AppId, u64, Result<Outcome, String>),
     /// Something happened in a Node channel or a listener.
@@ -303,6 +308,7 @@ impl Driver {
             managed.machine.carried_out();
         }
         world.tend(managed);
+        world.retire(managed);
         world.report_progress(managed);
         managed.follow_load();
         world.watch_all(managed);

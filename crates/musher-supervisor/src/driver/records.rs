@@ -102,6 +102,9 @@ pub(super) struct AppRecord {
     /// Where the sockets listen that the driver opened, by their numbers.
     #[serde(default)]
     pub(super) sockets: BTreeMap<usize, ListenAddress>,
+    /// The slots of each that has one socket for each slot, in the order of the kernel's array, where that is known.
+    #[serde(default)]
+    pub(super) orders: BTreeMap<usize, Vec<SlotId>>,
     /// The newest generation.
     pub(super) newest: Generation,
     /// Hooks that have not ended.

@@ -3,10 +3,10 @@
 //!
 //! With `balance = "shared"` all slots have one socket. With `kernel` each slot has its own in a SO_REUSEPORT group, and
 //! new connections go only to slots with a worker that is online, while there is one. What already waits in the queue
-//! of a slot without a worker waits for its successor. A slot that is scaled away gets no new ones from before its worker
-//! is told to end; what this one does not accept any more is lost, which is why `shared` is the default for programs
-//! that cannot be handed connections. Unix sockets are always shared, UDP too, and
-//! so is what the workers of a Node cluster ask for.
+//! of a slot without a worker waits for its successor; how a slot is scaled away is told in [`super::retiring`]. What waits
+//! at a worker that is stuck waits for it, as programs cannot be handed connections: so `shared` is the default for those
+//! that are no Node clusters. Unix sockets are always shared, UDP too, and so is what the workers of a Node cluster ask
+//! for.
 
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +17,12 @@ use std::path::Path;
 
 use musher_core::spec::{AppSpec, Balance, Listen, ListenAddress, Runtime};
 use musher_core::{AppId, SlotId};
-use musher_process::net::reuseport::{self, Members};
 use musher_process::net::tcp::Membership;
 use musher_process::net::{self, tcp, udp, unix};
 
 use crate::link::KeeperLink;
 
+use super::group::{Group, Left};
 use super::records::names;
 
 /// The slot part of the name of a socket that all slots share.
@@ -44,7 +44,16 @@ struct Entry {
 #[derive(Debug)]
 enum Kind {
     Shared(OwnedFd),
-    Group { members: Members<SlotId>, sockets: BTreeMap<SlotId, OwnedFd> },
+    Group(Group),
+}
+
+/// What was written down of an app's sockets.
+pub(super) struct Recorded<'a> {
+    pub(super) addresses: &'a BTreeMap<usize, ListenAddress>,
+    /// The order of each group in the kernel.
+    pub(super) orders: &'a BTreeMap<usize, Vec<SlotId>>,
+    /// Whether this is of the disk: it may be older than the sockets are.
+    pub(super) on_disk: bool,
 }
 
 /// Why a socket could not be opened.
@@ -65,15 +74,16 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Sockets {
-    /// The sockets for a worker of `slot`, duplicates of ours. Opens what is not open yet, and puts it to the keeper.
+    /// The sockets for a worker of `slot`, duplicates of ours. Opens what is not open yet, and puts it to the keeper; whether
+    /// it did.
     pub(super) fn open(
         &mut self,
         app: AppId,
         spec: &AppSpec,
         slot: SlotId,
         link: &KeeperLink,
-    ) -> Result<Vec<OwnedFd>, SocketError> {
-        let mut copies = Vec::new();
+    ) -> Result<(Vec<OwnedFd>, bool), SocketError> {
+        let (mut copies, mut opened) = (Vec::new(), false);
         for (listen, number) in spec.listen.iter().zip(self.numbers(spec)) {
             let failed = |source| SocketError { address: listen.address.clone(), source };
             let number = number.unwrap_or_else(|| (0..).find(|n| !self.entries.contains_key(n)).unwrap_or(usize::MAX));
@@ -81,19 +91,21 @@ impl Sockets {
                 Place::Vacant(place) => {
                     let entry = Entry::open(listen, is_grouped(spec), slot).map_err(failed)?;
                     entry.put(app, number, link);
+                    opened = true;
                     place.insert(entry)
                 }
                 Place::Occupied(place) => {
                     let entry = place.into_mut();
                     if entry.join(listen, slot).map_err(failed)? {
                         entry.put(app, number, link);
+                        opened = true;
                     }
                     entry
                 }
             };
             copies.push(entry.socket(slot).map_err(failed)?);
         }
-        Ok(copies)
+        Ok((copies, opened))
     }
 
     /// Duplicates of the sockets of this spec that are open, in order, of any slot.
@@ -107,7 +119,7 @@ impl Sockets {
     pub(super) fn shared_otherwise(&self, spec: &AppSpec) -> Option<&ListenAddress> {
         let open = self.numbers(spec).into_iter().filter_map(|number| self.entries.get(&number?));
         let mut otherwise = open.filter(|entry| {
-            let has_slots = matches!(entry.kind, Kind::Group { .. });
+            let has_slots = matches!(entry.kind, Kind::Group(_));
             matches!(entry.address, ListenAddress::Tcp(_)) && has_slots != is_grouped(spec)
         });
         otherwise.next().map(|entry| &entry.address)
@@ -131,15 +143,26 @@ impl Sockets {
         self.entries.iter().map(|(number, entry)| (*number, entry.address.clone())).collect()
     }
 
+    /// The order of each group in the kernel, where it is known, for the app's record.
+    pub(super) fn orders(&self) -> BTreeMap<usize, Vec<SlotId>> {
+        let order = |(number, entry): (&usize, &Entry)| match &entry.kind {
+            Kind::Group(group) => Some((*number, group.order()?.to_vec())),
+            Kind::Shared(_) => None,
+        };
+        self.entries.iter().filter_map(order).collect()
+    }
+
     /// Takes over what the keeper held. A number that the record does not know was opened just before a kill, in the
     /// order of the spec.
     pub(super) fn restore(
         app: AppId,
-        recorded: &BTreeMap<usize, ListenAddress>,
+        recorded: &Recorded<'_>,
         spec: &AppSpec,
         held: &mut BTreeMap<String, OwnedFd>,
+        link: &KeeperLink,
     ) -> Sockets {
         let mut entries = BTreeMap::new();
+        let mut groups: BTreeMap<usize, (ListenAddress, BTreeMap<SlotId, OwnedFd>)> = BTreeMap::new();
         let prefix = format!("socket/{app}/");
         let names: Vec<String> = held.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
         for name in names {
@@ -148,45 +171,62 @@ impl Sockets {
             };
             let Ok(number) = number.parse() else { continue };
             let listed = || spec.listen.get::<usize>(number).map(|listen: &Listen| &listen.address);
-            let Some(address) = recorded.get(&number).or_else(listed).cloned() else { continue };
+            let Some(address) = recorded.addresses.get(&number).or_else(listed).cloned() else { continue };
             let Some(socket) = held.remove(&name) else { continue };
             let Ok(slot) = slot.parse().map(SlotId) else {
                 entries.insert(number, Entry { address, kind: Kind::Shared(socket) });
                 continue;
             };
-            // The order of the group is not known any more, so nothing is steered until it is opened anew.
-            let group = || Kind::Group { members: Members::from_order(Vec::new()), sockets: BTreeMap::new() };
-            let entry = entries.entry(number).or_insert_with(|| Entry { address, kind: group() });
-            if let Kind::Group { sockets, .. } = &mut entry.kind {
-                sockets.insert(slot, socket);
-            }
+            groups.entry(number).or_insert_with(|| (address, BTreeMap::new())).1.insert(slot, socket);
+        }
+        for (number, (address, sockets)) in groups {
+            let order = recorded.orders.get(&number).cloned();
+            let (group, useless) = Group::restore(order, sockets, recorded.on_disk);
+            useless.iter().for_each(|slot| link.remove(&names::socket(app, number, &slot.to_string())));
+            entries.insert(number, Entry { address, kind: Kind::Group(group) });
         }
         Sockets { entries }
     }
 
-    /// Gives new connections to these slots only.
-    pub(super) fn steer(&self, serving: &[SlotId]) {
+    /// Gives new connections to the slots that serve; without any, to those that `stay`.
+    pub(super) fn steer(&self, serving: &[SlotId], stays: impl Fn(SlotId) -> bool) {
         for entry in self.entries.values() {
-            let Kind::Group { members, sockets } = &entry.kind else { continue };
-            let Some(any) = sockets.values().next() else { continue };
-            let indices: Vec<u32> =
-                serving.iter().filter_map(|slot| u32::try_from(members.index(*slot)?).ok()).collect();
-            if let Err(error) = reuseport::steer(any, &indices) {
+            let Kind::Group(group) = &entry.kind else { continue };
+            if let Err(error) = group.steer(serving, &stays) {
                 tracing::warn!(address = %entry.address, %error, "connections cannot be steered");
             }
         }
     }
 
-    /// A slot is no longer part of the app.
-    pub(super) fn retire(&mut self, slot: SlotId, app: AppId, link: &KeeperLink) {
-        for (n, entry) in &mut self.entries {
-            if let Kind::Group { members, sockets } = &mut entry.kind
-                && sockets.remove(&slot).is_some()
+    /// The slots that have sockets of their own.
+    pub(super) fn slots(&self) -> BTreeSet<SlotId> {
+        self.groups().flat_map(|(_, group)| group.sockets()).map(|(slot, _)| slot).collect()
+    }
+
+    /// Duplicates of the sockets that this slot alone has.
+    pub(super) fn of(&self, slot: SlotId) -> Vec<OwnedFd> {
+        self.groups().filter_map(|(_, group)| group.of(slot)?.try_clone().ok()).collect()
+    }
+
+    /// The sockets that a slot alone has are not needed any more. What became of what waited at each.
+    pub(super) fn leave(&mut self, slot: SlotId, app: AppId, link: &KeeperLink) -> Vec<Left> {
+        let mut all = Vec::new();
+        for (number, entry) in &mut self.entries {
+            if let Kind::Group(group) = &mut entry.kind
+                && let Some(left) = group.leave(slot)
             {
-                members.leave(slot);
-                link.remove(&names::socket(app, *n, &slot.to_string()));
+                link.remove(&names::socket(app, *number, &slot.to_string()));
+                all.push(left);
             }
         }
+        all
+    }
+
+    fn groups(&self) -> impl Iterator<Item = (usize, &Group)> {
+        self.entries.iter().filter_map(|(number, entry)| match &entry.kind {
+            Kind::Group(group) => Some((*number, group)),
+            Kind::Shared(_) => None,
+        })
     }
 
     /// Whether nothing is open.
@@ -220,8 +260,8 @@ impl Sockets {
             };
             match &entry.kind {
                 Kind::Shared(socket) => list.push((entry.address.to_string(), None, queue(socket))),
-                Kind::Group { sockets, .. } => list.extend(
-                    sockets.iter().map(|(slot, socket)| (entry.address.to_string(), Some(*slot), queue(socket))),
+                Kind::Group(group) => list.extend(
+                    group.sockets().map(|(slot, socket)| (entry.address.to_string(), Some(slot), queue(socket))),
                 ),
             }
         }
@@ -234,31 +274,24 @@ impl Entry {
         let grouped = grouped && matches!(listen.address, ListenAddress::Tcp(_));
         let membership = if grouped { Membership::Founds } else { Membership::Alone };
         let socket = open(listen, membership)?;
-        let kind = if grouped {
-            Kind::Group { members: Members::from_order(vec![slot]), sockets: BTreeMap::from([(slot, socket)]) }
-        } else {
-            Kind::Shared(socket)
-        };
+        let kind = if grouped { Kind::Group(Group::found(slot, socket)) } else { Kind::Shared(socket) };
         Ok(Entry { address: listen.address.clone(), kind })
     }
 
     /// Makes sure that `slot` has a socket; whether one was made.
     fn join(&mut self, listen: &Listen, slot: SlotId) -> io::Result<bool> {
-        let Kind::Group { members, sockets } = &mut self.kind else { return Ok(false) };
-        if sockets.contains_key(&slot) {
+        let Kind::Group(group) = &mut self.kind else { return Ok(false) };
+        if group.of(slot).is_some() {
             return Ok(false);
         }
-        // Port 0 was chosen by the first member.
-        let mut listen = listen.clone();
-        if let (ListenAddress::Tcp(address), Some(first)) = (&mut listen.address, sockets.values().next()) {
-            address.set_port(net::local_address(first)?.port());
-        }
-        // Nothing is known of the order of a group that was restored, and so nothing of this one's place in it.
-        let order_is_known = sockets.keys().all(|slot| members.index(*slot).is_some());
-        sockets.insert(slot, open(&listen, Membership::Joins)?);
-        if order_is_known {
-            members.join(slot);
-        }
+        group.join(slot, |port| {
+            let mut listen = listen.clone();
+            if let (ListenAddress::Tcp(address), Some(port)) = (&mut listen.address, port) {
+                // Port 0 was chosen by the first member.
+                address.set_port(port);
+            }
+            open(&listen, if port.is_some() { Membership::Joins } else { Membership::Founds })
+        })?;
         Ok(true)
     }
 
@@ -266,7 +299,7 @@ impl Entry {
     fn socket(&self, slot: SlotId) -> io::Result<OwnedFd> {
         let socket = match &self.kind {
             Kind::Shared(socket) => Some(socket),
-            Kind::Group { sockets, .. } => sockets.get(&slot).or_else(|| sockets.values().next()),
+            Kind::Group(group) => group.socket(slot),
         };
         socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.try_clone()
     }
@@ -274,8 +307,8 @@ impl Entry {
     fn put(&self, app: AppId, n: usize, link: &KeeperLink) {
         match &self.kind {
             Kind::Shared(socket) => link.put(&names::socket(app, n, ALL), socket.as_fd()),
-            Kind::Group { sockets, .. } => {
-                for (slot, socket) in sockets {
+            Kind::Group(group) => {
+                for (slot, socket) in group.sockets() {
                     link.put(&names::socket(app, n, &slot.to_string()), socket.as_fd());
                 }
             }
@@ -283,10 +316,10 @@ impl Entry {
     }
 
     fn close(self, app: AppId, n: usize, link: &KeeperLink) {
-        match self.kind {
+        match &self.kind {
             Kind::Shared(_) => link.remove(&names::socket(app, n, ALL)),
-            Kind::Group { sockets, .. } => {
-                for slot in sockets.keys() {
+            Kind::Group(group) => {
+                for (slot, _) in group.sockets() {
                     link.remove(&names::socket(app, n, &slot.to_string()));
                 }
             }

@@ -65,7 +65,11 @@ impl World {
         if !self.link.has_room_for(OF_A_RUN) {
             return Err(SpawnFailure::NoRoom);
         }
-        let sockets = app.sockets.open(app.id, spec, slot, &self.link).map_err(SpawnFailure::Socket)?;
+        let (sockets, opened) = app.sockets.open(app.id, spec, slot, &self.link).map_err(SpawnFailure::Socket)?;
+        if opened {
+            // The place of a socket in its group can be told only as long as it is the last.
+            self.write_app(app);
+        }
         if spec.exec.runtime != Runtime::Plain && !app.clustered {
             self.cluster.add_app(app.id);
             app.clustered = true;

@@ -46,6 +46,8 @@ impl Driver {
             Wake::LogsDone(run, last_words) => self.logs_done(run, last_words),
             Wake::LogsTended(op, result) => self.logs_tended(op, result),
             Wake::Unfit(run, reason) => self.unfit(run, &reason),
+            Wake::Settled(app, slot) => self.settled(app, slot),
+            Wake::Accepted(run) => self.accepted(run),
             Wake::HookDone(app, hook, outcome) => self.hook_done(app, hook, &outcome),
             Wake::Cluster(event) => self.cluster_event(event),
             Wake::Logs(detail) => {

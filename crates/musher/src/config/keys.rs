@@ -246,7 +246,8 @@ pub(super) const KEYS: &[Key] = &[
         "stop.drain",
         Kind::Duration,
         "\"30s\"",
-        "How long a Node cluster worker may finish what it has before it gets the stop signal.",
+        "How long a Node cluster worker may finish what it has before it gets the stop signal; and how long another one that \
+         is scaled away may take to accept what waits at a socket of its own (`balance = \"kernel\"`).",
     ),
     key(
         "stop.uncaught",

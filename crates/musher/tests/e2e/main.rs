@@ -36,6 +36,7 @@ mod lifecycle;
 mod load;
 mod logs;
 mod node;
+mod own_sockets;
 mod pm2;
 mod programs;
 mod reload;

@@ -1,6 +1,7 @@
 //! What a supervisor leaves behind that is killed at a bad moment, and what its successor makes of it.
 
 mod births;
+mod retiring;
 mod rig;
 mod versions;
 
@@ -252,8 +253,8 @@ async fn two_sockets_of_port_zero_are_two_and_the_same_again() {
     assert_eq!(names.len(), 2);
     let (link, app) = (&one.driver.world.link, one.driver.apps.get_mut(&id).unwrap());
     let of = |socket: &OwnedFd| musher_process::net::local_address(socket).unwrap();
-    let first: Vec<_> = app.sockets.open(id, &spec, musher_core::SlotId(0), link).unwrap().iter().map(of).collect();
-    let again: Vec<_> = app.sockets.open(id, &spec, musher_core::SlotId(0), link).unwrap().iter().map(of).collect();
+    let first: Vec<_> = app.sockets.open(id, &spec, musher_core::SlotId(0), link).unwrap().0.iter().map(of).collect();
+    let again: Vec<_> = app.sockets.open(id, &spec, musher_core::SlotId(0), link).unwrap().0.iter().map(of).collect();
     assert_ne!(first[0], first[1]);
     assert_eq!(first, again);
     assert_eq!(one.names("socket/"), names);

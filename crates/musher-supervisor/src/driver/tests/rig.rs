@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::super::boot::Parts;
 use super::super::registry::LogRegistry;
-use super::super::{Driver, Sources, Wake, World};
+use super::super::{Driver, Sources, Wake, World, until};
 use crate::control::{self, Events};
 use crate::home::Home;
 use crate::keeper::wire::{self, Incoming, Message};
@@ -117,11 +117,13 @@ impl Booted {
             self.driver.wake(Wake::ChildEnded);
             while !is_true(&self.driver) {
                 let births = self.driver.world.births.are_waiting();
+                let deadline = self.driver.next_deadline();
                 tokio::select! {
                     Some(()) = child_ended.recv() => self.driver.wake(Wake::ChildEnded),
                     () = std::future::ready(()), if self.driver.more_ended => self.driver.wake(Wake::ChildEnded),
                     () = std::future::ready(()), if births => self.driver.spawn_waiting(),
                     Some(wake) = self.sources.wakes.recv() => self.driver.wake(wake),
+                    () = until(deadline) => self.driver.wake(Wake::Deadline),
                     Some(event) = self.sources.cluster.recv() => self.driver.wake(Wake::Cluster(event)),
                 }
             }
