@@ -161,8 +161,10 @@ pub struct Plan {
     pub tls: Tls,
     /// What is spoken.
     pub protocol: Protocol,
-    /// Threads that send.
+    /// Threads that send, of each process.
     pub threads: u32,
+    /// Processes that send.
+    pub processes: u32,
     /// Of everything that is random.
     pub seed: u64,
     /// Of several processes.
@@ -203,6 +205,7 @@ impl Plan {
             tls: Tls::default(),
             protocol: Protocol::Http1,
             threads: 1,
+            processes: 1,
             seed: 1,
             share: Share { number: 0, of: 1 },
             tell: false,
@@ -232,6 +235,7 @@ impl Plan {
     pub fn part(&self, number: u32, of: u32) -> Plan {
         let mut part = self.clone();
         part.share = Share { number, of };
+        part.processes = 1;
         part.users = share_of(self.users, number, of);
         if let Some(Count::Once) = self.count {
             part.requests = self.requests.iter().skip(number as usize).step_by(of.max(1) as usize).cloned().collect();

@@ -1,7 +1,8 @@
 //! The roles of the daemon's own processes. They are started by musher, never by people.
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use crate::exit_codes;
@@ -21,6 +22,8 @@ pub(crate) enum Role {
         /// The list of what it holds.
         adopt: Option<RawFd>,
     },
+    /// `generator`: a process of `musher load --processes`; its standard input is a socket to the one who directs
+    Generator,
     /// `takeover-check --state FD`
     TakeoverCheck {
         /// A copy of what is to be gone on with.
@@ -36,6 +39,7 @@ pub(crate) fn of(words: &[OsString]) -> Option<Role> {
         ["keeper", "--adopt", list] => Role::Keeper { adopt: fd(list)? },
         ["supervisor", "--link", link] => Role::Supervisor { link: fd(link)?, adopt: None },
         ["supervisor", "--link", link, "--adopt", list] => Role::Supervisor { link: fd(link)?, adopt: Some(fd(list)?) },
+        ["generator"] => Role::Generator,
         ["takeover-check", "--state", state] => Role::TakeoverCheck { state: fd(state)? },
         _ => return None,
     })
@@ -53,6 +57,7 @@ impl Role {
             Role::Supervisor { link, adopt } => {
                 musher_supervisor::run(link, adopt).map(|()| exit_codes::OK).map_err(|error| error.to_string())
             }
+            Role::Generator => generate().map(|()| exit_codes::OK).map_err(|error| error.to_string()),
             Role::TakeoverCheck { state } => check(state).map(|()| exit_codes::OK).map_err(|error| error.to_string()),
         };
         match played {
@@ -63,6 +68,14 @@ impl Role {
             }
         }
     }
+}
+
+/// Sends its part of a load.
+fn generate() -> std::io::Result<()> {
+    let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    // Not a socket: somebody typed the word.
+    stream.peer_addr().map_err(|_| std::io::Error::other("`generator` is for musher load --processes"))?;
+    musher_load::engine::serve(&stream)
 }
 
 /// The next version exists for tests: a copy of it whose name is that of a fault has this fault.

@@ -5,6 +5,7 @@
 //! collects the finished intervals and shows them to its observer.
 
 mod connecting;
+mod crew;
 mod dial;
 mod exchange;
 mod gather;
@@ -28,9 +29,11 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Plan, share_of};
 use crate::tally::Tally;
 
+pub use crew::{Launch, serve};
 pub use dial::{Address, is_private, local_ports, resolve};
 pub use shared::{Control, MOST_SAID, Phase, Said, Slice};
 
+use crew::Crew;
 use generator::{Counted, Generator};
 use prepared::Prepared;
 use shared::Shared;
@@ -126,6 +129,9 @@ pub struct Outcome {
     pub open: u32,
     /// Why it ended before its time.
     pub ended_by: Option<String>,
+    /// Processes that were gone before they told what they had done.
+    #[serde(default)]
+    pub gone: u32,
     /// What was asked to be shown.
     #[serde(skip)]
     pub shown: Vec<Exchange>,
@@ -159,6 +165,7 @@ impl Outcome {
         self.cpu += other.cpu;
         self.threads += other.threads;
         self.open += other.open;
+        self.gone += other.gone;
         self.hidden += other.hidden;
         if self.ended_by.is_none() {
             self.ended_by.clone_from(&other.ended_by);
@@ -202,25 +209,57 @@ pub struct Engine {
     shared: Arc<Shared>,
     threads: u32,
     interval: Duration,
+    /// The processes that send in place of this one.
+    crew: Option<Crew>,
 }
 
 impl Engine {
-    /// Looks names up, reads certificates, checks that the machine has what it takes.
+    /// Looks names up, reads certificates, checks that the machine has what it takes. This process sends, whatever
+    /// [`Plan::processes`] says.
     ///
     /// # Errors
     ///
     /// When it cannot be done.
     pub fn new(plan: Plan) -> Result<Engine, RunError> {
+        let plan = Plan { processes: 1, ..plan };
         let threads = plan.threads.clamp(1, plan.users.max(1));
         let prepared = Prepared::new(&plan)?;
-        check_machine(&plan, &prepared)?;
-        let shared = Arc::new(Shared::new(threads as usize, plan.warm_up)?);
+        check_descriptors(&plan, &prepared)?;
+        check_ports(&plan, &prepared)?;
+        Engine::prepared(plan, prepared, threads, threads as usize, None)
+    }
+
+    /// The same with [`Plan::processes`] that send, each with its part of the users; they are started, and wait.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be done, or one of them is not ready within 30 seconds.
+    pub fn of_processes(plan: Plan, launch: Launch<'_>) -> Result<Engine, RunError> {
+        let plan = Plan { processes: plan.processes.clamp(1, plan.users.max(1)), ..plan };
+        let prepared = Prepared::new(&plan)?;
+        // Each looks at its own descriptors; the ports are everybody's.
+        check_ports(&plan, &prepared)?;
+        let crew = Crew::start(&plan, launch)?;
+        let threads =
+            (0..plan.processes).map(|number| plan.threads.clamp(1, plan.part(number, plan.processes).users.max(1)));
+        let threads = threads.sum();
+        Engine::prepared(plan, prepared, threads, 0, Some(crew))
+    }
+
+    fn prepared(
+        plan: Plan,
+        prepared: Prepared,
+        threads: u32,
+        generators: usize,
+        crew: Option<Crew>,
+    ) -> Result<Engine, RunError> {
+        let shared = Arc::new(Shared::new(generators, plan.warm_up)?);
         let known = plan.duration.map(|duration| duration + plan.warm_up);
         let interval = match known {
             Some(time) if time <= Duration::from_secs(20) => Duration::from_millis(200),
             _ => Duration::from_secs(1),
         };
-        Ok(Engine { plan: Arc::new(plan), prepared: Arc::new(prepared), shared, threads, interval })
+        Ok(Engine { plan: Arc::new(plan), prepared: Arc::new(prepared), shared, threads, interval, crew })
     }
 
     /// The handle for other threads.
@@ -246,8 +285,11 @@ impl Engine {
     /// # Errors
     ///
     /// When it cannot begin.
-    pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
         let shared = Arc::clone(&self.shared);
+        if let Some(crew) = self.crew.take() {
+            return Ok(self.run_crew(crew, &shared, observer));
+        }
         let mut generators = Vec::new();
         for number in 0..self.threads {
             let all = (self.plan.share.of.max(1), self.threads);
@@ -269,7 +311,8 @@ impl Engine {
                     })
                 })
                 .collect();
-            self.direct(&shared, begun, observer, &mut collector, || threads.iter().all(|thread| thread.is_finished()));
+            let all_done = || threads.iter().all(|thread| thread.is_finished());
+            self.direct(&shared, begun, observer, &mut collector, &all_done, &mut || ());
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
         });
         // Whoever waits beside it need not wait any longer.
@@ -279,16 +322,45 @@ impl Engine {
         Ok(self.outcome(&shared, counted, collector))
     }
 
-    /// Until all generators are done: shows what is finished.
+    /// As [`Engine::run`], with processes that send.
+    fn run_crew(&self, crew: Crew, shared: &Arc<Shared>, observer: &mut dyn Observer) -> Outcome {
+        let mut collector = Collector::new(self.interval, self.plan.processes);
+        let begun = shared.begun();
+        let (merged, gone) = crew.run(shared, |all_done, tell| {
+            self.direct(shared, begun, observer, &mut collector, all_done, tell);
+        });
+        shared.stop(None);
+        collector.take(shared);
+        observer.slices(&collector.finish(), self.interval, begun.elapsed());
+        let whole = self.outcome(shared, Vec::new(), collector);
+        match merged {
+            // Each knows its own counts; the intervals of all were put together here, and who ended it is known here.
+            Some(merged) => Outcome {
+                interval: whole.interval,
+                series: whole.series,
+                open: whole.open.max(merged.open),
+                threads: whole.threads,
+                ended_by: whole.ended_by.or(merged.ended_by),
+                phases: named(whole.phases, merged.phases),
+                gone,
+                ..merged
+            },
+            None => Outcome { gone, ..whole },
+        }
+    }
+
+    /// Until all generators are done: shows what is finished. `each_time` something may have happened.
     fn direct(
         &self,
         shared: &Arc<Shared>,
         begun: Instant,
         observer: &mut dyn Observer,
         collector: &mut Collector,
-        all_done: impl Fn() -> bool,
+        all_done: &dyn Fn() -> bool,
+        each_time: &mut dyn FnMut(),
     ) {
         while !all_done() {
+            each_time();
             let elapsed = begun.elapsed();
             collector.take(shared);
             let done = collector.complete();
@@ -299,7 +371,7 @@ impl Engine {
             let into = elapsed.as_nanos() % self.interval.as_nanos();
             let next = self.interval - Duration::from_nanos(u64::try_from(into).unwrap_or(0));
             let wait = next + Duration::from_millis(20);
-            let Some(wake) = shared.wake_of(self.threads as usize) else { return };
+            let Some(wake) = shared.director() else { return };
             let mut fds = [PollFd::new(wake, PollFlags::IN)];
             let timeout = Timespec::try_from(wait).ok();
             if poll(&mut fds, timeout.as_ref()).is_ok_and(|ready| ready > 0) {
@@ -346,10 +418,17 @@ impl Engine {
             cpu,
             threads: self.threads,
             ended_by: shared.reason(),
+            gone: 0,
             shown,
             hidden,
         }
     }
+}
+
+/// The phases as they are called here, with what was counted in them.
+fn named(here: Vec<(Phase, Tally)>, counted: Vec<(Phase, Tally)>) -> Vec<(Phase, Tally)> {
+    let mut counted = counted.into_iter().map(|(_, tally)| tally);
+    here.into_iter().map(|(phase, _)| (phase, counted.next().unwrap_or_default())).collect()
 }
 
 /// Puts the intervals of the generators together.
@@ -432,14 +511,20 @@ impl Collector {
     }
 }
 
-/// Descriptors and ports for all connections at once.
-fn check_machine(plan: &Plan, prepared: &Prepared) -> Result<(), RunError> {
+/// Descriptors for all connections at once.
+fn check_descriptors(plan: &Plan, prepared: &Prepared) -> Result<(), RunError> {
     let connections = plan.users.div_ceil(prepared.streams);
     let limit = musher_process::own::raise_nofile()?;
     let allowed = limit.maximum.unwrap_or(u64::MAX);
     if u64::from(connections) + OTHER_DESCRIPTORS > allowed {
         return Err(RunError::Descriptors { wanted: connections, limit: allowed });
     }
+    Ok(())
+}
+
+/// Ports for all connections at once.
+fn check_ports(plan: &Plan, prepared: &Prepared) -> Result<(), RunError> {
+    let connections = plan.users.div_ceil(prepared.streams);
     let tcp = prepared.origins.iter().flat_map(|origin| &origin.addresses).any(|a| matches!(a, Address::Tcp(_)));
     let ports = local_ports();
     if tcp && prepared.origins.len() == 1 && connections > ports {

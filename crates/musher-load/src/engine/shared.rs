@@ -18,6 +18,9 @@ const FINISHING: u8 = 1;
 /// It is over.
 const CUT: u8 = 2;
 
+/// The first phase that counts, until it has another name.
+const FIRST: &str = "run";
+
 /// The most phases of a run; what comes later belongs to the last.
 const MOST_PHASES: usize = 1000;
 
@@ -51,7 +54,7 @@ pub struct Slice {
     /// CPU time used in it.
     pub cpu: Duration,
     /// What was asked to be told of each request, up to [`MOST_SAID`].
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
 }
 
@@ -59,7 +62,7 @@ pub struct Slice {
 pub const MOST_SAID: usize = 10_000;
 
 /// One request, for those who want to see each.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Said {
     /// Its status; 0: it failed.
     pub status: u16,
@@ -130,7 +133,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// A warm-up is a phase of its own, which ends by the clock: the run that follows it is there from the beginning.
     pub(super) fn new(generators: usize, warm_up: Duration) -> std::io::Result<Shared> {
-        let mut phases = vec![Phase { label: "run".to_owned(), begun: warm_up }];
+        let mut phases = vec![Phase { label: FIRST.to_owned(), begun: warm_up }];
         if !warm_up.is_zero() {
             phases.insert(0, Phase { label: "warm-up".to_owned(), begun: Duration::ZERO });
         }
@@ -157,6 +160,11 @@ impl Shared {
 
     pub(super) fn wake_of(&self, generator: usize) -> Option<&OwnedFd> {
         self.wakes.get(generator)
+    }
+
+    /// Wakes the one who waits for the generators.
+    pub(super) fn director(&self) -> Option<&OwnedFd> {
+        self.wakes.last()
     }
 
     pub(super) fn is_finishing(&self) -> bool {
@@ -235,6 +243,13 @@ impl Control {
         self.shared.wake_all();
     }
 
+    /// Names the first phase that counts, which is there from the beginning.
+    pub fn name(&self, label: &str) {
+        let mut phases = lock(&self.shared.phases);
+        let first = phases.iter_mut().find(|phase| phase.label == FIRST);
+        first.into_iter().for_each(|phase| label.clone_into(&mut phase.label));
+    }
+
     /// Begins a phase: requests from now on are counted in it.
     pub fn mark(&self, label: &str) {
         let mut phases = lock(&self.shared.phases);
@@ -243,6 +258,9 @@ impl Control {
             let number = u32::try_from(phases.len() - 1).unwrap_or(u32::MAX);
             self.shared.phase.store(number, Ordering::Relaxed);
         }
+        drop(phases);
+        // Whoever directs other processes passes it on.
+        self.shared.done();
     }
 
     /// Waits until the run goes on for `time`, or ends.

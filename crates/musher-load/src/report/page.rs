@@ -107,6 +107,7 @@ mod tests {
             threads: 1,
             open: 1,
             ended_by: Some("<script>".into()),
+            gone: 0,
             shown: vec![],
             hidden: 0,
         };

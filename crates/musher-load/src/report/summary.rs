@@ -103,7 +103,7 @@ impl About {
             started_at: u64::try_from(started.as_millis()).unwrap_or(0),
             seed: plan.seed,
             warm_up: plan.warm_up.as_secs_f64(),
-            threads: plan.threads,
+            threads: plan.threads * plan.processes,
         }
     }
 }

@@ -2,7 +2,9 @@
 import { createServer } from 'node:http';
 import { createServer as createTls } from 'node:https';
 import { createSecureServer, createServer as createH2 } from 'node:http2';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { gzipSync } from 'node:zlib';
 
 const [kind = 'http', where = '0', cert, key] = process.argv.slice(2);
@@ -55,10 +57,57 @@ function serve(request, response) {
   });
 }
 
+// RFC 6455: text of less than 126 bytes comes back in capitals; "quiet" is answered by a ping only, "bye" by a close.
+function webSocket(request, socket) {
+  counts.upgrades = (counts.upgrades ?? 0) + 1;
+  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+  let rest = Buffer.alloc(0);
+  socket.on('data', (data) => {
+    rest = Buffer.concat([rest, data]);
+    while (rest.length >= 6 && rest.length >= 6 + (rest[1] & 127)) {
+      const length = rest[1] & 127;
+      const mask = rest.subarray(2, 6);
+      const text = Buffer.from(rest.subarray(6, 6 + length).map((byte, at) => byte ^ mask[at % 4])).toString();
+      const kind = rest[0] & 15;
+      rest = rest.subarray(6 + length);
+      if (kind !== 1) continue;
+      counts.messages = (counts.messages ?? 0) + 1;
+      if (text === 'quiet') socket.write(Buffer.from([0x89, 0]));
+      else if (text === 'bye') socket.end(Buffer.from([0x88, 2, 3, 0xe8]));
+      else socket.write(Buffer.concat([Buffer.from([0x81, length]), Buffer.from(text.toUpperCase())]));
+    }
+  });
+  socket.on('error', () => {});
+}
+
+// A proxy for both ways: absolute URLs, and tunnels. It asks for a login.
+function proxied(request, response) {
+  if (request.url === '/counts') return response.end(JSON.stringify(counts));
+  if (request.headers['proxy-authorization'] !== 'Basic bWU6c2VjcmV0') {
+    return response.writeHead(407, { 'content-length': 0 }).end();
+  }
+  counts.absolute = (counts.absolute ?? 0) + (request.url.startsWith('http://') ? 1 : 0);
+  response.end('by proxy');
+}
+
+function tunnel(request, socket) {
+  counts.tunnels = (counts.tunnels ?? 0) + 1;
+  const [host, port] = request.url.split(':');
+  const other = connect(Number(port), host, () => {
+    socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    socket.pipe(other).pipe(socket);
+  });
+  for (const one of [socket, other]) one.on('error', () => { socket.destroy(); other.destroy(); });
+}
+
 const options = cert ? { cert: readFileSync(cert), key: readFileSync(key) } : {};
 const server = {
   http: () => createServer({ keepAliveTimeout: 60000 }, serve),
+  ws: () => createServer(serve).on('upgrade', webSocket),
+  proxy: () => createServer(proxied).on('connect', tunnel),
   https: () => createTls(options, serve),
+  mutual: () => createTls({ ...options, ca: options.cert, requestCert: true, rejectUnauthorized: true }, serve),
   h2: () => createSecureServer(options, serve),
   h2c: () => createH2(serve),
 }[kind]();

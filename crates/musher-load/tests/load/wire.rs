@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use musher_load::plan::{Count, Plan, Protocol, Tls};
+use musher_load::plan::{Count, Plan, Protocol, Proxy, Tls};
 use musher_load::tally::FaultKind;
 use musher_load::url::Url;
 
@@ -103,4 +103,77 @@ fn http2_has_many_users_on_one_connection() {
     let tls = Tls { insecure: true, ..Tls::default() };
     let tally = total(&run(Plan { protocol, tls, ..secure(&server, "localhost") }));
     assert_eq!((tally.transactions, tally.connects), (40, 1), "{:?}", tally.faults);
+}
+
+#[test]
+fn a_client_proves_who_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(directory.path());
+    let server = Server::with(&["mutual", "0", &cert, &key]);
+    let nobody = Tls { insecure: true, ..Tls::default() };
+    let tally = total(&run(Plan { tls: nobody.clone(), ..secure(&server, "localhost") }));
+    assert_eq!((tally.transactions, tally.failures()), (0, 40), "{:?}", tally.faults);
+    let somebody = Tls { own: Some((cert.into(), key.into())), ..nobody };
+    let tally = total(&run(Plan { tls: somebody, ..secure(&server, "localhost") }));
+    assert_eq!((tally.transactions, tally.failures()), (40, 0), "{:?}", tally.faults);
+}
+
+#[test]
+fn web_sockets_send_and_wait_for_what_they_expect() {
+    let server = Server::with(&["ws"]);
+    let say = |text: &str, expect: Option<&str>| {
+        let protocol = Protocol::WebSocket { expect: expect.map(str::to_owned) };
+        let mut plan = Plan {
+            users: 4,
+            count: Some(Count::PerUser(25)),
+            timeout: Duration::from_secs(10),
+            protocol,
+            ..server.plan(&["/chat"])
+        };
+        plan.requests[0].body = text.as_bytes().to_vec();
+        plan
+    };
+    let tally = total(&run(say("hello", Some("HELLO"))));
+    assert_eq!((tally.transactions, tally.failures(), tally.connects), (100, 0, 4), "{:?}", tally.faults);
+    assert_eq!((&server.counts()["upgrades"], &server.counts()["messages"]), (&4.into(), &100.into()));
+    let tally = total(&run(say("hello", None)));
+    assert_eq!((tally.transactions, tally.failures()), (100, 0), "{:?}", tally.faults);
+    // What does not come is waited for until the time is up; what is closed is told.
+    let few = |plan| Plan { users: 1, count: Some(Count::PerUser(1)), ..plan };
+    let quiet = Plan { timeout: Duration::from_millis(200), ..few(say("quiet", None)) };
+    let tally = total(&run(quiet));
+    assert_eq!(tally.faults.keys().collect::<Vec<_>>(), [&FaultKind::Timeout], "{:?}", tally.faults);
+    let tally = total(&run(few(say("bye", None))));
+    assert_eq!((tally.transactions, tally.failures()), (0, 1), "{:?}", tally.faults);
+    // A server that knows no WebSocket.
+    let plain = Server::http();
+    let plan = Plan { protocol: Protocol::WebSocket { expect: None }, ..plain.plan(&["/"]) };
+    let tally = total(&run(Plan { count: Some(Count::PerUser(1)), ..plan }));
+    assert_eq!((tally.transactions, tally.failures()), (0, 1), "{:?}", tally.faults);
+}
+
+#[test]
+fn a_proxy_is_asked_with_whole_urls_and_for_tunnels() {
+    let proxy = Server::with(&["proxy"]);
+    let by = |login: Option<&str>| {
+        Some(Proxy { host: "127.0.0.1".into(), port: proxy.port, login: login.map(str::to_owned) })
+    };
+    let url = Url::parse("http://nowhere.invalid/").unwrap();
+    let plan = Plan {
+        users: 2,
+        count: Some(Count::PerUser(5)),
+        proxy: by(Some("me:secret")),
+        ..Plan::new(vec![musher_load::plan::Template::get(url)])
+    };
+    let tally = total(&run(plan.clone()));
+    assert_eq!((tally.statuses.get(&200), &proxy.counts()["absolute"]), (Some(&10), &10.into()), "{:?}", tally.faults);
+    let tally = total(&run(Plan { proxy: by(None), ..plan }));
+    assert_eq!(tally.statuses.get(&407), Some(&10));
+
+    let directory = tempfile::tempdir().unwrap();
+    let (cert, key) = certificate(directory.path());
+    let server = Server::with(&["https", "0", &cert, &key]);
+    let tls = Tls { insecure: true, ..Tls::default() };
+    let tally = total(&run(Plan { tls, proxy: by(Some("me:secret")), ..secure(&server, "127.0.0.1") }));
+    assert_eq!((tally.transactions, &proxy.counts()["tunnels"]), (40, &4.into()), "{:?}", tally.faults);
 }

@@ -145,7 +145,10 @@ pub(crate) struct PaceArgs {
     /// How often each URL is chosen, relative to the others; with commas between them.
     #[arg(long, value_name = "WEIGHTS", value_delimiter = ',')]
     pub(crate) weights: Vec<f64>,
-    /// Threads that send.
+    /// Processes that send, each with its part of the users or of the rate.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) processes: u32,
+    /// Threads that send, of each process.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
     /// Of everything that is random [default: chosen, and told].

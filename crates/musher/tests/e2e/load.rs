@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use musher_bench::load::get;
+use musher_bench::proc_fs;
 use serde_json::Value;
 
 use crate::support::apps::app;
@@ -68,23 +69,72 @@ fn a_reload_in_the_middle_is_a_phase_that_can_be_judged() {
 fn an_interrupted_run_gives_its_report() {
     let (home, port) = serving();
     let url = format!("http://127.0.0.1:{port}/");
-    let mut child = home.command(["load", "-v", "-c", "2", "--think", "1ms", &url]);
-    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The first request that is told.
-    let mut first = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("HTTP/1.1 200") {
-        line.clear();
-        assert_ne!(std::io::BufRead::read_line(&mut first, &mut line).unwrap(), 0, "it ended");
-    }
+    let (child, rest) = told(&home, &["load", "-v", "-c", "2", "--think", "1ms", &url]);
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let drain = std::thread::spawn(move || std::io::copy(&mut first, &mut std::io::sink()));
     let output = child.wait_with_output().unwrap();
-    drain.join().unwrap().unwrap();
+    rest.join().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(text.contains("Transactions:") && text.contains("ended early: interrupted"), "{text}");
+}
+
+/// A child whose first told answer was read; the rest of what it tells is read by a thread.
+fn told(home: &Home, words: &[&str]) -> (std::process::Child, std::thread::JoinHandle<String>) {
+    let mut child = home.command(words);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("HTTP/1.1 200") {
+        line.clear();
+        assert_ne!(std::io::BufRead::read_line(&mut lines, &mut line).unwrap(), 0, "it ended");
+    }
+    let rest = std::thread::spawn(move || std::io::read_to_string(&mut lines).unwrap());
+    (child, rest)
+}
+
+#[test]
+fn several_processes_send_one_plan() {
+    let (home, port) = serving();
+    let url = format!("http://127.0.0.1:{port}/");
+    let report = home.ok(["load", "-q", "-j", "--processes", "3", "-c", "10", "-r", "20", &url]).json();
+    assert_eq!((&report["transactions"], &report["about"]["threads"]), (&200.into(), &3.into()));
+    assert_eq!(report["total"]["connects"], 10, "{report}");
+    // A mark reaches all of them.
+    let words = ["--rate", "200", "--before", "200ms", "--after", "200ms", "--finish", "5s", "--during", "true"];
+    let report = home.ok(["load", "-q", "-j", "--processes", "2"].iter().chain(&words).chain(&[url.as_str()])).json();
+    let phases = report["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 3, "{report}");
+    let count = |phase: &Value| phase["tally"]["transactions"].as_u64().unwrap();
+    assert!(count(&phases[0]) > 0 && count(&phases[2]) > 0, "{report}");
+    assert_eq!(phases.iter().map(count).sum::<u64>(), report["transactions"].as_u64().unwrap());
+    // What one cannot do is told by whoever directs.
+    home.run(["load", "-q", "--processes", "2", "-k", "--cert", "/no", "--key", "/no", "https://127.0.0.1:1/"])
+        .failed(7, &["/no"]);
+}
+
+#[test]
+fn a_process_that_dies_ends_the_run_with_its_story() {
+    let (home, port) = serving();
+    let url = format!("http://127.0.0.1:{port}/");
+    let (child, rest) = told(&home, &["load", "-v", "--processes", "2", "-c", "2", "--think", "1ms", &url]);
+    let generators = proc_fs::children(child.id());
+    assert_eq!(generators.len(), 2);
+    proc_fs::kill9(generators[1]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let rest = rest.join().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{rest}");
+    assert!(rest.contains("is gone: signal 9 (SIGKILL)") && rest.contains("of 2"), "{rest}");
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(report.contains("Transactions:") && report.contains("ended early: process"), "{report}");
+    assert!(!proc_fs::is_alive(generators[0]));
+    // Whoever directs is killed: nobody sends on.
+    let (mut child, rest) = told(&home, &["load", "-v", "--processes", "2", "-c", "2", "--think", "1ms", &url]);
+    let generators = proc_fs::children(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    rest.join().unwrap();
+    wait_until("the generators end", || !generators.iter().any(|pid| proc_fs::is_alive(*pid)));
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     let control = engine.control();
     let warm_up = engine.warm_up();
+    control.name("before");
     std::thread::scope(|scope| {
         let told = scope.spawn(|| direct(&control, command, args, warm_up));
         let outcome = engine.run(observer);
@@ -34,8 +35,6 @@ pub(super) fn run(
 
 /// Waits, runs the command, waits, ends the run.
 fn direct(control: &Control, command: &str, args: &JudgeArgs, warm_up: Duration) -> Result<(), String> {
-    control.wait(warm_up);
-    control.mark("before");
     control.wait(warm_up + args.before);
     if control.is_ending() {
         return Ok(());

@@ -9,11 +9,15 @@ mod show;
 mod signals;
 mod sweep;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use musher_load::engine::{Address, Engine, Observer, Outcome, RunError, is_private};
 use musher_load::plan::Plan;
 use musher_load::report::{About, Report, Said, Words, compare, compare_text, text};
+use musher_process::Spawn;
 
 use crate::args::{CompareArgs, LoadArgs, LoadVerb, MergeArgs};
 use crate::exit_codes;
@@ -60,7 +64,10 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
 
 /// An engine that may be started.
 fn engine(plan: &Plan) -> Result<Engine, Failure> {
-    let engine = Engine::new(plan.clone())?;
+    let engine = match plan.processes {
+        1 => Engine::new(plan.clone())?,
+        _ => Engine::of_processes(plan.clone(), &mut generator)?,
+    };
     let is_small = plan.total().is_some_and(|total| total <= FEW_REQUESTS)
         || plan.rate.as_ref().is_some_and(|rate| rate.highest() <= FEW_A_SECOND);
     let public = engine.addresses().into_iter().find(|address| !is_private(address));
@@ -75,6 +82,26 @@ fn engine(plan: &Plan) -> Result<Engine, Failure> {
         }
         _ => Ok(engine),
     }
+}
+
+/// Starts a process that sends a part, in a session of its own: ^C is for the one who directs.
+fn generator(stream: UnixStream) -> std::io::Result<OwnedFd> {
+    let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+    let errors = std::io::stderr().as_fd().try_clone_to_owned()?;
+    let spawn = Spawn {
+        program: "/proc/self/exe".into(),
+        args: ["musher", "generator"].map(OsString::from).to_vec(),
+        env: std::env::vars_os().collect(),
+        cwd: std::env::current_dir()?,
+        fds: vec![(stream.into(), 0), (nowhere.into(), 1), (errors, 2)],
+        session: true,
+        limits: Vec::new(),
+        nice: None,
+        credentials: None,
+        listen_pid: false,
+        cgroup: None,
+    };
+    spawn.spawn().map(|child| child.pidfd).map_err(std::io::Error::other)
 }
 
 /// Runs it with whoever watches, signals and the command in the middle.
@@ -111,7 +138,13 @@ fn report(args: &LoadArgs, planned: &Planned, report: Report) -> Result<(), Fail
     if let Some(path) = &args.log {
         files::append_log(path, &report)?;
     }
-    judged(args, &report)
+    match &report.outcome {
+        Some(Outcome { gone: 1.., ended_by, .. }) => {
+            let why = ended_by.as_deref().unwrap_or("a process is gone");
+            Err(Failure::environment(why).with_hint("the report lacks what it did"))
+        }
+        _ => judged(args, &report),
+    }
 }
 
 /// Tells whether the thresholds hold.

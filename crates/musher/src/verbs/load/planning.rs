@@ -245,7 +245,7 @@ fn pace(plan: &mut Plan, args: &LoadArgs, defaults: &Defaults) -> Result<(), Fai
     plan.timeout = pace.timeout.or(defaults.timeout).filter(|time| !time.is_zero()).unwrap_or(plan.timeout);
     plan.finish = pace.finish.unwrap_or(plan.finish);
     plan.failures = pace.failures.or(defaults.failures).filter(|count| *count > 0);
-    plan.threads = pace.threads;
+    (plan.threads, plan.processes) = (pace.threads, pace.processes);
     plan.seed = pace.seed.unwrap_or_else(Random::any_seed);
     Ok(())
 }

@@ -88,6 +88,7 @@ fn level(
     let plan = Plan {
         users,
         threads: plan.threads.min(users),
+        processes: plan.processes.min(users),
         warm_up: whole(by_response.max(time.min(Duration::from_secs(1)))),
         duration: Some(whole(by_response.max(time))),
         ..plan.clone()
