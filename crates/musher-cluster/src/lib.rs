@@ -66,6 +66,8 @@ pub use serving::{
     Draining, Family, Incoming, Listener, Message, Messages, OwnWorker, Tcp, Unix, UnixListener, bind_udp, draining,
     is_primary, is_worker, listen, listen_fd, listen_unix, worker as own_worker,
 };
+#[cfg(feature = "axum")]
+pub use serving::{Serve, serve};
 
 #[cfg(feature = "programs")]
 pub use team::{

@@ -29,13 +29,8 @@ mod development;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
-use axum::http::Version;
-use axum::http::header::{CONNECTION, HeaderValue};
 use axum::middleware;
 use axum::routing::{MethodRouter, Route};
 use tower_layer::Layer;
@@ -70,10 +65,6 @@ pub enum ServerError {
     #[error(transparent)]
     Team(#[from] TeamError),
 }
-
-/// How long clients that keep a connection have to use it once more, after a worker began to drain: the answer says
-/// `Connection: close`. Who closes at once cuts off a client that is just sending.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 type Around = Box<dyn FnOnce(Router) -> Router + Send>;
 
@@ -219,21 +210,9 @@ impl Server {
                 worker.on_message(handler);
             }
         }
-        let leaving = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&leaving);
-        let last = middleware::from_fn(move |request: Request, next: Next| {
-            let leaving = Arc::clone(&told);
-            async move { for_the_last_time(request, next, &leaving).await }
-        });
-        let router = self.around.into_iter().rev().fold(self.router, |router, around| around(router)).layer(last);
+        let router = self.around.into_iter().rev().fold(self.router, |router, around| around(router));
         let listener = serving::listen(address).await?;
-        let draining = serving::draining();
-        let ends = async move {
-            draining.await;
-            leaving.store(true, Ordering::Relaxed);
-            tokio::time::sleep(LAST_REQUEST).await;
-        };
-        Ok(axum::serve(listener, router).with_graceful_shutdown(ends).await?)
+        Ok(serving::serve(listener, router).await?)
     }
 
     /// The part of the primary.
@@ -279,16 +258,6 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("instances", &self.instances).field("mode", &self.mode).finish_non_exhaustive()
     }
-}
-
-/// Asks the client to use another connection next time when this worker is leaving.
-async fn for_the_last_time(request: Request, next: Next, leaving: &AtomicBool) -> Response {
-    let is_http1 = request.version() <= Version::HTTP_11;
-    let mut response = next.run(request).await;
-    if is_http1 && leaving.load(Ordering::Relaxed) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// What the log of the primary says.

@@ -266,8 +266,11 @@ impl<F: Family> Listener<F> {
                     self.pause = Some(pause);
                     return waits.map(|()| None);
                 }
-                // What was in the queue of a socket of our own is served.
-                Poll::Pending if self.drained => return Poll::Ready(None),
+                // What was in the queue of a socket of our own is served. Who comes now is refused, not left to wait.
+                Poll::Pending if self.drained => {
+                    self.own = None;
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -25,6 +25,8 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+#[cfg(feature = "axum")]
+pub use self::axum::{Serve, serve};
 pub use self::drain::Draining;
 use self::environment::Environment;
 pub(crate) use self::hearing::Hearing;

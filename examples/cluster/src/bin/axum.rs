@@ -13,7 +13,7 @@ async fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let app = Router::new().route("/", get(hello));
     let listener = musher_cluster::listen(address).await?;
-    axum::serve(listener, app).with_graceful_shutdown(musher_cluster::draining()).await
+    musher_cluster::serve(listener, app).await
 }
 
 async fn hello(Query(query): Query<BTreeMap<String, String>>) -> String {

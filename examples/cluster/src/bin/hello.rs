@@ -18,7 +18,7 @@ async fn main() -> std::io::Result<()> {
     let id = musher_cluster::own_worker()?.and_then(|worker| worker.id()).unwrap_or_default();
     let app = Router::new().route("/", get(move || async move { format!("Hello from {id}\n") }));
     let listener = musher_cluster::listen(address).await?;
-    axum::serve(listener, app).with_graceful_shutdown(musher_cluster::draining()).await
+    musher_cluster::serve(listener, app).await
 }
 
 async fn primary() -> std::io::Result<()> {

@@ -56,6 +56,32 @@ async fn a_reload_and_a_scale_lose_no_request_under_any_policy() {
 }
 
 #[tokio::test]
+async fn clients_that_keep_their_connections_lose_nothing_either() {
+    for policy_of_connections in [Scheduling::Kernel, Scheduling::RoundRobin] {
+        let port = free_port();
+        let settings = Settings::program(AXUM).args([format!("127.0.0.1:{port}")]).scheduling(policy_of_connections);
+        let cluster = setup_primary(settings).unwrap();
+        let team = timeout(DEADLINE, cluster.keep(Plan::new(2).policy(policy()))).await.unwrap().unwrap();
+        let load = tokio::task::spawn_blocking(move || {
+            let shape = Shape::KeepAlive { connections: 16, think: Duration::from_millis(20) };
+            let load = Load::start(LoadPlan::new(port, shape));
+            assert!(load.wait_answered(50, DEADLINE), "it answers");
+            load
+        });
+        let load = load.await.unwrap();
+        for _ in 0..2 {
+            let old: Vec<_> = cluster.workers().into_values().collect();
+            timeout(DEADLINE, team.reload(None)).await.unwrap().unwrap();
+            for worker in old {
+                assert!(timeout(DEADLINE, worker.exited()).await.unwrap().is_success());
+            }
+        }
+        nothing_lost(load).await;
+        timeout(DEADLINE, team.stop()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_does_not_become_ready_leaves_the_old_one_serving() {
     let port = free_port();
     let cluster = setup_primary(Settings::program(AXUM).args([format!("127.0.0.1:{port}")])).unwrap();

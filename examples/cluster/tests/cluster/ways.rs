@@ -1,8 +1,8 @@
 //! One program, unchanged, run in every way a worker can be run.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -53,6 +53,29 @@ fn alone_it_binds_and_ends_on_the_stop_signal() {
         server.signal(Signal::TERM);
         assert_eq!(server.end(), Some(0), "{program}");
     }
+}
+
+#[test]
+fn a_kept_connection_may_be_used_once_more_when_it_drains() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut server = Running::start(command(AXUM).arg(&address));
+    wait("an answer", || get(&address));
+    let kept = TcpStream::connect(&address).unwrap();
+    kept.set_read_timeout(Some(DEADLINE)).unwrap();
+    let ask = || (&kept).write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answers = BufReader::new(&kept);
+    let mut answer = || {
+        let lines = answers.by_ref().lines().map(Result::unwrap);
+        lines.take_while(|line| !line.starts_with("id=")).collect::<Vec<_>>().join("\n")
+    };
+    ask();
+    assert!(!answer().contains("connection: close"));
+    server.signal(Signal::TERM);
+    wait("the end of its listener", || TcpStream::connect(&address).is_err().then_some(()));
+    ask();
+    assert!(answer().contains("connection: close"), "it was on its way");
+    assert_eq!(answers.read(&mut [0]).unwrap(), 0, "and is closed then");
+    assert_eq!(server.end(), Some(0));
 }
 
 #[test]
