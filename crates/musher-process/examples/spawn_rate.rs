@@ -1,7 +1,7 @@
 //! How long a spawn takes, against the standard library: `cargo run --release --example spawn_rate [count] [MiB]`.
 //!
-//! The second number is memory that this process holds: clone3 without CLONE_VM copies page tables, so a spawn takes
-//! longer the more memory the parent has. The standard library's `posix_spawn` shares the memory until execve(2).
+//! The second number is memory that this process holds: it must not matter. Both share the memory with the child until
+//! execve(2), where a fork(2) would copy page tables.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

@@ -24,8 +24,9 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::exit;
 use crate::pid::Pid;
-use crate::sys::child::{Group, Identity, Image, Limit, PidVariable, Report, StringArray};
-use crate::sys::clone::clone;
+use crate::sys::child::{Group, Identity, Image, Limit, PidVariable, Report, Reporting, SHELL, StringArray, Told};
+use crate::sys::clone::Birth;
+use crate::sys::raw::CAN_SHARE;
 use crate::wait::readable_within;
 
 pub use crate::sys::child::NOT_EXECUTED;
@@ -90,47 +91,55 @@ pub struct Child {
 impl Spawn {
     /// Starts the program. Returns when it runs (execve succeeded) or why it does not; then no process is left.
     ///
-    /// Blocks for as long as the system needs to make the process, some 0.2 to 1 ms.
+    /// Blocks for as long as the system needs to make the process, some 0.1 to 1 ms.
     pub fn spawn(self) -> Result<Child, SpawnError> {
-        self.make(false, None, |_| {})
+        self.make(false, Manner::default(), |_| {})
     }
 
-    /// The same, but the child stays in our process group, whatever `session` says: a signal that a terminal sends to the
-    /// group reaches both.
+    /// The same as Node does it: the child stays in our process group, unless it gets a session, so that a signal that a
+    /// terminal sends to the group reaches both; and a text without a `#!` line is run by the shell.
     #[cfg(feature = "tokio")]
-    pub(crate) fn spawn_in_our_group(self) -> Result<Child, SpawnError> {
-        self.make(false, Some(Group::Parents), |_| {})
+    pub(crate) fn spawn_as_node(self) -> Result<Child, SpawnError> {
+        let group = (!self.session).then_some(Group::Parents);
+        self.make(false, Manner { group, shell: true }, |_| {})
     }
 
     /// The same, but the program is executed only after `known` has returned: if this process is killed before that, the
     /// child ends with [`NOT_EXECUTED`] and has done nothing. So whoever `known` tells of the child knows all children
     /// that ever did anything.
     pub fn spawn_known(self, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
-        self.make(true, None, known)
+        self.make(true, Manner::default(), known)
     }
 
-    fn make(self, gated: bool, group: Option<Group>, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
+    fn make(self, gated: bool, manner: Manner, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
         let above = self.first_free_number()?;
         let fds = self.child_fds(above).map_err(|error| SpawnError::system("prepare the descriptors", error))?;
-        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|error| SpawnError::system("make a pipe", error))?;
-        let writing = lift(writing, above).map_err(|error| SpawnError::system("duplicate a descriptor", error))?;
-        let gate = gated.then(|| Gate::new(above)).transpose();
-        let gate = gate.map_err(|error| SpawnError::system("make a pipe", error))?;
-        let mut image = Image { gate: gate.as_ref().map(Gate::numbers), ..self.image(&fds, &writing)? };
-        image.group = group.unwrap_or(image.group);
-        let (pid, pidfd) = clone(&image).map_err(SpawnError::no_process)?;
-        drop((writing, fds));
+        let pipe = |error: io::Error| SpawnError::system("make a pipe", error);
+        let gate = gated.then(|| Gate::new(above)).transpose().map_err(pipe)?;
+        let mut image = Image { gate: gate.as_ref().map(Gate::numbers), ..self.image(&fds, manner)? };
+        // Another user must not sit in our memory.
+        let copies = !CAN_SHARE || image.identity.is_some();
+        let report = copies.then(|| ReportPipe::new(above)).transpose().map_err(pipe)?;
+        if let Some(report) = &report {
+            image.report = Reporting::Pipe(report.writing.as_raw_fd());
+        }
+        let birth = Birth::new(image);
+        let (pid, pidfd) = birth.begin().map_err(SpawnError::no_process)?;
+        drop(fds);
         let child = Child { pid, pidfd };
         known(&child);
         if let Some(gate) = gate {
             gate.open();
         }
-        match read_report(reading) {
+        let outcome = match report {
+            Some(report) => report.read(),
+            None => birth.wait(PATIENCE).ok_or(SpawnError::Stuck { after: PATIENCE }),
+        };
+        match outcome {
             Ok(None) => Ok(child),
             Ok(Some(report)) => {
                 wait_for_end(&child.pidfd);
-                Err(error::from_report(&self, &image, report))
+                Err(error::from_report(&self, birth.image(), report))
             }
             Err(error) => {
                 let _ = exit::signal(child.pidfd.as_fd(), libc::SIGKILL);
@@ -174,7 +183,7 @@ impl Spawn {
         Ok(fds)
     }
 
-    fn image(&self, fds: &[(Source<'_>, RawFd)], report: &OwnedFd) -> Result<Image, SpawnError> {
+    fn image(&self, fds: &[(Source<'_>, RawFd)], manner: Manner) -> Result<Image, SpawnError> {
         let program = c_string(self.program.as_os_str(), "the program's path")?;
         let mut args = self.args.iter().map(|arg| c_string(arg, "an argument")).collect::<Result<Vec<_>, _>>()?;
         if args.is_empty() {
@@ -195,13 +204,19 @@ impl Spawn {
             }
             env.push(c_string(&[name.as_os_str(), value.as_os_str()].join(OsStr::new("=")), "the environment")?);
         }
+        let shell_args = manner.shell.then(|| {
+            let args = [SHELL.to_owned(), program.clone()].into_iter().chain(args.iter().skip(1).cloned());
+            StringArray::new(args.collect(), Vec::new())
+        });
+        let usual = if self.session { Group::Session } else { Group::Own };
         Ok(Image {
             args: StringArray::new(args, Vec::new()),
+            shell_args,
             env: StringArray::new(env, pids),
             cwd: c_string(self.cwd.as_os_str(), "the working directory")?,
             program,
             fds: fds.iter().map(|(from, to)| (from.as_fd().as_raw_fd(), *to)).collect(),
-            group: if self.session { Group::Session } else { Group::Own },
+            group: manner.group.unwrap_or(usual),
             limits: self.limits.iter().map(|(resource, limit)| (*resource as u32, limit64(limit))).collect(),
             nice: self.nice,
             identity: self.credentials.as_ref().filter(|wanted| !wanted.are_ours()).map(|wanted| Identity {
@@ -211,9 +226,18 @@ impl Spawn {
             }),
             cgroup: self.cgroup.as_ref().map(AsRawFd::as_raw_fd),
             gate: None,
-            report: report.as_raw_fd(),
+            report: Reporting::Memory(Told::default()),
         })
     }
+}
+
+/// In which respects a child is not like the daemon's.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    /// Its process group.
+    group: Option<Group>,
+    /// A text without a `#!` line is the shell's.
+    shell: bool,
 }
 
 impl Credentials {
@@ -294,21 +318,37 @@ fn limit64(limit: &Rlimit) -> Limit {
     Limit { current: limit.current.unwrap_or(u64::MAX), maximum: limit.maximum.unwrap_or(u64::MAX) }
 }
 
-/// `None`: the pipe was closed by execve (or by the child's death, which its exit status will tell).
-fn read_report(reading: OwnedFd) -> Result<Option<Report>, SpawnError> {
-    match readable_within(&reading, PATIENCE) {
-        Ok(true) => {}
-        Ok(false) => return Err(SpawnError::Stuck { after: PATIENCE }),
-        Err(error) => return Err(SpawnError::system("hear from the new process", error)),
+/// How a child with its own memory says that it failed.
+struct ReportPipe {
+    reading: OwnedFd,
+    writing: OwnedFd,
+}
+
+impl ReportPipe {
+    fn new(above: RawFd) -> io::Result<ReportPipe> {
+        let (reading, writing) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok(ReportPipe { reading, writing: lift(writing, above)? })
     }
-    let mut bytes = [0; Report::LEN];
-    match File::from(reading).read_exact(&mut bytes) {
-        Ok(()) => match Report::from_bytes(bytes) {
-            Some(report) => Ok(Some(report)),
-            None => Err(SpawnError::system("understand the new process", io::Error::from(io::ErrorKind::InvalidData))),
-        },
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(SpawnError::system("hear from the new process", error)),
+
+    /// `None`: the pipe was closed by execve (or by the child's death, which its exit status will tell).
+    fn read(self) -> Result<Option<Report>, SpawnError> {
+        drop(self.writing);
+        match readable_within(&self.reading, PATIENCE) {
+            Ok(true) => {}
+            Ok(false) => return Err(SpawnError::Stuck { after: PATIENCE }),
+            Err(error) => return Err(SpawnError::system("hear from the new process", error)),
+        }
+        let mut bytes = [0; Report::LEN];
+        match File::from(self.reading).read_exact(&mut bytes) {
+            Ok(()) => match Report::from_bytes(bytes) {
+                Some(report) => Ok(Some(report)),
+                None => {
+                    Err(SpawnError::system("understand the new process", io::Error::from(io::ErrorKind::InvalidData)))
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(SpawnError::system("hear from the new process", error)),
+        }
     }
 }
 

@@ -69,6 +69,23 @@ fn a_program_that_cannot_be_started_is_an_error_in_words() {
     assert!(error.to_string().contains("watch a child"), "{error}");
 }
 
+#[test]
+fn a_text_without_an_interpreter_line_is_run_by_the_shell() {
+    use std::os::unix::fs::PermissionsExt;
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        std::fs::write(&script, "echo $0 $1; exit 3\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = Command::new(&script).argv0("other").arg("a b").output().await.unwrap_err();
+        assert_eq!((error.code(), error.output.stdout_text()), (Some(3), format!("{} a b\n", script.display())));
+        // By its name, as any program.
+        let path = format!("{}:/bin:/usr/bin", directory.path().display());
+        let error = Command::new("script").env("PATH", path).arg("b").output().await.unwrap_err();
+        assert_eq!(error.output.stdout_text(), format!("{} b\n", script.display()));
+    });
+}
+
 fn libc_enoent() -> i32 {
     std::fs::metadata("/no/such/file").unwrap_err().raw_os_error().unwrap()
 }

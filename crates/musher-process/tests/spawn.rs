@@ -245,6 +245,9 @@ fn from_many_threads_at_once() {
             std::thread::spawn(move || {
                 for round in 0..20 {
                     assert_eq!(output(sh(&format!("echo {thread} {round}"))), format!("{thread} {round}\n"));
+                    let missing = format!("/no/such/{thread}-{round}");
+                    let error = program(missing.clone(), &[]).spawn().unwrap_err();
+                    assert!(error.to_string().contains(&missing), "{error}");
                 }
             })
         })

@@ -357,7 +357,7 @@ impl Command {
             listen_pid: false,
             cgroup: None,
         };
-        let child = if self.detached { spawn.spawn() } else { spawn.spawn_in_our_group() }?;
+        let child = spawn.spawn_as_node()?;
         Child::new(child, parts.streams, program.clone(), args, self)
             .map_err(|error| SpawnError::system("watch the child", error))
     }

@@ -1,13 +1,17 @@
 //! What the new process does between clone3(2) and execve(2).
 //!
-//! The child is a copy of one thread of a program with many: any lock of the C library or the allocator may be held for
-//! ever. So everything is laid out in an [`Image`] before, and the child makes only system calls: no allocation, no
-//! panic, no function of the C library but `syscall` (which sets the thread's own `errno`).
+//! The child is one thread of a program with many, in a copy of its memory or in the very same: any lock of the C library or
+//! the allocator may be held for ever, and the variables of the thread are somebody else's. So everything is laid out in
+//! an [`Image`] before, and the child makes only system calls: no allocation, no panic, no function of the C library, no
+//! `errno`. It writes to nothing but its own stack, [`Told`] and [`PidVariable`].
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_long};
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sys::raw;
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(
@@ -20,6 +24,9 @@ const SIGNALS: c_long = 64;
 const SIGSET_BYTES: usize = 8;
 /// The highest descriptor that is looked at where close_range(2) is not allowed.
 const CLOSE_WITHOUT_RANGE: RawFd = 65_536;
+
+/// What runs a text without a `#!` line.
+pub(crate) const SHELL: &CStr = c"/bin/sh";
 
 /// The exit code of a child that executed nothing.
 pub const NOT_EXECUTED: i32 = 127;
@@ -63,6 +70,38 @@ impl Step {
         Step::WorkingDirectory,
         Step::Execute,
     ];
+}
+
+/// How the child says that it failed.
+pub(crate) enum Reporting {
+    /// It has its own copy of the memory: over this pipe.
+    Pipe(RawFd),
+    /// It shares ours: in this place.
+    Memory(Told),
+}
+
+/// A report in shared memory.
+#[derive(Default)]
+pub(crate) struct Told {
+    step: AtomicU32,
+    index: AtomicU32,
+    errno: AtomicU32,
+}
+
+impl Told {
+    fn tell(&self, report: Report) {
+        self.index.store(report.index as u32, Ordering::Relaxed);
+        self.errno.store(report.errno.cast_unsigned(), Ordering::Relaxed);
+        self.step.store(report.step as u32, Ordering::Release);
+    }
+
+    /// What was told, when the child is out of the memory.
+    pub(crate) fn report(&self) -> Option<Report> {
+        let step = self.step.load(Ordering::Acquire);
+        let step = Step::ALL.into_iter().find(|known| *known as u32 == step)?;
+        let errno = self.errno.load(Ordering::Relaxed).cast_signed();
+        Some(Report { step, index: self.index.load(Ordering::Relaxed) as usize, errno })
+    }
 }
 
 /// What the child says before it ends without having executed the program.
@@ -165,6 +204,8 @@ pub(crate) enum Group {
 pub(crate) struct Image {
     pub(crate) program: CString,
     pub(crate) args: StringArray,
+    /// What a shell is executed with if the program is a text without a `#!` line; `None`: it is not.
+    pub(crate) shell_args: Option<StringArray>,
     pub(crate) env: StringArray,
     pub(crate) cwd: CString,
     /// From, to. No "from" is the number of a "to", and the pipe and cgroup descriptors are neither.
@@ -177,8 +218,7 @@ pub(crate) struct Image {
     pub(crate) cgroup: Option<RawFd>,
     /// Both ends of a pipe: the program is executed when a byte comes, and never if the pipe is closed without one.
     pub(crate) gate: Option<(RawFd, RawFd)>,
-    /// Write end of the report pipe.
-    pub(crate) report: RawFd,
+    pub(crate) report: Reporting,
 }
 
 /// A failed system call's errno.
@@ -186,14 +226,10 @@ type Errno = i32;
 
 /// One system call. Every argument is a number or an address as a number.
 fn call(number: c_long, args: [usize; 5]) -> Result<usize, Errno> {
-    // SAFETY: `syscall` is safe to call in a child of a threaded program. The callers in this file pass addresses only
-    // of memory that outlives the call and has the size that the call expects.
-    let result = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4]) };
-    if result >= 0 {
-        return Ok(result.cast_unsigned() as usize);
-    }
-    // SAFETY: the address of the calling thread's errno is always valid.
-    Err(unsafe { *libc::__errno_location() })
+    // SAFETY: the callers in this file pass addresses only of memory that outlives the call and has the size that the call
+    // expects.
+    let result = unsafe { raw::call(number, args) };
+    if result >= 0 { Ok(result.cast_unsigned()) } else { Err((-result) as Errno) }
 }
 
 /// A descriptor or other small number, sign-extended as the kernel takes it.
@@ -207,8 +243,13 @@ pub(crate) fn run(image: &Image, join_cgroup: bool) -> ! {
         Ok(never) => match never {},
         Err(report) => report,
     };
-    let fields = [report.step as u32, report.index as u32, report.errno.cast_unsigned()];
-    let _ = call(libc::SYS_write, [word(image.report), fields.as_ptr() as usize, Report::LEN, 0, 0]);
+    match &image.report {
+        Reporting::Pipe(pipe) => {
+            let fields = [report.step as u32, report.index as u32, report.errno.cast_unsigned()];
+            let _ = call(libc::SYS_write, [word(*pipe), fields.as_ptr() as usize, Report::LEN, 0, 0]);
+        }
+        Reporting::Memory(told) => told.tell(report),
+    }
     end()
 }
 
@@ -235,7 +276,7 @@ fn pass_gate(reading: RawFd, writing: RawFd) {
 
 fn prepare_and_execute(image: &Image, join_cgroup: bool) -> Result<std::convert::Infallible, Report> {
     let failed = |step: Step, index: usize| move |errno: Errno| Report { step, index, errno };
-    reset_signals();
+    reset_dispositions();
     match image.group {
         Group::Session => call(libc::SYS_setsid, [0; 5]),
         Group::Own => call(libc::SYS_setpgid, [0; 5]),
@@ -271,23 +312,37 @@ fn prepare_and_execute(image: &Image, join_cgroup: bool) -> Result<std::convert:
     if let Some((reading, writing)) = image.gate {
         pass_gate(reading, writing);
     }
-    let (args, env) = (image.args.pointers.as_ptr(), image.env.pointers.as_ptr());
-    let errno = match call(libc::SYS_execve, [image.program.as_ptr() as usize, args as usize, env as usize, 0, 0]) {
-        Ok(_) => 0,
-        Err(errno) => errno,
+    // Here, and behind the dispositions: a handler of ours must never run in the child, and a core dump of it, where it
+    // shares our memory, was one of ours before Linux 5.16.
+    unblock_signals();
+    let errno = match (execute(&image.program, &image.args, &image.env), &image.shell_args) {
+        // As execvp(3) does it.
+        (libc::ENOEXEC, Some(args)) => execute(SHELL, args, &image.env),
+        (errno, _) => errno,
     };
     Err(Report { step: Step::Execute, index: 0, errno })
 }
 
-/// Every disposition to the default (execve resets handlers but keeps what is ignored, as Rust does with SIGPIPE), then
-/// nothing blocked. In this order: a handler of ours must never run in the child.
-fn reset_signals() {
+/// Returns only if the program could not be executed.
+fn execute(program: &CStr, args: &StringArray, env: &StringArray) -> Errno {
+    let (args, env) = (args.pointers.as_ptr() as usize, env.pointers.as_ptr() as usize);
+    match call(libc::SYS_execve, [program.as_ptr() as usize, args, env, 0, 0]) {
+        Ok(_) => 0,
+        Err(errno) => errno,
+    }
+}
+
+/// Every disposition to the default (execve resets handlers but keeps what is ignored, as Rust does with SIGPIPE).
+fn reset_dispositions() {
     // A `struct sigaction` of the kernel with SIG_DFL, no flags and an empty mask is all zeros on every architecture.
     let default_action = [0_u64; 8];
     for signal in 1..=SIGNALS {
         // Fails for SIGKILL and SIGSTOP, which have no other disposition.
         let _ = call(libc::SYS_rt_sigaction, [signal as usize, default_action.as_ptr() as usize, 0, SIGSET_BYTES, 0]);
     }
+}
+
+fn unblock_signals() {
     let nothing = 0_u64;
     let mask = ptr::from_ref(&nothing) as usize;
     let _ = call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask, 0, SIGSET_BYTES, 0]);

@@ -10,6 +10,7 @@ pub(crate) mod inherit;
 pub(crate) mod memory;
 pub(crate) mod net;
 pub(crate) mod pidfd;
+pub(crate) mod raw;
 #[cfg(feature = "tokio")]
 pub(crate) mod reactor;
 pub(crate) mod wait;
