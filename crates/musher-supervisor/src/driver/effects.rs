@@ -1,11 +1,13 @@
 //! Doing what was decided.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use musher_api::{ApiError, Death, EventKind};
 use musher_core::lifecycle::{self, Effect, Event, Input, OpError};
-use musher_core::spec::{ReadyWhen, Runtime};
+use musher_core::spec::{AppSpec, ReadyWhen, Runtime};
 use musher_core::{OpId, RunId, SlotId};
+use rustix::process::Signal;
 
 use crate::control::News;
 
@@ -52,11 +54,14 @@ impl World {
                 if !app.machine.run(run).is_some_and(|run| run.failing) {
                     self.ask_to_end(app, run);
                 }
-                if is_told_to_drain(app, run) {
-                    self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run));
+                if is_of_cluster(app, run) {
+                    match app.runs.get(&run).is_some_and(|managed| managed.has_channel) {
+                        true => self.cluster.drain(run, KEEP_ALIVE_GRACE, drain_limit(app, run)),
+                        // Its channel was lost. The script has the stop signal mean the same then.
+                        false => self.ask_to_stop(app, run, stop_signal(app, run)),
+                    }
                     return None;
                 }
-                // It cannot be asked, or its channel was lost. The stop signal is the way.
                 (!self.wait_until_accepted(app, run)).then_some(Input::Drained { run })
             }
             Effect::Signal { run, signal } => {
@@ -189,8 +194,7 @@ impl World {
     /// The stop signal, or what stands for it.
     fn ask_to_stop(&mut self, app: &ManagedApp, run: RunId, signal: i32) {
         let Some(managed) = app.runs.get(&run) else { return };
-        let generation = app.machine.run(run).map(|run| run.generation);
-        let stop = generation.and_then(|generation| app.spec(generation)).or(app.target_spec()).map(|spec| &spec.stop);
+        let stop = spec_of(app, run).map(|spec| &spec.stop);
         // One whose channel was lost cannot be sent anything.
         if stop.is_some_and(|stop| stop.message) && managed.has_channel {
             return self.cluster.send(run, "shutdown".into());
@@ -219,18 +223,24 @@ impl World {
     }
 }
 
-/// Whether a run is a worker of a Node cluster that can be reached.
-fn is_told_to_drain(app: &ManagedApp, run: RunId) -> bool {
-    let spec = app.machine.run(run).and_then(|run| app.spec(run.generation)).or(app.target_spec());
-    app.runs.get(&run).is_some_and(|managed| managed.has_channel)
-        && spec.is_some_and(|spec| spec.exec.runtime == Runtime::NodeCluster)
+/// The spec of a run.
+fn spec_of(app: &ManagedApp, run: RunId) -> Option<&Arc<AppSpec>> {
+    app.machine.run(run).and_then(|run| app.spec(run.generation)).or(app.target_spec())
+}
+
+/// Whether a run is a worker of a Node cluster.
+fn is_of_cluster(app: &ManagedApp, run: RunId) -> bool {
+    spec_of(app, run).is_some_and(|spec| spec.exec.runtime == Runtime::NodeCluster)
+}
+
+fn stop_signal(app: &ManagedApp, run: RunId) -> i32 {
+    spec_of(app, run).map_or(Signal::TERM.as_raw(), |spec| spec.stop.signal)
 }
 
 /// How long a run may drain.
 fn drain_limit(app: &ManagedApp, run: RunId) -> Duration {
     let state = app.machine.run(run);
-    let spec = state.and_then(|run| app.spec(run.generation)).or(app.target_spec());
-    let stop = spec.map(|spec| spec.stop.clone()).unwrap_or_default();
+    let stop = spec_of(app, run).map(|spec| spec.stop.clone()).unwrap_or_default();
     if state.is_some_and(|run| run.failing) { stop.uncaught } else { stop.drain }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{AppId, RunId, SlotId};
 use musher_process::{Pid, Tree, exit, tree};
 use rustix::process::Signal;
@@ -18,7 +19,7 @@ use super::records::{AppRecord, names};
 use super::trees::reapers;
 use super::{Driver, Wake, World, launch};
 
-/// How long one may take to end by itself.
+/// How long one of an app that is not known may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The first process of a run that no record knows.
@@ -70,18 +71,19 @@ impl Driver {
         if needed {
             return;
         }
+        let manner = Manner::of(self.apps.get(&id).and_then(|app| app.target_spec()).map(|spec| &**spec));
         let (due, kept) = std::mem::take(&mut self.world.strays).into_iter().partition(|stray| stray.run.app() == id);
         self.world.strays = kept;
         for stray in due {
             tracing::warn!(run = %stray.run, pid = %stray.pid, "a worker that no record knows is ended");
-            self.world.with_stray(&stray, |tree| tree.signal_all(Signal::TERM.as_raw()).map(|_| ()));
+            self.world.ask_to_end_stray(&stray, manner);
             let wakes = self.world.wakes.clone();
             tokio::spawn(async move {
                 if let Ok(pidfd) = stray.pidfd.try_clone()
                     && let Ok(watched) = crate::watch::watch(pidfd)
                 {
                     // Ended or not: what is left of it is killed.
-                    let _ = tokio::time::timeout(GRACE, watched.readable()).await;
+                    let _ = tokio::time::timeout(manner.limit, watched.readable()).await;
                 }
                 let _ = wakes.send(Wake::StrayLeft(stray)).await;
             });
@@ -97,7 +99,36 @@ impl Driver {
     }
 }
 
+/// How one is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Manner {
+    signal: i32,
+    /// Whether its whole tree gets the signal.
+    tree: bool,
+    /// How long it may take to end by itself.
+    limit: Duration,
+}
+
+impl Manner {
+    /// As its app says now, which may not be what it was started with.
+    fn of(spec: Option<&AppSpec>) -> Manner {
+        let Some(spec) = spec else {
+            return Manner { signal: Signal::TERM.as_raw(), tree: true, limit: GRACE };
+        };
+        // Without a channel the stop signal is what tells a worker of a cluster to drain.
+        let drain = if spec.exec.runtime == Runtime::NodeCluster { spec.stop.drain } else { Duration::ZERO };
+        Manner { signal: spec.stop.signal, tree: spec.stop.tree, limit: drain + spec.stop.grace }
+    }
+}
+
 impl World {
+    fn ask_to_end_stray(&self, stray: &Stray, manner: Manner) {
+        self.with_stray(stray, |tree| match manner.tree {
+            true => tree.signal_all(manner.signal).map(|_| ()),
+            false => musher_process::signal(stray.pidfd.as_fd(), manner.signal),
+        });
+    }
+
     /// Lets the output of the processes that no record knows go on into the logs of their app.
     pub(super) fn log_strays(&self, app: AppId, held: &mut Held) {
         for stray in self.strays.iter().filter(|stray| stray.run.app() == app) {
@@ -128,5 +159,29 @@ impl World {
         if let Err(error) = act(&tree) {
             tracing::warn!(run = %stray.run, %error, "a worker that no record knows could not be signalled");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use musher_core::spec::{AppSpec, Exec, Runtime};
+
+    use super::{GRACE, Manner};
+
+    #[test]
+    fn one_of_a_known_app_ends_as_its_app_says() {
+        let exec = |runtime| Exec { program: "/bin/true".into(), args: Vec::new(), script: None, runtime };
+        let mut spec = AppSpec::new("web", exec(Runtime::Plain), "/");
+        spec.stop.signal = 2;
+        spec.stop.tree = false;
+        spec.stop.grace = Duration::from_secs(40);
+        spec.stop.drain = Duration::from_secs(300);
+        let asked = |limit| Manner { signal: 2, tree: false, limit: Duration::from_secs(limit) };
+        assert_eq!(Manner::of(Some(&spec)), asked(40));
+        spec.exec = exec(Runtime::NodeCluster);
+        assert_eq!(Manner::of(Some(&spec)), asked(340), "its long answers, too");
+        assert_eq!(Manner::of(None), Manner { signal: 15, tree: true, limit: GRACE });
     }
 }

@@ -98,7 +98,10 @@ fn node_workers_serve_on_without_both_and_are_replaced_without_loss() {
 fn long_answers_of_draining_workers_outlive_both_however_often_they_die() {
     let home = Home::new();
     let port = free_port();
-    home.ok(["start", &app("web.cjs"), "-i", "2", "--name", "web", "--", &port.to_string()]);
+    // What they have to finish is none of the grace's affair.
+    let app = format!("[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\n", app("web.cjs"));
+    home.write("team.toml", &format!("{app}instances = 2\nstop = {{ grace = \"100ms\" }}\n"));
+    home.ok(["start", "team.toml"]);
     let shape = Shape::Streaming { connections: 6, chunks: 10, every: Duration::from_millis(100) };
     let load = Load::start(Plan::new(port, shape));
     let drains = || home.ok(["list"]).out.contains("draining");

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,8 +27,12 @@ use crate::logs::LogThread;
 
 type Held = BTreeMap<String, OwnedFd>;
 
+/// A driver reaps whatever child of its process has ended: tests that are threads of one process take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A home and what its keeper holds.
 pub(super) struct Rig {
+    _turn: MutexGuard<'static, ()>,
     directory: tempfile::TempDir,
     held: Held,
     /// How often something was put whose name begins so.
@@ -44,7 +48,8 @@ pub(super) struct Booted {
 
 impl Rig {
     pub(super) fn new() -> Rig {
-        Rig { directory: tempfile::tempdir().unwrap(), held: Held::new(), puts_of_apps: Arc::default() }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Rig { _turn: turn, directory: tempfile::tempdir().unwrap(), held: Held::new(), puts_of_apps: Arc::default() }
     }
 
     pub(super) fn home(&self) -> Home {
