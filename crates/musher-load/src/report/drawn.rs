@@ -2,7 +2,6 @@
 
 use super::Report;
 use super::plot::{Panel, Scale, short, svg};
-use crate::engine::Outcome;
 use crate::sweep::{Estimate, Run, SweepReport};
 use crate::tally::count;
 
@@ -65,15 +64,16 @@ pub fn run_svg(report: &Report) -> Option<String> {
     let errors = |slice: &crate::engine::Slice| crate::tally::ratio(slice.bad, slice.bad + slice.good) * 100.0;
     client.line("c3", "errors", outcome.series.iter().map(|slice| (at(slice.index), errors(slice))));
     let mut panels = [through, latency, heat, client];
-    marks(&mut panels, report, outcome);
+    marks(&mut panels, report);
     Some(svg(&title(report), &panels))
 }
 
 /// Phases as bands, so that what happened in them is seen.
-fn marks(panels: &mut [Panel], report: &Report, _: &Outcome) {
+fn marks(panels: &mut [Panel], report: &Report) {
     for phase in report.phases.iter().filter(|phase| phase.label.starts_with("during")) {
-        for panel in &mut *panels {
-            panel.band(phase.begun, phase.begun + phase.seconds);
+        for (number, panel) in panels.iter_mut().enumerate() {
+            let name: String = if number == 0 { phase.label.chars().take(60).collect() } else { String::new() };
+            panel.band(phase.begun, phase.begun + phase.seconds, &name);
         }
     }
 }
@@ -129,7 +129,7 @@ fn throughput(report: &SweepReport, estimate: Option<&Estimate>, x: (Scale, f64,
     let mut panel =
         Panel::new((WIDTH, 280.0), x, (Scale::Linear, 0.0, high), ["throughput", "users", "answers a second"]);
     if let Some(found) = estimate {
-        panel.band(found.interval.low, found.interval.high);
+        panel.band(found.interval.low, found.interval.high, "95 % interval");
         let corner = (high * found.light).min(x.2);
         let steps = (0..=60).map(|n| 1.0 + (corner - 1.0) * f64::from(n) / 60.0);
         panel.line("bound", "bounds N/R and Xmax", steps.map(|users| (users, users / found.light)));
@@ -162,7 +162,7 @@ fn response(report: &SweepReport, estimate: Option<&Estimate>, x: (Scale, f64, f
     panel.line("c1", "p95", line(|run| run.p95));
     panel.line("c3", "p99", line(|run| run.p99));
     if let Some(found) = estimate {
-        panel.band(found.interval.low, found.interval.high);
+        panel.band(found.interval.low, found.interval.high, "95 % interval");
         let steps = (0..=80).map(|n| x.2.powf(f64::from(n) / 80.0));
         panel.line(
             "bound",

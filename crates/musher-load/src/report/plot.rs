@@ -47,9 +47,12 @@ impl Axis {
             Scale::Log2 | Scale::Log10 => {
                 let base: f64 = if self.scale == Scale::Log2 { 2.0 } else { 10.0 };
                 let first = self.low.max(1e-9).log(base).floor();
-                let all = (0..40).map(|n| base.powf(first + f64::from(n)));
-                let all: Vec<f64> =
-                    all.filter(|v| *v >= self.low * 0.999).take_while(|v| *v <= self.high * 1.001).collect();
+                let within = |value: &f64| (self.low * 0.999..=self.high * 1.001).contains(value);
+                let powers = (0..40).map(|n| base.powf(first + f64::from(n)));
+                let mut all: Vec<f64> = powers.clone().filter(within).collect();
+                if self.scale == Scale::Log10 && all.len() < 3 {
+                    all = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|part| part * power)).filter(within).collect();
+                }
                 let every = all.len().div_ceil(12).max(1);
                 all.into_iter().step_by(every).collect()
             }
@@ -163,8 +166,8 @@ impl Panel {
         }
     }
 
-    /// A band from one x to another.
-    pub(super) fn band(&mut self, from: f64, to: f64) {
+    /// A band from one x to another, with its name at its foot.
+    pub(super) fn band(&mut self, from: f64, to: f64, name: &str) {
         let (left, right) = (self.place((from, self.y.low)).0, self.place((to, self.y.low)).0);
         let height = self.height - TOP - BOTTOM;
         let width = (right - left).max(1.5);
@@ -172,6 +175,16 @@ impl Panel {
             self.body,
             "<rect class=\"b\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
         );
+        if !name.is_empty() {
+            // Towards the side that has room.
+            let (at, anchor) = if left < self.width / 2.0 { (left, "start") } else { (right, "end") };
+            let _ = write!(
+                self.body,
+                "<text class=\"a\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+                self.height - BOTTOM - 5.0,
+                escaped(name)
+            );
+        }
     }
 
     /// A filled cell, from one corner to the other, as dark as `share`.
