@@ -111,6 +111,9 @@ pub enum Action {
     Signal {
         /// The signal's number, 1 to 64.
         signal: i32,
+        /// Only to the worker of this slot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
     },
     /// Set the counts of restarts to 0, and forget the restarts that backoff and giving up go by.
     Reset,
@@ -233,7 +236,8 @@ pub struct SendRequest {
     pub message: serde_json::Value,
 }
 
-/// To whom a message was sent.
+/// To whom a message was sent. One that is longer than a channel takes, or for which no worker has room, is refused
+/// ([`ErrorCode::Busy`](crate::ErrorCode::Busy)): a worker that does not read its channel has 4 MiB of messages waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SendResponse {
     /// Number of workers.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Death;
+use crate::{Death, OperationKind};
 
 /// One thing that happened. Sent as server-sent events; `seq` is the event's id there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,12 @@ pub struct Event {
     /// How a worker ended, when the event is about that. Complete with its last words in `died`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub death: Option<Box<Death>>,
+    /// What kind of operation ended, when the event is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationKind>,
+    /// Whether that operation ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
 }
 
 /// The kinds of events.

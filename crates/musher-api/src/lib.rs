@@ -15,6 +15,7 @@ mod death;
 mod error;
 mod event;
 mod log;
+mod message;
 mod openapi;
 mod routes;
 mod status;
@@ -33,6 +34,7 @@ pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 pub use log::{Cursor, LogLine, LogQuery, LogStream};
+pub use message::{MessagesQuery, WorkerMessage};
 pub use openapi::openapi;
 pub use routes::{Body, Call, Method, Param, ParamPlace, ROUTES, Route};
 pub use status::{ProcessStatus, Status};
@@ -52,5 +54,9 @@ pub const MAX_WORD: usize = 256;
 pub const MAX_PATH: usize = 4096;
 /// The longest time that a poll of an operation is held open, in milliseconds.
 pub const MAX_POLL_MS: u64 = 30_000;
+/// The most messages of workers that wait for a reader.
+pub const MAX_KEPT_MESSAGES: usize = 1024;
+/// The most that messages of workers that wait for a reader have together, in bytes.
+pub const MAX_KEPT_MESSAGE_BYTES: usize = 4 << 20;
 /// The most lines from the past that one log request gives.
 pub const MAX_LOG_LINES: u32 = 100_000;

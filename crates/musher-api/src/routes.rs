@@ -9,6 +9,7 @@ use crate::action::{
 use crate::app::{AppDetail, AppSummary, SlotRow};
 use crate::event::Event;
 use crate::log::LogLine;
+use crate::message::WorkerMessage;
 use crate::status::Status;
 
 /// One operation of the API.
@@ -50,6 +51,8 @@ pub enum Call {
     Operation,
     /// `POST /v1/messages`
     Send,
+    /// `GET /v1/messages`
+    Messages,
     /// `GET /v1/events`
     Events,
     /// `GET /v1/logs`
@@ -122,6 +125,7 @@ impl Call {
             Call::Act => "act",
             Call::Operation => "operation",
             Call::Send => "send",
+            Call::Messages => "messages",
             Call::Events => "events",
             Call::Logs => "logs",
             Call::Save => "save",
@@ -225,6 +229,18 @@ pub const ROUTES: &[Route] = &[
         params: &[],
         request: Some(schema::<SendRequest>),
         response: Body::Json(schema::<SendResponse>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/messages",
+        call: Call::Messages,
+        summary: "What workers send from now on, in full.",
+        params: &[
+            query("target", "string", "Only the messages of this app: name or id."),
+            query("since", "integer", "Begin with the kept messages after this one."),
+        ],
+        request: None,
+        response: Body::Lines(schema::<WorkerMessage>),
     },
     Route {
         method: Method::Get,

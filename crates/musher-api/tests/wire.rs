@@ -28,7 +28,8 @@ fn actions_are_words_or_words_with_a_value() {
         (Action::Reload, json!("reload")),
         (Action::Scale { to: 4 }, json!({ "scale": { "to": 4 } })),
         (Action::ReopenLogs, json!("reopen_logs")),
-        (Action::Signal { signal: 12 }, json!({ "signal": { "signal": 12 } })),
+        (Action::Signal { signal: 12, slot: None }, json!({ "signal": { "signal": 12 } })),
+        (Action::Signal { signal: 2, slot: Some(1) }, json!({ "signal": { "signal": 2, "slot": 1 } })),
     ] {
         assert_eq!(serde_json::to_value(action).unwrap(), text);
         let request = json!({ "request_id": "r", "action": text, "targets": ["all"] });
@@ -90,6 +91,8 @@ proptest! {
             pid: None,
             detail,
             death: None,
+            operation: None,
+            ok: None,
         };
         let text = serde_json::to_string(&event).unwrap();
         prop_assert!(!text.contains(['\n', '\r']));

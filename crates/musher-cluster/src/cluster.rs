@@ -90,6 +90,9 @@ pub struct Watching {
     pub stuck_after: Option<Duration>,
 }
 
+/// What is called when a message is in a channel, or why it is not.
+pub(crate) type Sent = Box<dyn FnOnce(Result<(), String>) + Send>;
+
 /// What the thread is told.
 pub(crate) enum Command {
     AddApp(AppId),
@@ -98,7 +101,7 @@ pub(crate) enum Command {
     Adopted(AppId),
     Drain(RunId, Duration, Duration),
     Watch(RunId, Watching),
-    Send(RunId, Value, Option<Passed>),
+    Send(RunId, Value, Option<Passed>, Option<Sent>),
     SendV8(RunId, v8::Value),
     Ask(RunId, Option<u16>, OwnedFd, Question),
     Disconnect(RunId),
@@ -189,12 +192,18 @@ impl Cluster {
 
     /// Sends a message to a worker. Dropped if the worker does not read its channel.
     pub fn send(&self, run: RunId, message: Value) {
-        self.command(Command::Send(run, message, None));
+        self.command(Command::Send(run, message, None, None));
+    }
+
+    /// Sends a message to a worker, and calls `told` from the cluster thread when it is in the worker's channel, or has
+    /// no room there because the worker does not read.
+    pub fn send_and_tell(&self, run: RunId, message: Value, told: impl FnOnce(Result<(), String>) + Send + 'static) {
+        self.command(Command::Send(run, message, None, Some(Box::new(told))));
     }
 
     /// Sends a message with a socket. Dropped if the worker does not read its channel.
     pub fn send_handle(&self, run: RunId, message: Value, handle: Passed) {
-        self.command(Command::Send(run, message, Some(handle)));
+        self.command(Command::Send(run, message, Some(handle), None));
     }
 
     /// Sends a value of JavaScript: whole to a worker that speaks V8's format, else as JSON. Dropped as above.

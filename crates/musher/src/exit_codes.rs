@@ -18,6 +18,17 @@ pub(crate) const TIMEOUT: u8 = 6;
 /// The surroundings do not allow it: the home is not writable, its path is too long, a permission is missing.
 pub(crate) const ENVIRONMENT: u8 = 7;
 
+/// The names of failures, for programs.
+pub(crate) const NAMES: [(u8, &str); 7] = [
+    (FAILED, "FAILED"),
+    (USAGE, "USAGE"),
+    (BAD_SPEC, "BAD_SPEC"),
+    (NO_SUCH_APP, "NO_SUCH_APP"),
+    (UNREACHABLE, "UNREACHABLE"),
+    (TIMEOUT, "TIMEOUT"),
+    (ENVIRONMENT, "ENVIRONMENT"),
+];
+
 /// Everything was killed because somebody asked `musher run` twice to end: 128 and the number of SIGINT. Its value is
 /// the supervisor's to send.
 pub(crate) const RUN_HELP: &str = "\

@@ -52,6 +52,12 @@ impl Failure {
         self.code
     }
 
+    /// For programs: the name of its exit code, what is wrong, and what to do about it.
+    pub(crate) fn record(&self) -> serde_json::Value {
+        let code = exit_codes::NAMES.iter().find(|(code, _)| *code == self.code).map_or("FAILED", |(_, name)| name);
+        serde_json::json!({ "code": code, "message": self.message, "hint": self.hint })
+    }
+
     /// Prints it, and gives the exit code.
     pub(crate) fn tell(&self) -> ExitCode {
         if !self.message.is_empty() {

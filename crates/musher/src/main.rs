@@ -26,6 +26,9 @@ fn main() -> ExitCode {
     if let Some(role) = roles::of(&words) {
         return role.play();
     }
+    if pm2::is_api(&words) {
+        return pm2::serve_api();
+    }
     if let Some(words) = pm2::words_of(&words) {
         return pm2::play(&words);
     }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 pub use self::error::ClientError;
-pub use self::stream::{EventStream, LogStreamReader};
+pub use self::stream::{EventStream, LogStreamReader, MessageStream};
 
 /// How long one poll of an operation is held open by the supervisor.
 const POLL: Duration = Duration::from_secs(20);
@@ -246,6 +246,16 @@ impl Client {
             add("since", since);
         }
         Ok(LogStreamReader::new(self.open(&path).await?))
+    }
+
+    /// What workers send from now on, or after the message with the number `since`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn messages(&self, since: Option<u64>) -> Result<MessageStream, ClientError> {
+        let path = since.map_or_else(|| "/v1/messages".to_owned(), |since| format!("/v1/messages?since={since}"));
+        Ok(MessageStream::new(self.open(&path).await?))
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

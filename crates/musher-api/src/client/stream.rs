@@ -5,7 +5,7 @@ use hyper::Response;
 use hyper::body::Incoming;
 
 use super::error::ClientError;
-use crate::{Event, LogLine};
+use crate::{Event, LogLine, WorkerMessage};
 
 /// The longest line of a stream; log lines are shorter by far.
 const MAX_LINE: usize = 16 << 20;
@@ -32,6 +32,12 @@ pub struct EventStream {
 /// Log lines as they come. Without `follow` it ends by itself.
 #[derive(Debug)]
 pub struct LogStreamReader {
+    lines: Lines,
+}
+
+/// Messages of workers as they come. It ends when the supervisor does: [`super::Client::messages`] again goes on.
+#[derive(Debug)]
+pub struct MessageStream {
     lines: Lines,
 }
 
@@ -120,5 +126,36 @@ impl LogStreamReader {
                 serde_json::from_slice(line).map(Some).map_err(|error| ClientError::Protocol(error.to_string()))
             }
         }
+    }
+}
+
+impl MessageStream {
+    pub(super) fn new(response: Response<Incoming>) -> MessageStream {
+        MessageStream { lines: Lines::new(response) }
+    }
+
+    /// Waits until the supervisor tells that from here on nothing is missed.
+    ///
+    /// # Errors
+    ///
+    /// `Lost` when the connection broke.
+    pub async fn opened(&mut self) -> Result<(), ClientError> {
+        self.lines.next().await.map(|_| ())
+    }
+
+    /// The next message; none when the supervisor has ended.
+    ///
+    /// # Errors
+    ///
+    /// `Lost` when the connection broke, `Protocol` when it is no message.
+    pub async fn next(&mut self) -> Result<Option<WorkerMessage>, ClientError> {
+        while let Some(line) = self.lines.next().await? {
+            // An empty line tells that the stream is open.
+            if !line.is_empty() {
+                let message = serde_json::from_slice(line);
+                return message.map(Some).map_err(|error| ClientError::Protocol(error.to_string()));
+            }
+        }
+        Ok(None)
     }
 }

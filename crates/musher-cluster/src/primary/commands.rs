@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::custody::{Inherited, KEPT_AFTER};
 use super::{App, Primary};
-use crate::cluster::{Command, Stats, WorkerConfig};
+use crate::cluster::{Command, Sent, Stats, WorkerConfig};
 use crate::event::ClusterEvent;
 use crate::group::{Group, Part};
 use crate::handle::Passed;
@@ -32,7 +32,7 @@ impl Primary {
             Command::AddWorker(worker) => self.add_worker(worker),
             Command::Drain(run, grace, limit) => self.drain(run, grace, limit),
             Command::Watch(run, watching) => self.watch(run, watching),
-            Command::Send(run, message, handle) => self.send(run, &message, handle),
+            Command::Send(run, message, handle, told) => self.send(run, &message, handle, told),
             Command::SendV8(run, message) => self.send_v8(run, &message),
             Command::Ask(run, port, socket, answer) => self.ask(run, port, socket, answer),
             Command::Disconnect(run) => self.disconnect(run),
@@ -120,16 +120,20 @@ impl Primary {
         self.refresh_all(app);
     }
 
-    fn send(&mut self, run: RunId, message: &Value, handle: Option<Passed>) {
-        let Some(worker) = self.workers.get_mut(&run) else { return };
+    fn send(&mut self, run: RunId, message: &Value, handle: Option<Passed>, told: Option<Sent>) {
+        let Some(worker) = self.workers.get_mut(&run).filter(|worker| !worker.ended) else {
+            told.into_iter().for_each(|told| told(Err("the worker has ended, or closed its channel".into())));
+            return;
+        };
         let text = message.to_string();
         let sent = match handle {
             None => worker.channel.queue(&text, None).map_err(|error| error.to_string()),
             Some(handle) => worker.send_handle(&text, handle),
         };
-        if let Err(error) = sent {
+        if let Err(error) = &sent {
             tracing::warn!(%run, %error, "a message was not sent");
         }
+        told.into_iter().for_each(|told| told(sent.clone()));
         self.to_flush.insert(run);
     }
 

@@ -52,7 +52,7 @@ impl Bounded for ActionRequest {
                     "a canary has at most {MAX_INSTANCES} slots and waits at most a year"
                 )))
             }
-            Action::Signal { signal } if !(1..=64).contains(&signal) => {
+            Action::Signal { signal, .. } if !(1..=64).contains(&signal) => {
                 Err(ApiError::bad_request(format!("{signal} is not the number of a signal: 1 to 64")))
             }
             Action::Scale { .. }

@@ -7,10 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use musher_api::{Death, Event, EventKind, rfc3339};
+use musher_api::{Death, Event, EventKind, OperationKind, rfc3339};
 use tokio::sync::watch;
 
 use crate::clock::since_1970;
+
+use super::messages::Messages;
 
 /// How many events are remembered.
 const REMEMBERED: usize = 1024;
@@ -32,12 +34,15 @@ pub struct News {
     pub detail: String,
     /// How a worker ended.
     pub death: Option<Box<Death>>,
+    /// What kind of operation ended, and whether it ended well.
+    pub ended: Option<(OperationKind, bool)>,
 }
 
 /// The events of one supervisor; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
     shared: Arc<Shared>,
+    messages: Messages,
 }
 
 #[derive(Debug)]
@@ -57,7 +62,7 @@ pub struct Subscription {
 impl News {
     /// News of musher itself.
     pub fn new(kind: EventKind, detail: impl Into<String>) -> News {
-        News { kind, app: None, slot: None, run: None, pid: None, detail: detail.into(), death: None }
+        News { kind, app: None, slot: None, run: None, pid: None, detail: detail.into(), death: None, ended: None }
     }
 
     /// The same, of an app.
@@ -88,6 +93,13 @@ impl News {
         self.death = death.map(Box::new);
         self
     }
+
+    /// The same, of an operation that ended.
+    #[must_use]
+    pub fn of_operation(mut self, kind: OperationKind, ok: bool) -> News {
+        self.ended = Some((kind, ok));
+        self
+    }
 }
 
 impl Default for Events {
@@ -102,7 +114,8 @@ impl Events {
         // Sequence numbers start at the time in microseconds, so that a later supervisor's are larger. They stay below
         // 2^53, the largest whole number of JavaScript, until the year 2255.
         let start = u64::try_from(since_1970().as_micros()).unwrap_or(0);
-        Events { shared: Arc::new(Shared { ring: Mutex::default(), newest: watch::Sender::new(start) }) }
+        let shared = Shared { ring: Mutex::default(), newest: watch::Sender::new(start) };
+        Events { shared: Arc::new(shared), messages: Messages::default() }
     }
 
     /// Tells every subscriber.
@@ -111,6 +124,7 @@ impl Events {
         let mut ring = self.shared.ring();
         let seq = *self.shared.newest.borrow() + 1;
         let (app, app_id) = news.app.unzip();
+        let (operation, ok) = news.ended.unzip();
         let event = Arc::new(Event {
             seq,
             time_ms,
@@ -123,6 +137,8 @@ impl Events {
             pid: news.pid,
             detail: news.detail,
             death: news.death,
+            operation,
+            ok,
         });
         if ring.len() == REMEMBERED {
             ring.pop_front();
@@ -132,6 +148,11 @@ impl Events {
         self.shared.newest.send_replace(seq);
         drop(ring);
         event
+    }
+
+    /// What workers say, in full: too much to be remembered among the events.
+    pub fn messages(&self) -> &Messages {
+        &self.messages
     }
 
     /// A reader of everything from now on, or of what is remembered after the event `since`.
@@ -197,6 +218,8 @@ fn lagged(seq: u64) -> Event {
         pid: None,
         detail: "events are missing here: they came faster than they were read, or a new supervisor took over".into(),
         death: None,
+        operation: None,
+        ok: None,
     }
 }
 

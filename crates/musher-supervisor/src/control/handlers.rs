@@ -13,8 +13,8 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use musher_api::{
-    ApiError, AppDetail, AppQuery, Call, ErrorCode, LogQuery, MAX_BODY, MAX_POLL_MS, Operation, OperationQuery, ROUTES,
-    SlotsQuery,
+    ApiError, AppDetail, AppQuery, Call, ErrorCode, LogQuery, MAX_BODY, MAX_POLL_MS, MessagesQuery, Operation,
+    OperationQuery, ROUTES, SlotsQuery, WorkerMessage,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,7 @@ fn handler(call: Call) -> MethodRouter<Context> {
         Call::Send => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Send).await)
         }),
+        Call::Messages => get(messages),
         Call::Events => get(events),
         Call::Logs => get(logs),
         Call::Save => post(|State(context): State<Context>, request: HttpRequest| async move {
@@ -234,6 +235,54 @@ async fn events(State(context): State<Context>, headers: HeaderMap, uri: Uri) ->
     });
     let body = Body::from_stream(ReceiverStream::new(source).map(Ok::<_, Infallible>));
     ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+async fn messages(State(context): State<Context>, uri: Uri) -> Response {
+    let begun = || {
+        let asked: MessagesQuery = query(&uri)?;
+        asked.target.as_deref().map_or(Ok(()), |target| word("target", target))?;
+        Ok((asked.target, stream_place(&context)?, context.driver.events().messages().listen(asked.since)))
+    };
+    let (target, place, mut listener) = match begun() {
+        Ok(begun) => begun,
+        Err(error) => return Answer::<()>::Error(error).into_response(),
+    };
+    let is_wanted = move |message: &WorkerMessage| {
+        target.as_ref().is_none_or(|target| message.app == *target || message.app_id.to_string() == *target)
+    };
+    let (sink, source) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let _place = place;
+        // Tells the reader that from here on it misses nothing.
+        let mut chunk = b"\n".to_vec();
+        let mut lost = 0;
+        loop {
+            if !chunk.is_empty() && sink.send(Bytes::from(std::mem::take(&mut chunk))).await.is_err() {
+                return;
+            }
+            let said = tokio::select! {
+                said = listener.next() => said,
+                () = sink.closed() => return,
+            };
+            let Some(said) = said else { return };
+            for (message, missed) in said {
+                lost += missed;
+                if !is_wanted(&message) {
+                    continue;
+                }
+                let message = match std::mem::take(&mut lost) {
+                    0 => message,
+                    lost => Arc::new(WorkerMessage { lost, ..(*message).clone() }),
+                };
+                if let Ok(json) = serde_json::to_vec(&*message) {
+                    chunk.extend_from_slice(&json);
+                    chunk.push(b'\n');
+                }
+            }
+        }
+    });
+    let body = Body::from_stream(ReceiverStream::new(source).map(Ok::<_, Infallible>));
+    ([(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
 async fn logs(State(context): State<Context>, uri: Uri) -> Response {

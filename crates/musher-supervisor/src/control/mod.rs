@@ -7,11 +7,13 @@
 mod bounds;
 mod events;
 mod handlers;
+mod messages;
 mod request;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use events::{Events, News, Subscription};
+pub use messages::{Listener, Messages};
 pub use request::{DriverHandle, LogSource, Reply, Request, Requests, requests};
 pub use server::serve;

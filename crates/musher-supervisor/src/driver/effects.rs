@@ -146,7 +146,8 @@ impl World {
             Some(error) => format!("failed: {error}"),
         };
         let detail = format!("{} (operation {op}) {outcome}", operation.kind.word());
-        self.events.publish(News::new(EventKind::OperationDone, detail).of_app(&app.name, app.id.0));
+        let news = News::new(EventKind::OperationDone, detail).of_app(&app.name, app.id.0);
+        self.events.publish(news.of_operation(operation.kind, operation.ok));
     }
 
     /// How a failure is told, with the hint that fits what is known of the app.

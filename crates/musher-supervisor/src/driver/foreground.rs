@@ -182,7 +182,7 @@ impl Driver {
         for (id, name) in apps {
             if signal != Signal::HUP.as_raw() {
                 let (op, _) = self.begin(id, &name, OperationKind::Signal);
-                self.signal_workers(id, op, signal);
+                self.signal_workers(id, op, signal, None);
                 continue;
             }
             let (op, _) = self.begin(id, &name, OperationKind::Reload);

@@ -14,6 +14,7 @@
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes, [`births`]:
 //! many of them. [`trees`]: ending all of a run's. [`exits`]: processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
+//! [`messages`]: what users and workers say to each other.
 //! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
 //! [`canary`]: new versions on trial. [`scaling`]: following load.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
@@ -40,6 +41,7 @@ mod group;
 mod hooks;
 mod launch;
 mod liveness;
+mod messages;
 mod news;
 mod notify;
 mod operations;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use musher_api::{
     Action, ActionRequest, ActionResponse, ApiError, ErrorCode, EventKind, OperationKind, OperationRef, PlanAction,
-    PlanStep, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
+    PlanStep, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
 };
 use musher_core::lifecycle::{App, Command, Input, Policy, Target};
 use musher_core::spec::AppSpec;
-use musher_core::{AppId, Generation, OpId, SlotId};
+use musher_core::{AppId, Generation, OpId};
 
 use crate::control::{News, Request};
 use crate::logs::LogPaths;
@@ -55,7 +55,7 @@ impl Driver {
                 };
                 drop(reply.send(follow.ok_or_else(unknown)));
             }
-            Request::Send(request, reply) => drop(reply.send(self.send(&request))),
+            Request::Send(request, reply) => self.send(request, reply),
             Request::Save(_, reply) => self.save(reply),
             Request::Resurrect(request, reply) => self.begin_resurrection(request, reply),
             Request::Upgrade(request, reply) => drop(reply.send(self.upgrade(&request))),
@@ -64,7 +64,7 @@ impl Driver {
     }
 
     /// The app of a name or id.
-    fn find(&self, target: &str) -> Result<AppId, ApiError> {
+    pub(super) fn find(&self, target: &str) -> Result<AppId, ApiError> {
         let by_id = target.parse().ok().map(AppId).filter(|id| self.apps.contains_key(id));
         let by_name = || self.apps.values().find(|app| app.name == target).map(|app| app.id);
         by_id.or_else(by_name).ok_or_else(|| {
@@ -156,8 +156,8 @@ impl Driver {
                 Action::Canary { slots, wait_ms } => self.reload_command(app, None, Some((slots, wait_ms))),
                 Action::Delete => Command::Delete,
                 Action::Scale { to } => Command::Scale { to },
-                Action::Signal { signal } => {
-                    self.signal_workers(app, op, signal);
+                Action::Signal { signal, slot } => {
+                    self.signal_workers(app, op, signal, slot);
                     continue;
                 }
                 Action::Reset => {
@@ -189,16 +189,21 @@ impl Driver {
         Command::Reload { target, canary }
     }
 
-    pub(super) fn signal_workers(&mut self, id: AppId, op: OpId, signal: i32) {
+    pub(super) fn signal_workers(&mut self, id: AppId, op: OpId, signal: i32, slot: Option<u32>) {
         let Some(app) = self.apps.get(&id) else { return };
         let failures: Vec<String> = app
             .runs
             .values()
+            .filter(|run| slot.is_none_or(|slot| run.record.slot.0 == slot))
             .filter_map(|run| run.signal(signal).err().map(|error| format!("process {:?}: {error}", run.record.pid)))
             .collect();
         let name = musher_process::exit::signal_name(signal);
         let news = News::new(EventKind::Signalled, format!("got {name}, as asked"));
-        self.world.events.publish(news.of_app(&app.name, id.0));
+        let news = news.of_app(&app.name, id.0);
+        self.world.events.publish(match slot {
+            Some(slot) => news.of_slot(slot),
+            None => news,
+        });
         let result = match failures.first() {
             None => Ok(()),
             Some(first) => Err((ApiError::internal(format!("{name} could not be sent: {first}")), None)),
@@ -374,22 +379,6 @@ impl Driver {
         let policy = Policy::from(&*spec);
         self.world.write_spec(app, generation, spec);
         Some(Target { generation, policy })
-    }
-
-    fn send(&mut self, request: &SendRequest) -> Result<SendResponse, ApiError> {
-        let id = self.find(&request.target)?;
-        let Some(app) = self.apps.get(&id) else { return Ok(SendResponse { workers: 0 }) };
-        let wanted = |slot: SlotId| request.slot.is_none_or(|asked| asked == slot.0);
-        let runs: Vec<_> =
-            app.runs.iter().filter(|(_, run)| run.has_channel && wanted(run.record.slot)).map(|(id, _)| *id).collect();
-        if runs.is_empty() {
-            return Err(ApiError::conflict(format!("{} has no worker with a channel to send to", app.name))
-                .with_hint("only Node programs have one"));
-        }
-        for run in &runs {
-            self.world.cluster.send(*run, request.message.clone());
-        }
-        Ok(SendResponse { workers: u32::try_from(runs.len()).unwrap_or(u32::MAX) })
     }
 
     fn shutdown(&mut self, request: &ShutdownRequest) -> ShutdownResponse {

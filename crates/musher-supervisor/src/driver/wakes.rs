@@ -1,6 +1,8 @@
 //! What happens, one after the other.
 
-use musher_api::EventKind;
+use std::sync::Arc;
+
+use musher_api::{Event, EventKind};
 use musher_cluster::ClusterEvent;
 use musher_core::RunId;
 use musher_core::lifecycle::{Command, Input};
@@ -144,11 +146,7 @@ impl Driver {
                 self.claims(run, Proof::Listening);
             }
             ClusterEvent::Ready { run } => self.claims(run, Proof::Message),
-            ClusterEvent::Message { run, value, .. } => {
-                // Its size is bounded by the channel; an event shows only the beginning.
-                let text: String = value.to_string().chars().take(1024).collect();
-                self.publish_of_run(run, EventKind::Message, text);
-            }
+            ClusterEvent::Message { run, value, .. } => self.message(run, value),
             ClusterEvent::TooLong { run, bytes } => {
                 let text = format!("[a message of {bytes} bytes: dropped, as it is longer than {MAX_MESSAGE}]");
                 self.publish_of_run(run, EventKind::Message, text);
@@ -198,14 +196,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) {
+    pub(super) fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) -> Option<Arc<Event>> {
         // What a worker said may be heard when it has ended.
-        let Some(app) = self.apps.get(&run.app()) else { return };
+        let app = self.apps.get(&run.app())?;
         let death = app.deaths.values().find(|death| death.run == run.0);
-        let Some(slot) = app.machine.run(run).map(|run| run.slot.0).or(death.map(|death| death.slot)) else { return };
+        let slot = app.machine.run(run).map(|run| run.slot.0).or(death.map(|death| death.slot))?;
         let pid = app.pid_of(run);
         let news = News::new(kind, detail).of_app(&app.name, app.id.0).of_slot(slot).of_run(run.0, pid);
-        self.world.events.publish(news);
+        Some(self.world.events.publish(news))
     }
 
     /// Connections of slots with sockets of their own go to those that serve.

@@ -146,9 +146,9 @@ pub(crate) fn from_file(path: &Path, overrides: &Overrides, around: &Surrounding
 /// # Errors
 ///
 /// Everything that is wrong with them, all at once.
-pub(crate) fn from_described(json: &str, around: &Surroundings) -> Result<Loaded, ConfigError> {
-    let (overrides, faults) = (Overrides::default(), Faults::default());
-    from_bytes(json.as_bytes(), Syntax::Program, &around.cwd, &overrides, around, faults)
+pub(crate) fn from_described(json: &str, overrides: &Overrides, around: &Surroundings) -> Result<Loaded, ConfigError> {
+    let faults = Faults::default();
+    from_bytes(json.as_bytes(), Syntax::Program, &around.cwd, overrides, around, faults)
         .map_err(|faults| faults.into_error(None))
 }
 

@@ -11,7 +11,7 @@ use super::{Context, failed, start};
 use crate::config;
 use crate::failure::Failure;
 use crate::session;
-use crate::verbs::operations::{follow, tell_failures};
+use crate::verbs::operations::{all_well, follow};
 
 /// Does something to whole apps, and waits for its end.
 pub(super) async fn act(processes: &Processes, action: Action, apps: Vec<String>) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub(super) async fn act(processes: &Processes, action: Action, apps: Vec<String>
     let request = ActionRequest { request_id: request_id(), action, targets: apps };
     let response = processes.client.act(&request).await?;
     let ended = follow(&processes.client, &response.operations, &Default::default()).await?;
-    tell_failures(&ended)
+    all_well(&ended)
 }
 
 /// The workers that several words mean; each must mean one at least.
@@ -66,13 +66,24 @@ pub(super) async fn end(context: &Context<'_>, command: &str, words: &[String]) 
     }
     let chosen = all_chosen(&processes, &names)?;
     if command == "stop" {
-        let part = "stop all of them by the name of the app, or take one away with `pm2 scale`";
-        let apps = processes.whole_apps(&chosen, part)?;
-        act(&processes, Action::Stop, apps).await?;
+        stop(&processes, &chosen).await?;
         ticks(context, "stopProcessId", &chosen);
         return context.show_list().await;
     }
-    for app in Processes::apps(&chosen) {
+    take_away(&processes, &chosen).await?;
+    ticks(context, "deleteProcessId", &chosen);
+    context.show_list().await
+}
+
+/// Stops whole apps.
+pub(super) async fn stop(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
+    let part = "stop all of them by the name of the app, or take one away with `pm2 scale`";
+    act(processes, Action::Stop, processes.whole_apps(chosen, part)?).await
+}
+
+/// Deletes apps, or the last workers of them.
+pub(super) async fn take_away(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
+    for app in Processes::apps(chosen) {
         let all: Vec<&Process> = processes.list.iter().filter(|process| process.name() == app).collect();
         let going: Vec<&&Process> = chosen.iter().filter(|process| process.name() == app).collect();
         let left = all.len() - going.len();
@@ -84,16 +95,22 @@ pub(super) async fn end(context: &Context<'_>, command: &str, words: &[String]) 
                 return Err(failed(&text));
             }
         };
-        act(&processes, action, vec![app]).await?;
+        act(processes, action, vec![app]).await?;
     }
-    ticks(context, "deleteProcessId", &chosen);
-    context.show_list().await
+    Ok(())
 }
 
 /// `scale NAME N`
 pub(super) async fn scale(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
     let [word, number] = words else { return Err(failed("pm2 scale NAME N, +N or -N")) };
     let processes = Processes::ask(&context.cli).await?;
+    let up = scale_to(&processes, word, number).await?;
+    context.say(if up { "Scaled up application" } else { "Scaled down application" });
+    context.show_list().await
+}
+
+/// Changes the number of an app's workers; whether there are more now.
+pub(super) async fn scale_to(processes: &Processes, word: &str, number: &str) -> Result<bool, Failure> {
     let chosen = processes.chosen(word)?;
     let apps = Processes::apps(&chosen);
     let [app] = apps.as_slice() else { return Err(failed(&format!("{word} is more than one app"))) };
@@ -106,9 +123,8 @@ pub(super) async fn scale(context: &Context<'_>, words: &[String]) -> Result<(),
     }
     let to = u32::try_from(to).ok().filter(|to| (1..=MAX_INSTANCES).contains(to));
     let to = to.ok_or_else(|| failed(&format!("{number} would not leave 1 to {MAX_INSTANCES} workers")))?;
-    context.say(if i64::from(to) > now { "Scaling up application" } else { "Scaling down application" });
-    act(&processes, Action::Scale { to }, apps).await?;
-    context.show_list().await
+    act(processes, Action::Scale { to }, apps).await?;
+    Ok(i64::from(to) > now)
 }
 
 /// `reset NAME`
@@ -129,7 +145,7 @@ pub(super) async fn signal(context: &Context<'_>, words: &[String]) -> Result<()
     let processes = Processes::ask(&context.cli).await?;
     let chosen = processes.chosen(word)?;
     let apps = processes.whole_apps(&chosen, "signal all of them by the name of the app, or `kill` its pid")?;
-    act(&processes, Action::Signal { signal: number }, apps).await?;
+    act(&processes, Action::Signal { signal: number, slot: None }, apps).await?;
     context.say(&format!("successfully sent signal {signal} to process name {word}"));
     context.show_list().await
 }

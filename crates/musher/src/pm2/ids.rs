@@ -3,7 +3,7 @@
 //! The supervisor knows apps and slots. What PM2's ids belong to, and how often a person restarted each, is a small file in
 //! the home that only these commands read and write, one at a time. A file that cannot be read is begun anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -49,23 +49,26 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// Reads the file, and gives numbers to workers that have none; forgets those that are gone.
-    pub(super) fn open(home: &Path, places: &[Place]) -> io::Result<Ids> {
+    /// The places that have a number now.
+    pub(super) fn known(home: &Path) -> BTreeSet<Place> {
+        read(&home.join("pm2-ids.json")).entries.into_iter().map(|entry| entry.place).collect()
+    }
+
+    /// Reads the file, and gives numbers to workers that have none. Those of `known` that are gone are forgotten: what was
+    /// known before `places` was asked for, because another command may have seen workers that came since.
+    pub(super) fn open(home: &Path, places: &[Place], known: &BTreeSet<Place>) -> io::Result<Ids> {
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(home.join("pm2-ids.lock"))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let path = home.join("pm2-ids.json");
-        let mut text = String::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
-        let known: Known = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let mut ids = Ids { path, known, _lock: lock };
-        ids.settle(places);
+        let mut ids = Ids { known: read(&path), path, _lock: lock };
+        ids.settle(places, known);
         ids.save()?;
         Ok(ids)
     }
 
-    fn settle(&mut self, places: &[Place]) {
-        self.known.entries.retain(|entry| places.contains(&entry.place));
+    fn settle(&mut self, places: &[Place], known: &BTreeSet<Place>) {
+        self.known.entries.retain(|entry| places.contains(&entry.place) || !known.contains(&entry.place));
         if self.known.entries.is_empty() {
             // As with PM2: an empty list begins at 0 again.
             self.known.next = 0;
@@ -100,16 +103,35 @@ impl Ids {
     }
 }
 
+/// What the file says; nothing when it cannot be read.
+fn read(path: &Path) -> Known {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
+    read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{Ids, Place};
+
+    #[test]
+    fn a_command_that_asked_earlier_does_not_take_numbers_away() {
+        let home = tempfile::tempdir().unwrap();
+        let place = |app| Place { app, added_ms: 7, slot: 0 };
+        let asked = Ids::known(home.path());
+        drop(Ids::open(home.path(), &[place(1)], &BTreeSet::new()).unwrap());
+        let late = Ids::open(home.path(), &[], &asked).unwrap();
+        assert_eq!(late.entries()[&place(1)].id, 0);
+    }
 
     #[test]
     fn a_number_is_kept_as_long_as_its_worker_has_a_place() {
         let home = tempfile::tempdir().unwrap();
         let place = |app, slot| Place { app, added_ms: 7, slot };
         let ids = |places: &[Place]| {
-            let ids = Ids::open(home.path(), places).unwrap();
+            let ids = Ids::open(home.path(), places, &Ids::known(home.path())).unwrap();
             ids.entries().values().map(|entry| (entry.place.app, entry.place.slot, entry.id)).collect::<Vec<_>>()
         };
         assert_eq!(ids(&[place(1, 0), place(2, 0)]), [(1, 0, 0), (2, 0, 1)]);
@@ -126,10 +148,10 @@ mod tests {
     fn restarts_that_were_asked_for_are_counted() {
         let home = tempfile::tempdir().unwrap();
         let place = Place { app: 1, added_ms: 7, slot: 0 };
-        let mut ids = Ids::open(home.path(), &[place]).unwrap();
+        let mut ids = Ids::open(home.path(), &[place], &BTreeSet::new()).unwrap();
         ids.count(&[0], false).unwrap();
         drop(ids);
-        let mut ids = Ids::open(home.path(), &[place]).unwrap();
+        let mut ids = Ids::open(home.path(), &[place], &BTreeSet::new()).unwrap();
         assert_eq!(ids.entries()[&place].asked, 1);
         ids.count(&[0], true).unwrap();
         assert_eq!(ids.entries()[&place].asked, 0);

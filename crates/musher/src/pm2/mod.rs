@@ -4,6 +4,7 @@
 //! its siblings, and is not stopped alone. What musher does not have is said, with exit code 1.
 
 mod actions;
+mod api;
 mod args;
 mod ids;
 mod inspect;
@@ -33,6 +34,16 @@ pub(crate) fn words_of(words: &[OsString]) -> Option<Vec<OsString>> {
         return Some(words.to_vec());
     }
     (words.get(1)? == "pm2").then(|| words.iter().skip(1).cloned().collect())
+}
+
+/// Whether this is the command line of PM2's programmatic API, which the Node package starts.
+pub(crate) fn is_api(words: &[OsString]) -> bool {
+    words.len() == 2 && words[1] == "pm2-api"
+}
+
+/// Answers the calls of PM2's programmatic API on standard input.
+pub(crate) fn serve_api() -> ExitCode {
+    api::serve()
 }
 
 /// Does what PM2 would do.

@@ -16,6 +16,7 @@ use super::ids::{Ids, Place};
 use super::inspect::inspect;
 use super::view::{Process, table};
 use crate::args::Cli;
+use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::sanitize;
 use crate::session;
@@ -32,6 +33,7 @@ impl Processes {
     pub(super) async fn ask(cli: &Cli) -> Result<Processes, Failure> {
         let home = session::home_path(cli)?;
         let client = session::client(cli)?;
+        let before = Ids::known(&home);
         let Some(apps) = session::unless_absent(client.apps().await)? else {
             return Ok(Processes { list: Vec::new(), client, home });
         };
@@ -46,7 +48,7 @@ impl Processes {
         let slots = details.iter().flat_map(|app| app.slots.iter().map(move |slot| (app, slot)));
         let slots: Vec<_> = slots.map(|(app, slot)| (app, slot, place(app.id, app.added_ms, slot.row.slot))).collect();
         let places: Vec<Place> = slots.iter().map(|(_, _, place)| *place).collect();
-        let known = Ids::open(&home, &places)?.entries();
+        let known = Ids::open(&home, &places, &before)?.entries();
         let process = |(app, slot, place): &(&Rc<_>, &musher_api::SlotDetail, Place)| {
             let entry = known.get(place)?;
             Some(Process { id: entry.id, asked: entry.asked, slot: (*slot).clone(), app: Rc::clone(app) })
@@ -56,12 +58,30 @@ impl Processes {
         Ok(Processes { list, client, home })
     }
 
+    /// Asks anew for the workers of one app; whether all of them are known. One that is gone stays as it was.
+    pub(super) async fn renew(&mut self, app: &str) -> bool {
+        let Ok(detail) = self.client.app(app, true).await.map(Rc::new) else { return true };
+        let is_old = |one: &Process| one.app.id == detail.id && one.app.added_ms == detail.added_ms;
+        let known = |slot: &musher_api::SlotDetail| {
+            self.list.iter().any(|one| is_old(one) && one.slot.row.slot == slot.row.slot)
+        };
+        if !detail.slots.iter().all(known) {
+            return false;
+        }
+        for one in self.list.iter_mut().filter(|one| is_old(one)) {
+            let now = detail.slots.iter().find(|slot| slot.row.slot == one.slot.row.slot);
+            one.slot = now.cloned().unwrap_or_else(|| one.slot.clone());
+            one.app = Rc::clone(&detail);
+        }
+        true
+    }
+
     /// Counts restarts that were asked for of those that ran, or begins to count anew.
     pub(super) fn count(&self, chosen: &[&Process], reset: bool) -> Result<(), Failure> {
         let places: Vec<Place> = self.list.iter().map(place_of).collect();
         let ran = chosen.iter().filter(|process| reset || process.slot.row.pid.is_some());
         let ids: Vec<u32> = ran.map(|process| process.id).collect();
-        Ok(Ids::open(&self.home, &places)?.count(&ids, reset)?)
+        Ok(Ids::open(&self.home, &places, &BTreeSet::new())?.count(&ids, reset)?)
     }
 
     /// The workers that a word means, in PM2's order: all, an expression, a name, a namespace, an id.
@@ -70,7 +90,11 @@ impl Processes {
             self.list.iter().filter(|process| wanted(process)).collect()
         };
         if word == "all" {
-            return if self.list.is_empty() { Err(failed("No process found")) } else { Ok(by(&|_| true)) };
+            return if self.list.is_empty() {
+                Err(Failure::new(exit_codes::NO_SUCH_APP, "No process found"))
+            } else {
+                Ok(by(&|_| true))
+            };
         }
         if let Some((expression, flags)) = word.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
             let regex = RegexBuilder::new(expression).case_insensitive(flags.contains('i')).build();
@@ -197,7 +221,7 @@ fn is_called(process: &Process, word: &str) -> bool {
 }
 
 fn not_found(word: &str) -> Failure {
-    failed(&format!("Process or Namespace {word} not found"))
+    Failure::new(exit_codes::NO_SUCH_APP, sanitize(&format!("Process or Namespace {word} not found")))
 }
 
 /// Prints data.

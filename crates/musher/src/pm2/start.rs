@@ -1,5 +1,6 @@
 //! `start`, `restart`, `reload`: scripts, commands, process files and apps that exist.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use musher_api::client::request_id;
@@ -10,12 +11,13 @@ use serde_json::{Map, Value, json};
 use super::actions::{act, all_chosen, ticks};
 use super::args::Args;
 use super::processes::Processes;
+use super::view::Process;
 use super::{Context, failed};
 use crate::config::{self, ConfigError, Flags, Overrides, Surroundings};
 use crate::failure::Failure;
 use crate::output::{note, sanitize};
 use crate::session;
-use crate::verbs::operations::{follow, tell_failures};
+use crate::verbs::operations::{all_well, follow};
 
 /// `start`
 pub(super) async fn start(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
@@ -66,12 +68,8 @@ pub(super) async fn reload(context: &Context<'_>, command: &str, words: &[String
     }
     let processes = Processes::ask(&context.cli).await?;
     let chosen = all_chosen(&processes, words)?;
-    if context.args.update_env {
-        renew(&processes, &Processes::apps(&chosen)).await?;
-    } else {
-        act(&processes, Action::Reload, Processes::apps(&chosen)).await?;
-    }
-    processes.count(&chosen, false)?;
+    let env = if context.args.update_env { Some(surroundings()?.env) } else { None };
+    renew_gently(&processes, &chosen, env.as_ref()).await?;
     ticks(context, "reloadProcessId", &chosen);
     context.show_list().await
 }
@@ -79,21 +77,43 @@ pub(super) async fn reload(context: &Context<'_>, command: &str, words: &[String
 /// Restarts what runs and starts what does not.
 async fn again(context: &Context<'_>, processes: &Processes, words: &[String]) -> Result<(), Failure> {
     let chosen = all_chosen(processes, words)?;
-    let (run, rest): (Vec<_>, Vec<_>) = chosen.iter().copied().partition(|process| process.app.running);
-    if context.args.update_env {
-        renew(processes, &Processes::apps(&chosen)).await?;
-    } else {
-        act(processes, Action::Restart, Processes::apps(&run)).await?;
-        act(processes, Action::Start, Processes::apps(&rest)).await?;
-    }
-    processes.count(&run, false)?;
+    let env = if context.args.update_env { Some(surroundings()?.env) } else { None };
+    run_again(processes, &chosen, env.as_ref()).await?;
     ticks(context, "restartProcessId", &chosen);
     Ok(())
 }
 
-/// Gives apps the variables of this shell.
-async fn renew(processes: &Processes, apps: &[String]) -> Result<(), Failure> {
-    let around = surroundings()?;
+/// Restarts what runs and starts what does not; with other variables, if these are given.
+pub(super) async fn run_again(
+    processes: &Processes,
+    chosen: &[&Process],
+    env: Option<&BTreeMap<String, String>>,
+) -> Result<(), Failure> {
+    let (run, rest): (Vec<_>, Vec<_>) = chosen.iter().copied().partition(|process| process.app.running);
+    if let Some(env) = env {
+        renew(processes, &Processes::apps(chosen), env).await?;
+    } else {
+        act(processes, Action::Restart, Processes::apps(&run)).await?;
+        act(processes, Action::Start, Processes::apps(&rest)).await?;
+    }
+    processes.count(&run, false)
+}
+
+/// Reloads whole apps; with other variables, if these are given.
+pub(super) async fn renew_gently(
+    processes: &Processes,
+    chosen: &[&Process],
+    env: Option<&BTreeMap<String, String>>,
+) -> Result<(), Failure> {
+    match env {
+        Some(env) => renew(processes, &Processes::apps(chosen), env).await?,
+        None => act(processes, Action::Reload, Processes::apps(chosen)).await?,
+    }
+    processes.count(chosen, false)
+}
+
+/// Gives apps the variables of a shell.
+async fn renew(processes: &Processes, apps: &[String], env: &BTreeMap<String, String>) -> Result<(), Failure> {
     let mut specs: Vec<AppSpec> = Vec::new();
     for process in &processes.list {
         let name = process.name();
@@ -103,22 +123,22 @@ async fn renew(processes: &Processes, apps: &[String]) -> Result<(), Failure> {
         let mut spec = process.app.spec.clone();
         spec.instances = u32::try_from(process.app.slots.len()).unwrap_or(spec.instances);
         for (key, value) in &mut spec.env {
-            if let Some(new) = around.env.get(key) {
+            if let Some(new) = env.get(key) {
                 value.clone_from(new);
             }
         }
-        spec.base_env = config::inherited(&around.env);
+        spec.base_env = config::inherited(env);
         specs.push(spec);
     }
     send(processes, specs).await
 }
 
 /// Makes apps run as described, those that run already, too.
-async fn send(processes: &Processes, specs: Vec<AppSpec>) -> Result<(), Failure> {
+pub(super) async fn send(processes: &Processes, specs: Vec<AppSpec>) -> Result<(), Failure> {
     let request = StartRequest { request_id: request_id(), specs, dry_run: false, force: true };
     let response = processes.client.start(&request).await?;
     let ended = follow(&processes.client, &response.operations, &Default::default()).await?;
-    tell_failures(&ended)
+    all_well(&ended)
 }
 
 /// The apps of a process file, those that `--only` names.
@@ -158,26 +178,33 @@ async fn start_script(
 ) -> Result<(), Failure> {
     let app = described(context.args, word);
     let text = json!({ "apps": [app] }).to_string();
-    let loaded = config::from_described(&text, around).map_err(one_code)?;
+    let loaded = config::from_described(&text, &Overrides::default(), around).map_err(one_code)?;
     for told in loaded.notes.iter().filter(|_| !context.args.silent) {
         note(&format!("[PM2][WARN] {}", sanitize(told)));
     }
     let Some(spec) = loaded.specs.into_iter().next() else { return Err(failed("there is nothing to start")) };
-    if let Some(there) = processes.list.iter().find(|process| process.name() == spec.name) {
-        if there.app.spec.exec.script != spec.exec.script {
-            let text = format!("an app called {} runs something else already: give this one a --name", spec.name);
-            return Err(failed(&text));
-        }
-        if there.app.running && !context.args.force {
-            return Err(failed("Script already launched, add -f option to force re-execution"));
-        }
-    }
+    refuse_second(processes, &spec, context.args.force)?;
     session::started(&context.cli)?;
     let processes = Processes::ask(&context.cli).await?;
     let (name, count) = (spec.name.clone(), spec.instances);
     context.say(&format!("Starting {word} ({} instance{})", count, if count == 1 { "" } else { "s" }));
     send(&processes, vec![spec]).await?;
     context.say(&format!("[{name}] Done."));
+    Ok(())
+}
+
+/// A script that runs already is not started by its path again.
+pub(super) fn refuse_second(processes: &Processes, spec: &AppSpec, force: bool) -> Result<(), Failure> {
+    let Some(there) = processes.list.iter().find(|process| process.name() == spec.name) else { return Ok(()) };
+    if there.app.spec.exec.script != spec.exec.script {
+        return Err(failed(&format!(
+            "an app called {} runs something else already: give this one a --name",
+            spec.name
+        )));
+    }
+    if there.app.running && !force {
+        return Err(failed("Script already launched, add -f option to force re-execution"));
+    }
     Ok(())
 }
 

@@ -101,7 +101,8 @@ impl Process {
         })
     }
 
-    fn pm2_env(&self) -> Value {
+    /// What of it is under `pm2_env`.
+    pub(super) fn pm2_env(&self) -> Value {
         // The variables stand there twice, as with PM2; what it says itself wins.
         let mut env = self.environment();
         let inner = env.clone();

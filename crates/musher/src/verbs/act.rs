@@ -101,7 +101,7 @@ pub(crate) async fn signal(cli: &Cli, args: &SignalArgs) -> Result<(), Failure> 
         Failure::new(exit_codes::USAGE, format!("{:?} is not a signal", args.signal))
             .with_hint("a name (SIGUSR2, usr2) or a number (12); `kill -l` lists them")
     })?;
-    run(cli, Action::Signal { signal }, &args.targets, &WaitArgs::default()).await
+    run(cli, Action::Signal { signal, slot: None }, &args.targets, &WaitArgs::default()).await
 }
 
 /// Tells what was done, and what failed.
@@ -129,7 +129,7 @@ fn done(action: Action, online: &str) -> String {
         Action::Reset => "counts are 0".into(),
         Action::Flush => "logs emptied".into(),
         Action::ReopenLogs => "logs opened again".into(),
-        Action::Signal { signal } => format!("sent {}", musher_process::exit::signal_name(signal)),
+        Action::Signal { signal, .. } => format!("sent {}", musher_process::exit::signal_name(signal)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::operations::{follow, tell_failures};
 use crate::args::{Cli, ImportArgs};
-use crate::config::{self, Surroundings};
+use crate::config::{self, Overrides, Surroundings};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::import::{self, Daemon, Found, Source};
@@ -35,7 +35,8 @@ pub(crate) async fn run(cli: &Cli, args: &ImportArgs) -> Result<(), Failure> {
     let moves: Vec<Move> = import::found(&records, &place, &around.env)
         .into_iter()
         .map(|found| {
-            let described = config::from_described(&json!({ "apps": [found.app] }).to_string(), &around);
+            let described =
+                config::from_described(&json!({ "apps": [found.app] }).to_string(), &Overrides::default(), &around);
             match described.map(|loaded| (loaded.specs.into_iter().next(), loaded.notes)) {
                 Ok((Some(spec), notes)) => Move { found, spec: Ok(spec), notes },
                 Ok((None, notes)) => Move { found, spec: Err("there is nothing to start".into()), notes },

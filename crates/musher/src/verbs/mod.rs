@@ -6,7 +6,7 @@ mod describe;
 mod documents;
 mod events;
 mod import;
-mod kill;
+pub(crate) mod kill;
 mod list;
 pub(crate) mod load;
 mod logs;

@@ -130,6 +130,16 @@ pub(crate) fn tell_failures(ended: &Ended) -> Result<(), Failure> {
     if failed { Err(Failure::told(exit_codes::FAILED)) } else { Ok(()) }
 }
 
+/// The same for those who tell it themselves: all that failed as one failure.
+pub(crate) fn all_well(ended: &Ended) -> Result<(), Failure> {
+    let failed = ended.operations.iter().filter(|operation| !operation.ok).map(failure_text);
+    let (texts, hints): (Vec<String>, Vec<String>) = failed.unzip();
+    match hints.into_iter().next() {
+        None => Ok(()),
+        Some(hint) => Err(Failure::new(exit_codes::FAILED, texts.join("\n")).with_hint(hint)),
+    }
+}
+
 /// What is told of an operation that failed, and the advice.
 fn failure_text(operation: &Operation) -> (String, String) {
     let app = sanitize(&operation.app);

@@ -36,6 +36,7 @@ mod lifecycle;
 mod load;
 mod logs;
 mod node;
+mod node_module;
 mod own_sockets;
 mod pm2;
 mod programs;

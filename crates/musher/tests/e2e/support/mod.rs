@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
-pub(crate) use home::{Background, Home};
+pub(crate) use home::{Background, Home, Output};
 pub(crate) use killed::Held;
 pub(crate) use musher_bench::load::{Load, Plan, Report, Shape, Target, get};
 pub(crate) use musher_bench::proc_fs;

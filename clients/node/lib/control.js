@@ -1,0 +1,232 @@
+'use strict';
+// pm2's programmatic API: its names, its arguments, callbacks or promises. What each call means is decided by the
+// executable; here are only its forms.
+
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+
+const { Bus } = require('./bus');
+const { Connection } = require('./connection');
+const { MusherError } = require('./error');
+
+// As pm2 calls back: with an error or nothing first. What the callback throws is thrown, not a rejection.
+const answered = (promise, callback) => {
+  if (typeof callback !== 'function') return promise;
+  promise.then(
+    (value) => process.nextTick(callback, null, value),
+    (error) => process.nextTick(callback, error),
+  );
+  return undefined;
+};
+
+const words = (target) => (target === undefined || target === null ? [] : [target].flat().map(String));
+
+const isOptions = (value) => typeof value === 'object' && value !== null;
+
+class Control {
+  #options;
+  #connection;
+  #noDaemon;
+  #bus;
+
+  // `pm2_home` (or `musher_home`), `cwd`, `independent` (a home of its own), `daemon_mode: false` (as `connect(true)`)
+  constructor(options = {}) {
+    this.#options = { ...options };
+    this.#noDaemon = options.daemon_mode === false;
+    if (options.independent) {
+      this.#options.musher_home = fs.mkdtempSync(path.join(os.tmpdir(), 'musher-'));
+      this.#noDaemon = true;
+    }
+    for (const name of METHODS) this[name] = this[name].bind(this);
+  }
+
+  connect(noDaemon, callback) {
+    if (typeof noDaemon === 'function') return this.connect(undefined, noDaemon);
+    if (noDaemon !== undefined) this.#noDaemon = Boolean(noDaemon);
+    return answered(this.#link().then(({ told }) => told), callback);
+  }
+
+  disconnect(callback) {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#bus = undefined;
+    const ended = connection ? connection.ready.then(({ opened }) => opened.end(), () => {}) : Promise.resolve();
+    return answered(ended, callback);
+  }
+
+  start(target, options, callback) {
+    return this.#begin('start', target, options, callback);
+  }
+
+  restart(target, options, callback) {
+    return this.#begin('restart', target, options, callback);
+  }
+
+  reload(target, options, callback) {
+    return this.#begin('reload', target, options, callback);
+  }
+
+  // pm2 has both words for it.
+  gracefulReload(target, options, callback) {
+    return this.#begin('reload', target, options, callback);
+  }
+
+  stop(target, callback) {
+    return this.#call('stop', { process: words(target) }, callback);
+  }
+
+  delete(target, callback) {
+    return this.#call('delete', { process: words(target) }, callback);
+  }
+
+  list(callback) {
+    return this.#call('list', {}, callback);
+  }
+
+  describe(target, callback) {
+    return this.#call('describe', { process: String(target) }, callback);
+  }
+
+  scale(target, number, callback) {
+    return this.#call('scale', { process: String(target), number: String(number) }, callback);
+  }
+
+  reset(target, callback) {
+    return this.#call('reset', { process: words(target) }, callback);
+  }
+
+  flush(target, callback) {
+    if (typeof target === 'function') return this.flush(undefined, target);
+    return this.#call('flush', { process: words(target).filter((word) => word !== 'all') }, callback);
+  }
+
+  reloadLogs(callback) {
+    return this.#call('reloadLogs', {}, callback);
+  }
+
+  sendSignalToProcessName(signal, target, callback) {
+    return this.#call('sendSignalToProcessName', { signal: String(signal), process: String(target) }, callback);
+  }
+
+  sendSignalToProcessId(signal, target, callback) {
+    return this.#call('sendSignalToProcessId', { signal: String(signal), process: String(target) }, callback);
+  }
+
+  // (id, packet) or (packet with its id)
+  sendDataToProcessId(id, packet, callback) {
+    if (isOptions(id)) return this.sendDataToProcessId(id.id, id, packet);
+    if (!isOptions(packet) || Array.isArray(packet)) {
+      const error = new MusherError('USAGE', 'a packet is an object: { type, topic, data }');
+      return answered(Promise.reject(error), callback);
+    }
+    return this.#call('sendDataToProcessId', { process: String(id), packet }, callback);
+  }
+
+  launchBus(callback) {
+    const opened = async () => {
+      this.#bus ??= new Bus(this.disconnectBus);
+      const bus = this.#bus;
+      await this.#call('launchBus', {});
+      return bus;
+    };
+    return answered(opened(), callback);
+  }
+
+  disconnectBus(callback) {
+    this.#bus = undefined;
+    return answered(this.#connection ? this.#call('closeBus', {}).then(() => {}) : Promise.resolve(), callback);
+  }
+
+  dump(force, callback) {
+    if (typeof force === 'function') return this.dump(undefined, force);
+    return this.#call('dump', {}, callback);
+  }
+
+  resurrect(callback) {
+    return this.#call('resurrect', {}, callback);
+  }
+
+  getPID(target, callback) {
+    if (typeof target === 'function') return this.getPID(undefined, target);
+    return this.#call('getPID', { process: target === undefined ? null : String(target) }, callback);
+  }
+
+  getProcessIdByName(name, callback) {
+    const ids = (list) => list.filter((process) => process.name === String(name)).map((process) => process.pm_id);
+    return answered(this.list().then(ids), callback);
+  }
+
+  getVersion(callback) {
+    return this.#call('getVersion', {}, callback);
+  }
+
+  killDaemon(callback) {
+    const killed = async () => {
+      const told = await this.#call('killDaemon', {});
+      await this.disconnect();
+      return told;
+    };
+    return answered(killed(), callback);
+  }
+
+  // pm2 has both words for it.
+  kill(callback) {
+    return this.killDaemon(callback);
+  }
+
+  #begin(method, target, options, callback) {
+    if (typeof options === 'function') return this.#begin(method, target, {}, options);
+    if (Array.isArray(target) && target.length === 1) [target] = target;
+    const process_ = isOptions(target) ? target : String(target);
+    const cwd = this.#options.cwd ?? process.cwd();
+    return this.#call(method, { process: process_, options: options ?? {}, cwd, env: process.env }, callback);
+  }
+
+  #call(method, params, callback) {
+    return answered(this.#link().then(({ opened }) => opened.call(method, params)), callback);
+  }
+
+  // The connection that there is, or a new one.
+  #link() {
+    if (!this.#connection) {
+      const link = {};
+      const hear = (event, data) => this.#connection === link && this.#bus?.hear(event, data);
+      link.opened = new Connection(this.#environment(), hear, (error) => this.#over(link, error));
+      link.ready = link.opened.call('connect', { noDaemon: this.#noDaemon }).then(
+        (told) => Object.assign(link, { told }),
+        (error) => {
+          link.opened.end();
+          if (this.#connection === link) this.#connection = undefined;
+          throw error;
+        },
+      );
+      this.#connection = link;
+    }
+    return this.#connection.ready;
+  }
+
+  #over(link, error) {
+    if (this.#connection !== link) return;
+    this.#connection = undefined;
+    const bus = this.#bus;
+    this.#bus = undefined;
+    bus?.emit('close', error);
+  }
+
+  #environment() {
+    const { musher_home: home, pm2_home: pm2Home } = this.#options;
+    const env = { ...process.env };
+    if (home) env.MUSHER_HOME = path.resolve(home);
+    else if (pm2Home) {
+      delete env.MUSHER_HOME;
+      env.PM2_HOME = path.resolve(pm2Home);
+    }
+    return env;
+  }
+}
+
+// Each can be taken off its object: `util.promisify(musher.list)`.
+const METHODS = Object.getOwnPropertyNames(Control.prototype).filter((name) => name !== 'constructor');
+
+module.exports = { Control };
