@@ -3,7 +3,10 @@ import musher from './index.js';
 
 export default musher;
 export const {
-  connect, disconnect, start, restart, reload, gracefulReload, stop, list, describe, scale, reset, flush, reloadLogs,
-  sendSignalToProcessName, sendSignalToProcessId, sendDataToProcessId, launchBus, disconnectBus, dump, resurrect, getPID,
-  getProcessIdByName, getVersion, killDaemon, kill, custom, MusherError, 
+  MusherError, addListener, app, broadcast, connect, custom, describe, disconnect, disconnectBus, dump, flush,
+  getPID, getProcessIdByName, getVersion, gracefulReload, isWorker, kill, killDaemon, launchBus, list, off, on, onDrain, once,
+  reload, reloadLogs, removeListener, reset, restart, resurrect, scale, sendDataToProcessId, sendSignalToProcessId,
+  sendSignalToProcessName, slot, start, state, stop,
 } = musher;
+const remove = musher.delete;
+export { remove as delete };

@@ -9,6 +9,7 @@ const path = require('path');
 const { Bus } = require('./bus');
 const { Connection } = require('./connection');
 const { MusherError } = require('./error');
+const { PRIMARY } = require('./link');
 
 // As pm2 calls back: with an error or nothing first. What the callback throws is thrown, not a rejection.
 const answered = (promise, callback) => {
@@ -21,6 +22,12 @@ const answered = (promise, callback) => {
 };
 
 const words = (target) => (target === undefined || target === null ? [] : [target].flat().map(String));
+
+// What is said to workers of Node's own cluster is for them alone.
+const ownEnvironment = () => {
+  const { [PRIMARY]: _, ...env } = process.env;
+  return env;
+};
 
 const isOptions = (value) => typeof value === 'object' && value !== null;
 
@@ -180,7 +187,7 @@ class Control {
     if (Array.isArray(target) && target.length === 1) [target] = target;
     const process_ = isOptions(target) ? target : String(target);
     const cwd = this.#options.cwd ?? process.cwd();
-    return this.#call(method, { process: process_, options: options ?? {}, cwd, env: process.env }, callback);
+    return this.#call(method, { process: process_, options: options ?? {}, cwd, env: ownEnvironment() }, callback);
   }
 
   #call(method, params, callback) {
@@ -216,7 +223,7 @@ class Control {
 
   #environment() {
     const { musher_home: home, pm2_home: pm2Home } = this.#options;
-    const env = { ...process.env };
+    const env = ownEnvironment();
     if (home) env.MUSHER_HOME = path.resolve(home);
     else if (pm2Home) {
       delete env.MUSHER_HOME;

@@ -42,6 +42,7 @@ mod reactor;
 mod readiness;
 mod ring;
 mod saved;
+mod shared;
 #[cfg(feature = "programs")]
 mod serving;
 mod steering;

@@ -63,8 +63,46 @@ pub enum Request {
         /// How many.
         count: u32,
     },
+    /// The program asks for something that the workers of its app share.
+    Team {
+        /// To be answered under this number.
+        seq: u64,
+        /// For what.
+        ask: Ask,
+    },
     /// Nothing that concerns us.
     Other,
+}
+
+/// What a program asks for that the workers of its app share. Bounds are for the one who answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// The value of a key.
+    Get {
+        /// Which.
+        key: String,
+    },
+    /// All keys and values.
+    All,
+    /// Another value for a key.
+    Put {
+        /// Which.
+        key: String,
+        /// None: the key is deleted.
+        value: Option<Value>,
+        /// Only if the key has this version; 0: only if there is no such key.
+        only_if: Option<u64>,
+    },
+    /// To be told of every change.
+    Watch {
+        /// Or not any more.
+        on: bool,
+    },
+    /// A message to all workers of the app, the asker included.
+    Broadcast {
+        /// Any JSON value.
+        message: Value,
+    },
 }
 
 /// What a program wants to listen on.
@@ -132,6 +170,7 @@ impl Request {
                 }
                 "pulse" => Request::Pulse(Box::new(pulse(&members))),
                 "cut" => Request::Cut { count: small(&members, "count") },
+                "team" => team(members),
                 _ => Request::Other,
             };
         }
@@ -215,6 +254,25 @@ impl Identity {
     }
 }
 
+fn team(mut members: Map<String, Value>) -> Request {
+    let Some(seq) = number(&members, "seq") else { return Request::Other };
+    let only_if = number(&members, "if");
+    let key = match members.remove("key") {
+        Some(Value::String(key)) => key,
+        _ => String::new(),
+    };
+    let ask = match members.get("op").and_then(Value::as_str) {
+        Some("get") => Ask::Get { key },
+        Some("all") => Ask::All,
+        Some("set") => Ask::Put { key, value: Some(members.remove("value").unwrap_or_default()), only_if },
+        Some("delete") => Ask::Put { key, value: None, only_if },
+        Some("watch") => Ask::Watch { on: flag(&members, "on") },
+        Some("broadcast") => Ask::Broadcast { message: members.remove("message").unwrap_or_default() },
+        _ => return Request::Other,
+    };
+    Request::Team { seq, ask }
+}
+
 fn number(members: &Map<String, Value>, name: &str) -> Option<u64> {
     members.get(name).and_then(Value::as_u64).filter(|n| *n <= MAX_SAFE_INTEGER)
 }
@@ -279,6 +337,14 @@ pub fn watch(every_ms: u64) -> String {
     json!({"cmd": MUSHER, "act": "watch", "every": every_ms}).to_string()
 }
 
+/// Something that programs are told of what the workers of an app share.
+pub fn to_preload(act: &str, members: Value) -> String {
+    let mut message = members;
+    message["cmd"] = MUSHER.into();
+    message["act"] = act.into();
+    message.to_string()
+}
+
 /// A message that every runtime reads and ignores. That it was read is the answer.
 pub fn probe() -> String {
     json!({"cmd": MUSHER}).to_string()
@@ -288,7 +354,7 @@ pub fn probe() -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{CLUSTER, Family, Identity, Latencies, MAX_STACK, MUSHER, Pulse, Query, Request};
+    use super::{Ask, CLUSTER, Family, Identity, Latencies, MAX_STACK, MUSHER, Pulse, Query, Request};
 
     fn parse(members: Value) -> Request {
         Request::parse(CLUSTER, &members.to_string())
@@ -326,6 +392,21 @@ mod tests {
         };
         assert_eq!((pulse.requests, pulse.errors, pulse.active), (5, 1, 2));
         assert_eq!((pulse.latencies.count(), pulse.delay_us, pulse.busy_permille), (5, 1500, 250));
+    }
+
+    #[test]
+    fn what_programs_ask_of_their_team_is_understood() {
+        let parse = |members: Value| Request::parse(MUSHER, &members.to_string());
+        let team = |ask| Request::Team { seq: 3, ask };
+        let set = json!({"act": "team", "seq": 3, "op": "set", "key": "k", "value": [1], "if": 2});
+        assert_eq!(parse(set), team(Ask::Put { key: "k".into(), value: Some(json!([1])), only_if: Some(2) }));
+        let delete = json!({"act": "team", "seq": 3, "op": "delete", "key": "k"});
+        assert_eq!(parse(delete), team(Ask::Put { key: "k".into(), value: None, only_if: None }));
+        assert_eq!(parse(json!({"act": "team", "seq": 3, "op": "watch", "on": true})), team(Ask::Watch { on: true }));
+        assert_eq!(parse(json!({"act": "team", "seq": 3, "op": "get", "key": 7})), team(Ask::Get { key: String::new() }));
+        for strange in [json!({"act": "team", "op": "all"}), json!({"act": "team", "seq": 1, "op": "rm"})] {
+            assert_eq!(parse(strange), Request::Other);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::bind::Bind;
 use crate::group::{Member, Part};
 use crate::message::Identity;
+use crate::shared::Shared;
 
 /// The form written here. A reader refuses a later one.
 const VERSION: u32 = 1;
@@ -28,6 +29,9 @@ pub(crate) struct SavedApp {
     pub(crate) groups: Vec<SavedGroup>,
     #[serde(default)]
     pub(crate) runs: Vec<SavedRun>,
+    /// What its workers share, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shared: Option<Shared>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +86,12 @@ pub(crate) struct SavedRun {
     pub(crate) draining: bool,
     #[serde(default)]
     pub(crate) failed: bool,
+    /// It is told of changes of what is shared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) watches: bool,
+    /// How many messages it has missed and was not told of yet.
+    #[serde(default)]
+    pub(crate) missed: u32,
     #[serde(default)]
     pub(crate) asked: Vec<SavedAsked>,
 }

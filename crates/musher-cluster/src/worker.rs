@@ -44,6 +44,10 @@ pub(crate) struct Worker {
     pub(crate) failed: bool,
     /// What is wanted to be known of it.
     pub(crate) vitals: Vitals,
+    /// It is told of changes of what the workers share.
+    pub(crate) watches: bool,
+    /// How many messages found no room in its channel, which it was not told of yet.
+    pub(crate) missed: u32,
     /// It said that it leaves of its own will.
     pub(crate) leaving: bool,
     /// Its channel has ended.
@@ -138,6 +142,8 @@ impl Worker {
             draining: false,
             failed: false,
             vitals: Vitals::default(),
+            watches: false,
+            missed: 0,
             leaving: false,
             ended: false,
             hung_up: false,
@@ -160,6 +166,8 @@ impl Worker {
             marks_internal: self.channel.marks_internal(),
             draining: self.draining,
             failed: self.failed,
+            watches: self.watches,
+            missed: self.missed,
             asked: self
                 .asked
                 .iter()
@@ -218,6 +226,19 @@ impl Worker {
             return Ok(());
         }
         self.channel.queue_internal(&message::probe(), None)
+    }
+
+    /// Tells it how much it has missed, now that there is room. Whether something was to be told.
+    pub(crate) fn tell_missed(&mut self) -> bool {
+        if self.missed == 0 || self.channel.wants_write() {
+            return false;
+        }
+        let text = message::to_preload("missed", serde_json::json!({ "count": self.missed }));
+        let told = self.channel.queue_internal(&text, None).is_ok();
+        if told {
+            self.missed = 0;
+        }
+        told
     }
 
     /// Sends a message of the cluster.

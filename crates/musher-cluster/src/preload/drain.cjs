@@ -11,6 +11,24 @@ const BUFFER = 1000;
 
 // What is under way: the servers that are still open, and until when.
 let leaving;
+// What the program wants to finish before it ends (`onDrain` of the Node package): begun when the worker begins to leave, and
+// waited for, but not beyond the limit.
+const finishers = new Set();
+
+const finish = (finisher) => {
+  const { finishing } = leaving;
+  finishing.add(finisher);
+  const done = () => finishing.delete(finisher);
+  Promise.resolve().then(finisher).then(done, done);
+};
+
+// Adds a finisher; what it gives takes it away again.
+const addFinisher = (finisher) => {
+  finishers.add(finisher);
+  if (leaving) finish(finisher);
+  return () => finishers.delete(finisher);
+};
+Object.defineProperty(process, Symbol.for('musher.finish'), { value: addFinisher, configurable: true });
 
 const lastOnItsConnection = (response) => {
   if (response && !response.headersSent) response.shouldKeepAlive = false;
@@ -92,7 +110,7 @@ const look = () => {
   const now = Date.now();
   sendAwayTunnels();
   if (now >= leaving.graceUntil) closeIdle();
-  if (leaving.open.size === 0) return end();
+  if (leaving.open.size === 0 && leaving.finishing.size === 0) return end();
   if (now < leaving.limitUntil) return void setTimeout(lookAfterPolling, RETRY);
   const count = quietly(cut) ?? 0;
   if (count === 0) return end();
@@ -125,7 +143,8 @@ const leave = (grace, limit, ending) => {
   const idle = Math.max(grace, ...[...open, ...fed].map(idleFor));
   // What is idle when the limit comes is not cut off: it is closed just before.
   const graceUntil = Math.min(now + idle, Math.max(now + grace, limitUntil - 2 * RETRY));
-  leaving = { open, fed, graceUntil, limitUntil, ending, tunnels: [...tunnels], turns, ended: false };
+  leaving = { open, fed, graceUntil, limitUntil, ending, tunnels: [...tunnels], turns, ended: false, finishing: new Set() };
+  for (const finisher of finishers) finish(finisher);
   for (const server of [...open]) {
     try {
       stopListening(server, () => open.delete(server));

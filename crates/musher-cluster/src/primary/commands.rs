@@ -17,6 +17,7 @@ use crate::group::{Group, Part};
 use crate::handle::Passed;
 use crate::message;
 use crate::reactor::{self, Source, Timer};
+use crate::shared::Shared;
 use crate::worker::Worker;
 
 /// How long a retired slot takes care of connections that were on their way to it: SYN and ACK are sent again for about
@@ -54,6 +55,7 @@ impl Primary {
             restoring: false,
             inherited: Inherited::default(),
             stats: Stats::default(),
+            shared: Shared::default(),
             dirty: true,
         };
         self.apps.entry(id).or_insert_with(app);
@@ -191,6 +193,7 @@ impl Primary {
         let asked: Vec<u32> = worker.asked.iter().map(|asked| asked.group).collect();
         if let Some(app) = self.apps.get_mut(&id) {
             app.workers.remove(&run);
+            app.shared.forget(run);
             app.dirty = true;
         }
         for group in asked {

@@ -90,6 +90,7 @@ impl Primary {
                 }
                 None => self.has_room(run),
             },
+            Request::Team { seq, ask } => self.asked(run, seq, ask),
             Request::Other => {}
         }
     }

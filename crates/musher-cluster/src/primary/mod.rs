@@ -8,6 +8,7 @@
 //! - [`inbound`]: what workers say.
 //! - [`listeners`]: groups and their sockets, opened and closed.
 //! - [`slots`]: steering, watching and relieving the sockets of slots.
+//! - [`sharing`]: what workers of an app share.
 //! - [`handover`]: connections offered to workers.
 //! - [`vitals`]: how workers are.
 //! - [`custody`]: connections that nobody has taken for a while, kept for a successor.
@@ -19,6 +20,7 @@ mod handover;
 mod inbound;
 mod listeners;
 mod restore;
+mod sharing;
 mod slots;
 mod vitals;
 
@@ -37,6 +39,7 @@ use crate::event::{ClusterEvent, EventSink, Outbox};
 use crate::group::Group;
 use crate::reactor::{self, Found, Reactor, Source, Timer};
 use crate::saved::{self, SavedApp, SavedRun};
+use crate::shared::Shared;
 use crate::worker::Worker;
 
 /// An app with its listeners.
@@ -53,6 +56,8 @@ pub(crate) struct App {
     /// Connections that its workers had not taken when the supervisor before this one ended.
     inherited: custody::Inherited,
     stats: Stats,
+    /// What its workers share.
+    shared: Shared,
     /// Something changed that has to be kept.
     dirty: bool,
 }
@@ -282,7 +287,11 @@ impl Primary {
         if worker.ended {
             return false;
         }
-        let retry = match worker.channel.flush() {
+        let mut flushed = worker.channel.flush();
+        if flushed.is_ok() && worker.tell_missed() {
+            flushed = worker.channel.flush();
+        }
+        let retry = match flushed {
             Ok(()) => false,
             // The end will be read.
             Err(SendError::Closed | SendError::Full | SendError::LineBreak) => return false,
@@ -325,6 +334,7 @@ impl App {
             epoch: self.epoch,
             next_group: self.next_group,
             groups: self.groups.values().map(Group::saved).collect(),
+            shared: Some(self.shared.clone()).filter(|shared| !shared.is_untouched()),
             // Those not adopted yet are remembered on.
             runs: self
                 .workers

@@ -77,6 +77,7 @@ impl Primary {
             app.epoch = saved.epoch + 1;
             app.memory = saved.runs.into_iter().map(|run| (run.run, run)).collect();
             app.restoring = true;
+            app.shared = saved.shared.unwrap_or_default();
             app.inherited = inherited;
         }
     }
@@ -183,6 +184,8 @@ impl Primary {
         worker.preload = memory.preload;
         worker.draining = memory.draining;
         worker.failed = memory.failed;
+        worker.watches = memory.watches;
+        worker.missed = memory.missed;
         let groups = self.apps.get(&app).map(|app| &app.groups);
         let asked = memory.asked.into_iter().filter_map(|asked| {
             let usual = groups?.get(&asked.group)?.usual_part();

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::apps::{app, pm2};
-use crate::support::{Background, Home, Output, command, wait_until};
+use crate::support::apps::{app, nodes, pm2};
+use crate::support::{Background, Home, Output, ask, command, free_port, wait_equal, wait_until};
 
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/node").canonicalize().unwrap()
@@ -188,4 +188,138 @@ fn a_process_file_is_started_by_its_name_and_the_bus_goes_on_over_a_killed_super
         .filter_map(|line| line[1]["data"]["n"].as_u64())
         .collect();
     assert!(numbers.len() >= 2 && numbers.is_sorted(), "{numbers:?}");
+}
+
+/// What a worker of `team.js` has told.
+fn lines(home: &Home, slot: &str) -> Vec<Value> {
+    let text = fs::read_to_string(home.app_directory().join(format!("told-{slot}"))).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// How often a worker has told this.
+fn times(home: &Home, slot: &str, word: &str) -> usize {
+    lines(home, slot).iter().filter(|line| line[0] == word).count()
+}
+
+/// The number of visits that a worker was told last.
+fn visits(home: &Home, slot: &str) -> Option<u64> {
+    lines(home, slot).iter().rev().find(|line| line[0] == "visits").and_then(|line| line[1].as_u64())
+}
+
+#[test]
+fn workers_share_messages_and_a_state_that_survives_kills_and_reloads() {
+    let home = home();
+    let port = free_port();
+    let web = home.variable("PORT", port.to_string());
+    web.ok(["start", "team.js", "--name", "web", "-i", "3"]);
+    let count = |times: u64| (0..times).map(|_| ask(port, "/count").parse().unwrap()).collect::<Vec<u64>>();
+    assert_eq!(count(10), (1..=10).collect::<Vec<u64>>());
+    for slot in ["0", "1", "2"] {
+        wait_equal("every worker is told of every change", &Some(10), || visits(&web, slot));
+        assert_eq!(times(&web, slot, "visits"), 10);
+    }
+    assert_eq!(ask(port, "/say"), r#"{"workers":3,"missed":0}"#);
+    for slot in ["0", "1", "2"] {
+        wait_equal("every worker hears it", &1, || times(&web, slot, "heard"));
+        let heard = lines(&web, slot).into_iter().find(|line| line[0] == "heard").unwrap();
+        assert_eq!(heard[1]["text"], "ä\n");
+        assert_eq!(heard[1]["from"].as_str().unwrap().parse::<u64>().unwrap(), heard[2].as_u64().unwrap());
+    }
+
+    // Many at once, while the supervisor is killed: each counts once.
+    let counting = std::thread::spawn(move || (0..40).map(|_| ask(port, "/count").parse().unwrap()).collect::<Vec<u64>>());
+    web.kill_supervisor();
+    web.status();
+    web.kill_keeper();
+    assert_eq!(counting.join().unwrap(), (11..=50).collect::<Vec<u64>>());
+    assert_eq!(count(1), [51]);
+    for slot in ["0", "1", "2"] {
+        wait_equal("those who watched are still told", &Some(51), || visits(&web, slot));
+    }
+
+    // A reload: what is shared stays, the old workers finish what they have, and are waited for.
+    web.ok(["reload", "web"]);
+    assert_eq!(count(1), [52]);
+    for slot in ["0", "1", "2"] {
+        wait_equal("it finished", &1, || times(&web, slot, "has drained"));
+    }
+    web.ok(["stop", "web"]);
+    web.ok(["start", "web"]);
+    assert_eq!(count(1), [1], "a team that is stopped forgets");
+}
+
+#[test]
+fn programs_by_themselves_share_as_well_and_finish_at_the_stop_signal() {
+    let home = home();
+    home.write(
+        "team.toml",
+        "[[app]]\nname = \"jobs\"\nscript = \"team.js\"\ninstances = 2\ncluster = false\nready = \"message\"\n",
+    );
+    home.ok(["start", "team.toml"]);
+    home.ok(["restart", "jobs"]);
+    for slot in ["0", "1"] {
+        assert_eq!(times(&home, slot, "has drained"), 1, "slot {slot}: {:?}", lines(&home, slot));
+    }
+    home.ok(["stop", "jobs"]);
+    assert_eq!(times(&home, "0", "has drained"), 2);
+    assert!(home.daemon_log().lines().all(|line| !line.contains("killed")), "{}", home.daemon_log());
+}
+
+#[test]
+fn without_musher_everything_works_in_the_process_and_in_nodes_own_cluster() {
+    let home = home();
+    home.write(
+        "own-cluster.js",
+        "const cluster = require('cluster');
+        const musher = require('musher');
+        if (cluster.isPrimary) {
+          musher.on('message', (message, from) => {
+            console.log(JSON.stringify([message.heard, from.slot > 0]));
+            if (message.heard === 3) for (const worker of Object.values(cluster.workers)) worker.disconnect();
+          });
+          for (let n = 0; n < 3; n += 1) cluster.fork();
+        } else {
+          (async () => {
+            const all = new Promise((resolve) => musher.state.watch('n', (n) => n === 3 && resolve()));
+            const heard = await musher.state.update('n', (n = 0) => n + 1);
+            await all;
+            if (heard === 3) await musher.broadcast({ heard });
+          })();
+        }",
+    );
+    assert_eq!(node(&home, "own-cluster.js").succeeded().out, "[3,true]\n");
+
+    home.write(
+        "alone.mjs",
+        "import musher, { state, broadcast, onDrain, isWorker } from 'musher';
+        const told = [];
+        musher.on('message', (message, from) => told.push(message, from.slot));
+        await state.watch((value, key) => told.push([key, value]));
+        await state.set('a', { b: 1 });
+        await state.update('a', ({ b }) => ({ b: b + 1 }));
+        await state.delete('a');
+        const big = await state.set('a', 'x'.repeat(1 << 17)).catch(({ code }) => code);
+        const bad = await state.set('a', undefined).catch((error) => error.constructor.name);
+        told.push(await broadcast(['b']), await state.get('a'), big, bad, isWorker, await state.entries());
+        await new Promise(setImmediate);
+        onDrain(async () => {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          console.log(JSON.stringify(told));
+        });
+        setTimeout(() => {}, 60000);
+        process.kill(process.pid, 'SIGTERM');",
+    );
+    for version in nodes() {
+        let said = Background::of(node_command(&home, &version, "alone.mjs")).wait();
+        assert_eq!(said.code, None, "the signal has its effect: {said:?}");
+        let told = said.json().to_string();
+        for part in [
+            r#"["a",{"b":1}],["a",{"b":2}],["a",null]"#,
+            r#""TOO_LARGE","TypeError",false,{}"#,
+            r#"{"missed":0,"workers":1}"#,
+            r#"["b"],0"#,
+        ] {
+            assert!(told.contains(part), "{version:?}: no {part} in {told}");
+        }
+    }
 }

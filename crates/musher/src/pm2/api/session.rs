@@ -19,14 +19,17 @@ use crate::session;
 /// How long it is believed which worker an id means: not looked up anew for each of many messages.
 const BELIEVED: Duration = Duration::from_secs(1);
 
+/// App and slot by id.
+type Places = BTreeMap<u32, (u32, u32)>;
+
 /// A caller.
 pub(super) struct Session {
     cli: Cli,
     out: mpsc::Sender<String>,
     /// The daemon was started for this caller alone, and ends with it.
     owns_daemon: Cell<bool>,
-    /// App and slot by id, and when that was so.
-    places: RefCell<Option<(Instant, BTreeMap<u32, (u32, u32)>)>>,
+    /// What was seen of the workers, and when that was.
+    places: RefCell<Option<(Instant, Places)>>,
     bus: RefCell<Option<JoinHandle<()>>>,
 }
 
