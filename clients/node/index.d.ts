@@ -1,296 +1,346 @@
 // pm2's names and arguments, with callbacks or promises. Every call takes a callback `(error, result)` as its last argument,
 // or gives a promise without one.
 
-/** An error of a call: `code` for programs, `hint` for what to do about it. */
-export class MusherError extends Error {
-  constructor(code: MusherError['code'], message: string, hint?: string);
-  readonly name: 'MusherError';
-  readonly code:
-    | 'FAILED'
-    | 'USAGE'
-    | 'BAD_SPEC'
-    | 'NO_SUCH_APP'
-    | 'UNREACHABLE'
-    | 'TIMEOUT'
-    | 'ENVIRONMENT'
-    | 'NO_EXECUTABLE';
-  readonly hint?: string;
-}
+declare const musher: musher.Musher;
 
-export type Callback<T> = (error: Error | null, result: T) => void;
-/** A name, an id, a namespace, `/expression/`, `all`; or several of them. */
-export type Target = string | number | readonly (string | number)[];
-export type Status = 'online' | 'stopping' | 'stopped' | 'launching' | 'errored' | 'waiting restart';
+declare namespace musher {
+  /** An error of a call: `code` for programs, `hint` for what to do about it. */
+  interface MusherError extends Error {
+    readonly name: 'MusherError';
+    readonly code:
+      | 'FAILED'
+      | 'USAGE'
+      | 'BAD_SPEC'
+      | 'NO_SUCH_APP'
+      | 'UNREACHABLE'
+      | 'TIMEOUT'
+      | 'ENVIRONMENT'
+      | 'NO_EXECUTABLE'
+      | 'CONFLICT'
+      | 'TOO_LARGE';
+    readonly hint?: string;
+  }
 
-/** An app, with the keys of pm2's process files in any of their spellings. */
-export interface StartOptions {
-  script?: string;
-  name?: string;
-  namespace?: string;
-  cwd?: string;
-  args?: string | string[];
-  interpreter?: string;
-  interpreter_args?: string | string[];
-  node_args?: string | string[];
-  instances?: number | string;
-  exec_mode?: 'fork' | 'cluster' | string;
-  env?: Record<string, unknown> | string;
-  autorestart?: boolean;
-  autostart?: boolean;
-  wait_ready?: boolean;
-  listen_timeout?: number | string;
-  kill_timeout?: number | string;
-  max_memory_restart?: number | string;
-  max_restarts?: number;
-  min_uptime?: number | string;
-  restart_delay?: number | string;
-  exp_backoff_restart_delay?: number | string;
-  stop_exit_codes?: number[] | number;
-  shutdown_with_message?: boolean;
-  out_file?: string;
-  error_file?: string;
-  time?: boolean;
-  log_type?: 'json';
-  /** Start a script though it runs already. */
-  force?: boolean;
-  /** Of a process file: only these apps. */
-  only?: string | string[];
-  [key: string]: unknown;
-}
+  type Callback<T> = (error: Error | null, result: T) => void;
+  /** A name, an id, a namespace, `/expression/`, `all`; or several of them. */
+  type Target = string | number | readonly (string | number)[];
+  type Status = 'online' | 'stopping' | 'stopped' | 'launching' | 'errored' | 'waiting restart';
 
-export interface RestartOptions extends StartOptions {
-  /** With the variables of this process. */
-  updateEnv?: boolean;
-}
+  /** An app, with the keys of pm2's process files in any of their spellings. */
+  interface StartOptions {
+    script?: string;
+    name?: string;
+    namespace?: string;
+    cwd?: string;
+    args?: string | string[];
+    interpreter?: string;
+    interpreter_args?: string | string[];
+    node_args?: string | string[];
+    instances?: number | string;
+    exec_mode?: 'fork' | 'cluster' | string;
+    env?: Record<string, unknown> | string;
+    autorestart?: boolean;
+    autostart?: boolean;
+    wait_ready?: boolean;
+    listen_timeout?: number | string;
+    kill_timeout?: number | string;
+    max_memory_restart?: number | string;
+    max_restarts?: number;
+    min_uptime?: number | string;
+    restart_delay?: number | string;
+    exp_backoff_restart_delay?: number | string;
+    stop_exit_codes?: number[] | number;
+    shutdown_with_message?: boolean;
+    out_file?: string;
+    error_file?: string;
+    time?: boolean;
+    log_type?: 'json';
+    /** Start a script though it runs already. */
+    force?: boolean;
+    /** Of a process file: only these apps. */
+    only?: string | string[];
+    [key: string]: unknown;
+  }
 
-export interface ProcessFile {
-  apps: StartOptions[];
-}
+  interface RestartOptions extends StartOptions {
+    /** With the variables of this process. */
+    updateEnv?: boolean;
+  }
 
-/** What stands in `pm2_env`: pm2's fields, and the variables of the worker. */
-export interface ProcessEnvironment {
-  name: string;
-  namespace: string;
-  pm_id: number;
-  status: Status;
-  restart_time: number;
-  unstable_restarts: number;
-  pm_uptime: number;
-  created_at: number;
-  exec_mode: 'fork_mode' | 'cluster_mode';
-  instances: number;
-  pm_exec_path: string;
-  pm_cwd: string;
-  exec_interpreter: string;
-  pm_out_log_path: string;
-  pm_err_log_path: string;
-  args: string[];
-  node_args: string[];
-  exit_code: number;
-  version: string;
-  username: string;
-  autorestart: boolean;
-  env: Record<string, unknown>;
-  [key: string]: unknown;
-}
+  interface ProcessFile {
+    apps: StartOptions[];
+  }
 
-/** A worker as `pm2 jlist` shows it. */
-export interface ProcessDescription {
-  name: string;
-  pm_id: number;
-  /** 0 when it does not run. */
-  pid: number;
-  monit: { memory: number; cpu: number };
-  pm2_env: ProcessEnvironment;
-}
-
-/** A worker to which something was done. */
-export interface ProcessSummary {
-  name: string;
-  namespace: string;
-  pm_id: number;
-  status: Status;
-  restart_time: number;
-  pm2_env: {
+  /** What stands in `pm2_env`: pm2's fields, and the variables of the worker. */
+  interface ProcessEnvironment {
     name: string;
     namespace: string;
     pm_id: number;
     status: Status;
     restart_time: number;
+    unstable_restarts: number;
+    pm_uptime: number;
+    created_at: number;
+    exec_mode: 'fork_mode' | 'cluster_mode';
+    instances: number;
+    pm_exec_path: string;
+    pm_cwd: string;
+    exec_interpreter: string;
+    pm_out_log_path: string;
+    pm_err_log_path: string;
+    args: string[];
+    node_args: string[];
+    exit_code: number;
+    version: string;
+    username: string;
+    autorestart: boolean;
     env: Record<string, unknown>;
-  };
+    [key: string]: unknown;
+  }
+
+  /** A worker as `pm2 jlist` shows it. */
+  interface ProcessDescription {
+    name: string;
+    pm_id: number;
+    /** 0 when it does not run. */
+    pid: number;
+    monit: { memory: number; cpu: number };
+    pm2_env: ProcessEnvironment;
+  }
+
+  /** A worker to which something was done. */
+  interface ProcessSummary {
+    name: string;
+    namespace: string;
+    pm_id: number;
+    status: Status;
+    restart_time: number;
+    pm2_env: {
+      name: string;
+      namespace: string;
+      pm_id: number;
+      status: Status;
+      restart_time: number;
+      env: Record<string, unknown>;
+    };
+  }
+
+  interface Packet {
+    id?: number;
+    type?: string;
+    topic?: string;
+    data?: unknown;
+    [key: string]: unknown;
+  }
+
+  interface Connected {
+    /** The daemon was started by this call. */
+    new_pm2_instance: boolean;
+    pm2_home: string;
+    rpc_socket_file: string;
+    pub_socket_file: string;
+  }
+
+  interface BusProcess {
+    pm_id: number | null;
+    name: string;
+    rev: null;
+    namespace: string | null;
+  }
+
+  interface ProcessEvent {
+    event: 'online' | 'exit' | 'start' | 'stop' | 'restart' | 'reload' | 'delete' | 'restart overlimit';
+    /** Somebody asked for it. */
+    manually: boolean;
+    process: ProcessEnvironment;
+    at: number;
+  }
+
+  interface LogEvent {
+    process: BusProcess;
+    at: number;
+    /** One line with its end. */
+    data: string;
+  }
+
+  /** `data` of a message with `type` and `data`; else `raw`, the whole message. */
+  interface MessageEvent {
+    process: BusProcess;
+    at: number;
+    data?: any;
+    raw?: any;
+  }
+
+  /** This reader was too slow: so many were dropped before. */
+  interface Lost {
+    stream: 'events' | 'messages';
+    count: number | null;
+  }
+
+  interface Bus {
+    on(event: 'process:event', listener: (data: ProcessEvent) => void): this;
+    on(event: 'log:out' | 'log:err', listener: (data: LogEvent) => void): this;
+    on(event: 'process:msg', listener: (data: MessageEvent) => void): this;
+    on(event: 'pm2:kill', listener: (data: { status: string; msg: string }) => void): this;
+    on(event: 'musher:lost', listener: (data: Lost) => void): this;
+    /** The connection has ended. */
+    on(event: 'close', listener: (error?: Error) => void): this;
+    /** Any event, or a type of one's own; with `*` in it, what the stars stand for comes first. */
+    on(event: string, listener: (...args: any[]) => void): this;
+    addListener(event: string, listener: (...args: any[]) => void): this;
+    once(event: string, listener: (...args: any[]) => void): this;
+    off(event: string, listener: (...args: any[]) => void): this;
+    removeListener(event: string, listener: (...args: any[]) => void): this;
+    close(): void;
+  }
+
+  interface ControlOptions {
+    /** Home of the daemon; else `MUSHER_HOME`, `PM2_HOME`/musher, `~/.musher`. */
+    musher_home?: string;
+    /** The daemon's home is the directory `musher` in this one. */
+    pm2_home?: string;
+    /** What paths are relative to; else the working directory. */
+    cwd?: string;
+    /** A new home, and a daemon that ends with this program. */
+    independent?: boolean;
+    /** `false`: as `connect(true)`. */
+    daemon_mode?: boolean;
+  }
+
+  /** The control of one daemon. The module itself is one, of the daemon that the environment names. */
+  interface Control {
+    /** Starts the daemon if none runs. `noDaemon`: one that is started by this ends with this program. */
+    connect(noDaemon?: boolean): Promise<Connected>;
+    connect(callback: Callback<Connected>): void;
+    connect(noDaemon: boolean, callback: Callback<Connected>): void;
+    /** What was called is answered; then nothing keeps this program alive any more. */
+    disconnect(): Promise<void>;
+    disconnect(callback: Callback<void>): void;
+
+    start(what: string | StartOptions | StartOptions[] | ProcessFile, options?: StartOptions): Promise<ProcessDescription[]>;
+    start(what: string | StartOptions | StartOptions[] | ProcessFile, callback: Callback<ProcessDescription[]>): void;
+    start(
+      what: string | StartOptions | StartOptions[] | ProcessFile,
+      options: StartOptions,
+      callback: Callback<ProcessDescription[]>,
+    ): void;
+    restart(what: string | number | StartOptions | ProcessFile, options?: RestartOptions): Promise<ProcessSummary[]>;
+    restart(what: string | number | StartOptions | ProcessFile, callback: Callback<ProcessSummary[]>): void;
+    restart(
+      what: string | number | StartOptions | ProcessFile,
+      options: RestartOptions,
+      callback: Callback<ProcessSummary[]>,
+    ): void;
+    reload(what: string | number | StartOptions | ProcessFile, options?: RestartOptions): Promise<ProcessSummary[]>;
+    reload(what: string | number | StartOptions | ProcessFile, callback: Callback<ProcessSummary[]>): void;
+    reload(
+      what: string | number | StartOptions | ProcessFile,
+      options: RestartOptions,
+      callback: Callback<ProcessSummary[]>,
+    ): void;
+    gracefulReload: Control['reload'];
+
+    stop(target: Target): Promise<ProcessSummary[]>;
+    stop(target: Target, callback: Callback<ProcessSummary[]>): void;
+    delete(target: Target): Promise<ProcessSummary[]>;
+    delete(target: Target, callback: Callback<ProcessSummary[]>): void;
+
+    list(): Promise<ProcessDescription[]>;
+    list(callback: Callback<ProcessDescription[]>): void;
+    /** By name or id; nothing of that name is an empty array. */
+    describe(target: string | number): Promise<ProcessDescription[]>;
+    describe(target: string | number, callback: Callback<ProcessDescription[]>): void;
+    getPID(target?: string | number): Promise<number[]>;
+    getPID(callback: Callback<number[]>): void;
+    getPID(target: string | number, callback: Callback<number[]>): void;
+    getProcessIdByName(name: string): Promise<number[]>;
+    getProcessIdByName(name: string, callback: Callback<number[]>): void;
+    getVersion(): Promise<string>;
+    getVersion(callback: Callback<string>): void;
+
+    /** `4`, `'+2'`, `'-1'` */
+    scale(target: string | number, number: number | string): Promise<{ success: true }>;
+    scale(target: string | number, number: number | string, callback: Callback<{ success: true }>): void;
+    reset(target: Target): Promise<{ success: true }>;
+    reset(target: Target, callback: Callback<{ success: true }>): void;
+    flush(target?: Target): Promise<ProcessDescription[]>;
+    flush(callback: Callback<ProcessDescription[]>): void;
+    flush(target: Target, callback: Callback<ProcessDescription[]>): void;
+    reloadLogs(): Promise<object>;
+    reloadLogs(callback: Callback<object>): void;
+
+    /** The worker hears it as `process.on('message')`. Done when it is in the worker's channel. */
+    sendDataToProcessId(id: number | string, packet: Packet): Promise<{ success: true; data: Packet }>;
+    sendDataToProcessId(id: number | string, packet: Packet, callback: Callback<{ success: true; data: Packet }>): void;
+    sendDataToProcessId(packet: Packet & { id: number }): Promise<{ success: true; data: Packet }>;
+    sendDataToProcessId(packet: Packet & { id: number }, callback: Callback<{ success: true; data: Packet }>): void;
+    sendSignalToProcessName(signal: string | number, target: string): Promise<ProcessDescription[]>;
+    sendSignalToProcessName(signal: string | number, target: string, callback: Callback<ProcessDescription[]>): void;
+    sendSignalToProcessId(signal: string | number, id: number | string): Promise<ProcessDescription[]>;
+    sendSignalToProcessId(signal: string | number, id: number | string, callback: Callback<ProcessDescription[]>): void;
+
+    launchBus(): Promise<Bus>;
+    launchBus(callback: Callback<Bus>): void;
+    disconnectBus(): Promise<void>;
+    disconnectBus(callback: Callback<void>): void;
+
+    /** Keeps the list of apps, for `resurrect`. */
+    dump(force?: boolean): Promise<{ success: true }>;
+    dump(callback: Callback<{ success: true }>): void;
+    dump(force: boolean, callback: Callback<{ success: true }>): void;
+    resurrect(): Promise<ProcessDescription[]>;
+    resurrect(callback: Callback<ProcessDescription[]>): void;
+
+    /** Stops all apps and ends the daemon, then disconnects. */
+    killDaemon(): Promise<{ success: true }>;
+    killDaemon(callback: Callback<{ success: true }>): void;
+    kill: Control['killDaemon'];
+  }
+
+  /** From which worker a message came. */
+  interface From {
+    slot: number;
+    run?: number;
+  }
+
+  /** What all workers of an app share: keys and values, small, kept by musher. */
+  interface State {
+    get(key: string): Promise<any>;
+    set(key: string, value: unknown): Promise<void>;
+    delete(key: string): Promise<void>;
+    /** Puts `change(value)` in the place of a value; called again when another worker was faster. `undefined` deletes. */
+    update<T = any>(key: string, change: (value: any) => T | Promise<T>): Promise<T>;
+    entries(): Promise<Record<string, any>>;
+    /** Called after every change. Gives what ends the watch. */
+    watch(listener: (value: any, key: string) => void): Promise<() => void>;
+    watch(key: string, listener: (value: any, key: string) => void): Promise<() => void>;
+  }
+
+  /** What a worker has of its team; in a program that runs alone it is a team of its own. */
+  interface Worker {
+    readonly isWorker: boolean;
+    readonly app: string | undefined;
+    readonly slot: number | undefined;
+    readonly state: State;
+    /** What the callback promises is waited for before the worker ends, within `stop.drain`. Gives what takes it back. */
+    onDrain(callback: () => void | Promise<void>): () => void;
+    /** To all workers of the app, this one included. */
+    broadcast(message: unknown): Promise<{ workers: number; missed: number }>;
+    on(event: 'message', listener: (message: any, from: From) => void): this;
+    /** So many messages were missed, because this worker did not read them. */
+    on(event: 'missed', listener: (count: number) => void): this;
+    once(event: 'message', listener: (message: any, from: From) => void): this;
+    once(event: 'missed', listener: (count: number) => void): this;
+    off(event: string, listener: (...args: any[]) => void): this;
+    addListener: Worker['on'];
+    removeListener: Worker['off'];
+  }
+
+  interface Musher extends Control, Worker {
+    /** The control of another daemon: `new musher.custom({ musher_home })`. */
+    custom: new (options?: ControlOptions) => Control;
+    MusherError: new (code: MusherError['code'], message: string, hint?: string) => MusherError;
+  }
 }
 
-export interface Packet {
-  id?: number;
-  type?: string;
-  topic?: string;
-  data?: unknown;
-  [key: string]: unknown;
-}
-
-export interface Connected {
-  /** The daemon was started by this call. */
-  new_pm2_instance: boolean;
-  pm2_home: string;
-  rpc_socket_file: string;
-  pub_socket_file: string;
-}
-
-export interface BusProcess {
-  pm_id: number | null;
-  name: string;
-  rev: null;
-  namespace: string | null;
-}
-
-export interface ProcessEvent {
-  event: 'online' | 'exit' | 'start' | 'stop' | 'restart' | 'reload' | 'delete' | 'restart overlimit';
-  /** Somebody asked for it. */
-  manually: boolean;
-  process: ProcessEnvironment;
-  at: number;
-}
-
-export interface LogEvent {
-  process: BusProcess;
-  at: number;
-  /** One line with its end. */
-  data: string;
-}
-
-/** `data` of a message with `type` and `data`; else `raw`, the whole message. */
-export interface MessageEvent {
-  process: BusProcess;
-  at: number;
-  data?: any;
-  raw?: any;
-}
-
-/** This reader was too slow: so many were dropped before. */
-export interface Lost {
-  stream: 'events' | 'messages';
-  count: number | null;
-}
-
-export interface Bus {
-  on(event: 'process:event', listener: (data: ProcessEvent) => void): this;
-  on(event: 'log:out' | 'log:err', listener: (data: LogEvent) => void): this;
-  on(event: 'process:msg', listener: (data: MessageEvent) => void): this;
-  on(event: 'pm2:kill', listener: (data: { status: string; msg: string }) => void): this;
-  on(event: 'musher:lost', listener: (data: Lost) => void): this;
-  /** The connection has ended. */
-  on(event: 'close', listener: (error?: Error) => void): this;
-  /** Any event, or a type of one's own; with `*` in it, what the stars stand for comes first. */
-  on(event: string, listener: (...args: any[]) => void): this;
-  addListener(event: string, listener: (...args: any[]) => void): this;
-  once(event: string, listener: (...args: any[]) => void): this;
-  off(event: string, listener: (...args: any[]) => void): this;
-  removeListener(event: string, listener: (...args: any[]) => void): this;
-  close(): void;
-}
-
-export interface ControlOptions {
-  /** Home of the daemon; else `MUSHER_HOME`, `PM2_HOME`/musher, `~/.musher`. */
-  musher_home?: string;
-  /** The daemon's home is the directory `musher` in this one. */
-  pm2_home?: string;
-  /** What paths are relative to; else the working directory. */
-  cwd?: string;
-  /** A new home, and a daemon that ends with this program. */
-  independent?: boolean;
-  /** `false`: as `connect(true)`. */
-  daemon_mode?: boolean;
-}
-
-/** The control of one daemon. The module itself is one, of the daemon that the environment names. */
-export class Control {
-  constructor(options?: ControlOptions);
-
-  /** Starts the daemon if none runs. `noDaemon`: one that is started by this ends with this program. */
-  connect(noDaemon?: boolean): Promise<Connected>;
-  connect(callback: Callback<Connected>): void;
-  connect(noDaemon: boolean, callback: Callback<Connected>): void;
-  /** What was called is answered; then nothing keeps this program alive any more. */
-  disconnect(): Promise<void>;
-  disconnect(callback: Callback<void>): void;
-
-  start(what: string | StartOptions | StartOptions[] | ProcessFile, options?: StartOptions): Promise<ProcessDescription[]>;
-  start(what: string | StartOptions | StartOptions[] | ProcessFile, callback: Callback<ProcessDescription[]>): void;
-  start(
-    what: string | StartOptions | StartOptions[] | ProcessFile,
-    options: StartOptions,
-    callback: Callback<ProcessDescription[]>,
-  ): void;
-  restart(what: string | number | StartOptions | ProcessFile, options?: RestartOptions): Promise<ProcessSummary[]>;
-  restart(what: string | number | StartOptions | ProcessFile, callback: Callback<ProcessSummary[]>): void;
-  restart(
-    what: string | number | StartOptions | ProcessFile,
-    options: RestartOptions,
-    callback: Callback<ProcessSummary[]>,
-  ): void;
-  reload(what: string | number | StartOptions | ProcessFile, options?: RestartOptions): Promise<ProcessSummary[]>;
-  reload(what: string | number | StartOptions | ProcessFile, callback: Callback<ProcessSummary[]>): void;
-  reload(
-    what: string | number | StartOptions | ProcessFile,
-    options: RestartOptions,
-    callback: Callback<ProcessSummary[]>,
-  ): void;
-  gracefulReload: Control['reload'];
-
-  stop(target: Target): Promise<ProcessSummary[]>;
-  stop(target: Target, callback: Callback<ProcessSummary[]>): void;
-  delete(target: Target): Promise<ProcessSummary[]>;
-  delete(target: Target, callback: Callback<ProcessSummary[]>): void;
-
-  list(): Promise<ProcessDescription[]>;
-  list(callback: Callback<ProcessDescription[]>): void;
-  /** By name or id; nothing of that name is an empty array. */
-  describe(target: string | number): Promise<ProcessDescription[]>;
-  describe(target: string | number, callback: Callback<ProcessDescription[]>): void;
-  getPID(target?: string | number): Promise<number[]>;
-  getPID(callback: Callback<number[]>): void;
-  getPID(target: string | number, callback: Callback<number[]>): void;
-  getProcessIdByName(name: string): Promise<number[]>;
-  getProcessIdByName(name: string, callback: Callback<number[]>): void;
-  getVersion(): Promise<string>;
-  getVersion(callback: Callback<string>): void;
-
-  /** `4`, `'+2'`, `'-1'` */
-  scale(target: string | number, number: number | string): Promise<{ success: true }>;
-  scale(target: string | number, number: number | string, callback: Callback<{ success: true }>): void;
-  reset(target: Target): Promise<{ success: true }>;
-  reset(target: Target, callback: Callback<{ success: true }>): void;
-  flush(target?: Target): Promise<ProcessDescription[]>;
-  flush(callback: Callback<ProcessDescription[]>): void;
-  flush(target: Target, callback: Callback<ProcessDescription[]>): void;
-  reloadLogs(): Promise<object>;
-  reloadLogs(callback: Callback<object>): void;
-
-  /** The worker hears it as `process.on('message')`. Done when it is in the worker's channel. */
-  sendDataToProcessId(id: number | string, packet: Packet): Promise<{ success: true; data: Packet }>;
-  sendDataToProcessId(id: number | string, packet: Packet, callback: Callback<{ success: true; data: Packet }>): void;
-  sendDataToProcessId(packet: Packet & { id: number }): Promise<{ success: true; data: Packet }>;
-  sendDataToProcessId(packet: Packet & { id: number }, callback: Callback<{ success: true; data: Packet }>): void;
-  sendSignalToProcessName(signal: string | number, target: string): Promise<ProcessDescription[]>;
-  sendSignalToProcessName(signal: string | number, target: string, callback: Callback<ProcessDescription[]>): void;
-  sendSignalToProcessId(signal: string | number, id: number | string): Promise<ProcessDescription[]>;
-  sendSignalToProcessId(signal: string | number, id: number | string, callback: Callback<ProcessDescription[]>): void;
-
-  launchBus(): Promise<Bus>;
-  launchBus(callback: Callback<Bus>): void;
-  disconnectBus(): Promise<void>;
-  disconnectBus(callback: Callback<void>): void;
-
-  /** Keeps the list of apps, for `resurrect`. */
-  dump(force?: boolean): Promise<{ success: true }>;
-  dump(callback: Callback<{ success: true }>): void;
-  dump(force: boolean, callback: Callback<{ success: true }>): void;
-  resurrect(): Promise<ProcessDescription[]>;
-  resurrect(callback: Callback<ProcessDescription[]>): void;
-
-  /** Stops all apps and ends the daemon, then disconnects. */
-  killDaemon(): Promise<{ success: true }>;
-  killDaemon(callback: Callback<{ success: true }>): void;
-  kill: Control['killDaemon'];
-}
+export = musher;

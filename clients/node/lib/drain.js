@@ -37,7 +37,7 @@ const onDrain = (callback) => {
   const add = inCluster() ? process[Symbol.for('musher.finish')] : undefined;
   if (typeof add === 'function') return add(() => run(callback));
   if (ending) run(callback);
-  if (callbacks.size === 0) for (const signal of SIGNALS) if (!process.listeners(signal).includes(signalled)) process.on(signal, signalled);
+  if (callbacks.size === 0 && !ending) for (const signal of SIGNALS) process.on(signal, signalled);
   callbacks.add(callback);
   return () => {
     callbacks.delete(callback);

@@ -166,11 +166,12 @@ const broadcast = async (message) => {
 const number = (name) => (isWorker ? Number(process.env[name]) : undefined);
 
 // Listening for messages of the team begins with the first listener: before, there is nothing in the process but this module.
-const listen = (method) => (event, listener) => {
-  if (event === 'message') link ??= makeLink(hear);
-  events[method](event, listener);
-  return face;
-};
+const listen = (method) =>
+  function (event, listener) {
+    if (event === 'message') link ??= makeLink(hear);
+    events[method](event, listener);
+    return this ?? face;
+  };
 
 const face = {
   isWorker,

@@ -42,9 +42,9 @@ mod reactor;
 mod readiness;
 mod ring;
 mod saved;
-mod shared;
 #[cfg(feature = "programs")]
 mod serving;
+mod shared;
 mod steering;
 #[cfg(feature = "programs")]
 mod team;

@@ -403,7 +403,10 @@ mod tests {
         let delete = json!({"act": "team", "seq": 3, "op": "delete", "key": "k"});
         assert_eq!(parse(delete), team(Ask::Put { key: "k".into(), value: None, only_if: None }));
         assert_eq!(parse(json!({"act": "team", "seq": 3, "op": "watch", "on": true})), team(Ask::Watch { on: true }));
-        assert_eq!(parse(json!({"act": "team", "seq": 3, "op": "get", "key": 7})), team(Ask::Get { key: String::new() }));
+        assert_eq!(
+            parse(json!({"act": "team", "seq": 3, "op": "get", "key": 7})),
+            team(Ask::Get { key: String::new() })
+        );
         for strange in [json!({"act": "team", "op": "all"}), json!({"act": "team", "seq": 1, "op": "rm"})] {
             assert_eq!(parse(strange), Request::Other);
         }

@@ -72,7 +72,9 @@ impl Shared {
                 let version = entry.map_or(0, |entry| entry.version);
                 told(json!({ "ok": true, "value": entry.map(|entry| &entry.value), "version": version }))
             }
-            Ask::All | Ask::Watch { .. } => told(json!({ "ok": true, "entries": &self.entries, "revision": self.revision })),
+            Ask::All | Ask::Watch { .. } => {
+                told(json!({ "ok": true, "entries": &self.entries, "revision": self.revision }))
+            }
             Ask::Put { key, value, only_if } => self.put(run, seq, key, value, only_if),
             Ask::Broadcast { .. } => told(json!({ "ok": true })),
         }

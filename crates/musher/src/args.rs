@@ -12,9 +12,11 @@ use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 mod load;
 mod moment;
 mod pm2;
+mod send;
 
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
+pub(crate) use send::SendArgs;
 
 pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
 
@@ -116,6 +118,9 @@ pub(crate) enum Verb {
     Load(Box<LoadArgs>),
     /// Send a signal to the workers of apps
     Signal(SignalArgs),
+    /// Send a message to the workers of an app
+    #[command(after_help = send::SEND_HELP)]
+    Send(SendArgs),
     /// Take over the apps of a PM2 that runs, or of its dump
     #[command(after_help = pm2::IMPORT_HELP)]
     Import(ImportArgs),

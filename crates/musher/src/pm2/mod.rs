@@ -176,8 +176,8 @@ fn unknown(command: &str) -> Failure {
         }
         "deploy" => "what builds your releases deploys them; `musher start FILE` on the machine starts what changed",
         "serve" | "expose" => "start a server of files as an app",
-        "send" | "attach" => "workers have no standard input: send messages by the control API (POST /v1/messages)",
-        "trigger" => "send a message to a worker by the control API (POST /v1/messages)",
+        "send" | "attach" => "workers have no standard input: `musher send NAME JSON` sends them a message",
+        "trigger" => "`musher send NAME JSON` sends a message to workers",
         "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",
         "profile:cpu" | "profile:mem" | "inspect" => "start the app with `--node-args --inspect`",
         _ => "`pm2 --help` lists the commands",

@@ -13,6 +13,7 @@ mod logs;
 pub(crate) mod operations;
 mod run;
 mod save;
+mod send;
 mod start;
 mod startup;
 mod status;
@@ -74,6 +75,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         // Told apart before, for it has a command line of its own.
         Verb::Pm2(_) => Ok(()),
         Verb::Scale(args) => act::scale(cli, args).await,
+        Verb::Send(args) => send::send(cli, args).await,
         Verb::Signal(args) => act::signal(cli, args).await,
         Verb::Load(args) => load::run(args),
         Verb::Run(args) => run::run(cli, args).await,

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -60,11 +62,13 @@ fn the_same_calls_get_the_same_answers_as_from_pm2() {
         let script = home.app_directory().join("talk.js").canonicalize().unwrap();
         let mut command = node_command(home, Path::new("node"), "calls.js");
         command.env("MODULE", module).env("SCRIPT", script);
-        Background::of(command).wait().succeeded().json()
+        Background::of(command)
     };
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-npm/node_modules/pm2");
-    let theirs = transcript(&pm2(), &installed);
-    let ours = transcript(&home(), &package());
+    let (their_home, our_home) = (pm2(), home());
+    let theirs = transcript(&their_home, &installed);
+    let ours = transcript(&our_home, &package());
+    let (theirs, ours) = (theirs.wait().succeeded().json(), ours.wait().succeeded().json());
     let lines = |value: &Value| value.as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
     assert_eq!(lines(&ours), lines(&theirs));
 }
@@ -227,19 +231,31 @@ fn workers_share_messages_and_a_state_that_survives_kills_and_reloads() {
     }
 
     // Many at once, while the supervisor is killed: each counts once.
-    let counting = std::thread::spawn(move || (0..40).map(|_| ask(port, "/count").parse().unwrap()).collect::<Vec<u64>>());
+    let killed = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&killed);
+    let counting = std::thread::spawn(move || {
+        let mut counted = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            counted.push(ask(port, "/count").parse::<u64>().unwrap());
+        }
+        counted
+    });
     web.kill_supervisor();
     web.status();
     web.kill_keeper();
-    assert_eq!(counting.join().unwrap(), (11..=50).collect::<Vec<u64>>());
-    assert_eq!(count(1), [51]);
+    web.status();
+    killed.store(true, Ordering::Relaxed);
+    let counted = counting.join().unwrap();
+    let last = 10 + counted.len() as u64;
+    assert_eq!(counted, (11..=last).collect::<Vec<u64>>());
+    assert_eq!(count(1), [last + 1]);
     for slot in ["0", "1", "2"] {
-        wait_equal("those who watched are still told", &Some(51), || visits(&web, slot));
+        wait_equal("those who watched are still told", &Some(last + 1), || visits(&web, slot));
     }
 
     // A reload: what is shared stays, the old workers finish what they have, and are waited for.
     web.ok(["reload", "web"]);
-    assert_eq!(count(1), [52]);
+    assert_eq!(count(1), [last + 2]);
     for slot in ["0", "1", "2"] {
         wait_equal("it finished", &1, || times(&web, slot, "has drained"));
     }
@@ -321,5 +337,79 @@ fn without_musher_everything_works_in_the_process_and_in_nodes_own_cluster() {
         ] {
             assert!(told.contains(part), "{version:?}: no {part} in {told}");
         }
+    }
+}
+
+/// The files that the README shows, by their names.
+fn examples() -> Vec<(String, String)> {
+    let readme = fs::read_to_string(package().join("README.md")).unwrap();
+    let blocks = readme.split("```js\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let named = blocks
+        .filter_map(|(text, _)| Some((text.strip_prefix("// ")?.split_once('\n')?.0.to_owned(), text.to_owned())));
+    named.collect()
+}
+
+#[test]
+fn the_examples_of_the_readme_run_as_they_stand() {
+    let home = home();
+    for (name, text) in examples() {
+        home.write(&name, &text);
+    }
+    let said = node(&home, "control.js").succeeded();
+    assert_eq!(said.out, "0 web true online\n1 web true online\n3 workers\n", "{said:?}");
+    let said = node(&home, "bus.js").succeeded().out;
+    for line in ["out echo echo is here", "echo says 2", "online echo 0", "start echo 0"] {
+        assert!(said.lines().any(|said| said == line), "no {line:?} in {said}");
+    }
+    let port = free_port();
+    let home = home.variable("PORT", port.to_string());
+    home.ok(["start", "server.js", "--name", "web"]);
+    assert_eq!(ask(port, "/"), "visit 1, worker 0\n");
+    home.run(["send", "web", "no JSON"]).failed(2, &["not JSON", "quotes"]);
+    home.run(["send", "wep", "1"]).failed(4, &["did you mean \"web\"?"]);
+    home.run(["send", "web", "--slot", "7", "1"]).failed(1, &["slot 7"]);
+    let sent = home.ok(["send", "web", "--slot", "0", r#"{"milestone": 5}"#]);
+    assert!(sent.err.contains("sent to 1 worker of web"), "{sent:?}");
+}
+
+#[test]
+fn what_is_published_is_the_module_its_types_and_its_licences() {
+    let home = home();
+    let mut npm = node_command(&home, Path::new("npm"), "pack");
+    npm.args(["--dry-run", "--json", "--loglevel=error"]).current_dir(package());
+    let packed = Background::of(npm).wait().succeeded().json();
+    let files = packed[0]["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap());
+    let mut files: Vec<&str> = files.collect();
+    files.sort_unstable();
+    let lib = ["bus", "connection", "control", "drain", "error", "link", "team", "worker"];
+    let lib: Vec<String> = lib.iter().map(|name| format!("lib/{name}.js")).collect();
+    let mut expected =
+        vec!["LICENSE-APACHE", "LICENSE-MIT", "README.md", "index.d.mts", "index.d.ts", "index.js", "index.mjs"];
+    expected.extend(lib.iter().map(String::as_str));
+    expected.push("package.json");
+    assert_eq!(files, expected);
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        let ours = fs::read(package().join("../..").join(licence)).unwrap();
+        assert_eq!(fs::read(package().join(licence)).unwrap(), ours, "{licence}");
+    }
+    let version = fs::read_to_string(package().join("package.json")).unwrap();
+    assert!(version.contains(&format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"))), "{version}");
+
+    // Everything that there is has a type, for both ways of loading it.
+    let names = told(
+        &home,
+        "names.mjs",
+        "import musher, * as all from 'musher';
+        console.log(JSON.stringify([Object.keys(musher), Object.keys(all)]));",
+    );
+    let words = |list: &Value| list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let (own, all): (Vec<String>, Vec<String>) = (words(&names[0]), words(&names[1]));
+    let types = fs::read_to_string(package().join("index.d.ts")).unwrap();
+    let for_import = fs::read_to_string(package().join("index.d.mts")).unwrap();
+    for name in own {
+        assert!(all.contains(&name), "{name} cannot be imported by its name");
+        let typed = [format!(" {name}("), format!(" {name}:"), format!(" {name}?:")];
+        assert!(typed.iter().any(|form| types.contains(form)), "{name} has no type");
+        assert!(for_import.contains(&format!("typeof musher.{name};")), "{name} has no type for import");
     }
 }
