@@ -87,8 +87,8 @@ pub fn can_read(state: &[u8]) -> Result<(), &'static str> {
 
 /// A script for `NODE_OPTIONS=--require=<path>` (Node 18 to 24, CommonJS and ES modules). It does nothing but in a
 /// process whose environment has `MUSHER_RUN` and a channel, and nothing there until it is told to drain, asked how it
-/// is, or an exception would end the process. `MUSHER_ON_UNCAUGHT` says how many milliseconds a worker then has to finish
-/// what it does; without it the process ends at once.
+/// is, entrusted with a socket, or an exception would end the process. `MUSHER_ON_UNCAUGHT` says how many milliseconds a
+/// worker then has to finish what it does; without it the process ends at once.
 pub const PRELOAD: &str = concat!(
     include_str!("preload/start.cjs"),
     include_str!("preload/websocket.cjs"),

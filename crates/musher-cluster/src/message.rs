@@ -327,6 +327,12 @@ pub fn new_connection(seq: u64, key: &str) -> String {
     with_handle("net.Native", &format!(r#"{{"cmd":"{CLUSTER}","act":"newconn","key":{key},"seq":{seq}}}"#))
 }
 
+/// Entrusts a preload with the listening socket that comes with this, of a server at this address.
+pub fn entrust(handle_type: &str, at: &str, backlog: u32) -> String {
+    let message = json!({"cmd": MUSHER, "act": "entrust", "at": at, "backlog": backlog});
+    with_handle(handle_type, &message.to_string())
+}
+
 /// Asks a preload to drain: nothing new, idle connections are closed after `grace_ms`, all of them after `limit_ms`.
 pub fn drain(grace_ms: u64, limit_ms: u64) -> String {
     json!({"cmd": MUSHER, "act": "drain", "grace": grace_ms, "limit": limit_ms}).to_string()

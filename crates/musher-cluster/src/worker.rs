@@ -255,6 +255,13 @@ impl Worker {
         Ok(())
     }
 
+    /// Gives it a listening socket to accept from when nobody hands it connections any more.
+    pub(crate) fn entrust(&mut self, text: String, socket: Arc<OwnedFd>) -> Result<(), SendError> {
+        self.channel.queue_internal(&text, Some(Arc::clone(&socket)))?;
+        self.handles.push_back(Sent::Listener { text, socket, again: 0 });
+        Ok(())
+    }
+
     /// Sends a message of the primary's program with a socket.
     pub(crate) fn send_handle(&mut self, text: &str, handle: Passed) -> Result<(), String> {
         let text = handle.wrap(text).map_err(|error| error.to_string())?;

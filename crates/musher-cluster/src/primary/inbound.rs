@@ -12,7 +12,7 @@ use crate::bind::words_of;
 use crate::event::ClusterEvent;
 use crate::group::{CLOSED, Group, Part, Sharing};
 use crate::handle::Passed;
-use crate::message::{Identity, MUSHER, Query, Request};
+use crate::message::{self, Identity, MUSHER, Query, Request};
 use crate::reactor::Timer;
 use crate::worker::Asked;
 
@@ -176,10 +176,33 @@ impl Primary {
             return;
         };
         asked.listening = true;
-        let group = asked.group;
+        let (group, part) = (asked.group, asked.part);
+        if part == Part::Turns && worker.preload {
+            self.entrust(run, group, identity);
+        }
         self.joined(run, group, Some(identity));
         self.mark_dirty(app);
         self.refresh(app, group);
+    }
+
+    /// Gives a worker that is handed its connections a copy of the socket. Should supervisor and keeper die together, the
+    /// port stays open, and the worker accepts by itself until the next supervisor comes, which has the socket from it.
+    fn entrust(&mut self, run: RunId, group: u32, identity: &Identity) {
+        let Some(worker) = self.workers.get_mut(&run) else { return };
+        let Some(group) = self.apps.get(&worker.app).and_then(|app| app.groups.get(&group)) else { return };
+        let socket = match &group.sharing {
+            Sharing::Shared(single) | Sharing::RoundRobin(single) => Some(&single.socket),
+            Sharing::Slots(slots) => slots.front.as_ref().map(|front| &front.socket),
+        };
+        let Some(socket) = socket else { return };
+        let at = match net::local_address(socket) {
+            Ok(address) => format!("{} {}", address.ip(), address.port()),
+            Err(_) => identity.address.clone().unwrap_or_default(),
+        };
+        let text = message::entrust(handle_type(socket), &at, group.backlog);
+        if let Err(error) = worker.entrust(text, Arc::clone(socket)) {
+            self.violation(run, &error);
+        }
     }
 
     /// A worker listens on a group: it takes turns from now on. `told`: what it said just now; else what it asked for.
