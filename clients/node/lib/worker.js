@@ -10,6 +10,8 @@ const { isWorker, makeLink } = require('./link');
 
 // So often somebody else may come first with a value that is being updated.
 const ATTEMPTS = 1000;
+// What a channel takes, less what is put around it.
+const LARGEST_MESSAGE = (1 << 20) - 1024;
 
 const events = new EventEmitter();
 const watchers = new Set();
@@ -159,7 +161,10 @@ const state = {
 // read their messages and missed it.
 const broadcast = async (message) => {
   link ??= makeLink(hear);
-  const { workers, missed } = await ask({ op: 'broadcast', message: checked(message) });
+  if (Buffer.byteLength(JSON.stringify(checked(message))) > LARGEST_MESSAGE) {
+    throw new MusherError('TOO_LARGE', `a message has at most ${LARGEST_MESSAGE} bytes as JSON`);
+  }
+  const { workers, missed } = await ask({ op: 'broadcast', message });
   return { workers, missed };
 };
 

@@ -6,12 +6,26 @@ const musher = require('musher');
 const slot = process.env.MUSHER_SLOT ?? 'alone';
 const tell = (...words) => fs.appendFileSync(`told-${slot}`, `${JSON.stringify(words)}\n`);
 
-musher.on('message', (message, from) => tell('heard', message, from.slot));
+musher.on('message', ({ filler, ...message }, from) => tell('heard', message, from.slot));
 musher.onDrain(async () => {
   tell('drains', process.pid);
   await new Promise((resolve) => setTimeout(resolve, 300));
   tell('has drained', process.pid);
 });
+
+// What a test tells one worker.
+process.on('message', async ({ flood, block }) => {
+  if (block) {
+    tell('blocks');
+    while (!fs.existsSync(block));
+  }
+  if (flood) {
+    let missed = 0;
+    for (let n = 0; n < flood; n += 1) missed += (await musher.broadcast({ n, filler: 'x'.repeat(900_000) })).missed;
+    tell('flooded', missed);
+  }
+});
+musher.on('missed', (count) => tell('missed', count));
 
 const answers = {
   '/count': () => musher.state.update('visits', (visits = 0) => visits + 1),

@@ -76,8 +76,7 @@ fn the_same_calls_get_the_same_answers_as_from_pm2() {
 #[test]
 fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
     let home = home();
-    let said = told(
-        &home,
+    home.write(
         "errors.mjs",
         "import musher, { list, start, disconnect, MusherError } from 'musher';
         import cjs from 'musher';
@@ -102,22 +101,25 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
         console.log(JSON.stringify(said));
         disconnect();",
     );
-    assert_eq!(said["empty"], Value::Array(Vec::new()), "{said}");
-    for (what, code, word) in [
-        ("missing", "BAD_SPEC", "missing.js"),
-        ("unknown", "NO_SUCH_APP", "nobody"),
-        ("id", "NO_SUCH_APP", "id 7"),
-        ("packet", "USAGE", "object"),
-        ("number", "BAD_SPEC", "7.5"),
-        ("signal", "USAGE", "SIGNOPE"),
-        ("elsewhere", "ENVIRONMENT", "nowhere"),
-        ("executable", "NO_EXECUTABLE", "/nowhere/musher"),
-    ] {
-        let error = &said[what];
-        assert_eq!((&error[0], &error[1]), (&Value::Bool(true), &Value::from(code)), "{what}: {said}");
-        assert!(error[2].as_str().unwrap().contains(word), "{what}: {said}");
+    for version in nodes() {
+        let said = Background::of(node_command(&home, &version, "errors.mjs")).wait().succeeded().json();
+        assert_eq!(said["empty"], Value::Array(Vec::new()), "{said}");
+        for (what, code, word) in [
+            ("missing", "BAD_SPEC", "missing.js"),
+            ("unknown", "NO_SUCH_APP", "nobody"),
+            ("id", "NO_SUCH_APP", "id 7"),
+            ("packet", "USAGE", "object"),
+            ("number", "BAD_SPEC", "7.5"),
+            ("signal", "USAGE", "SIGNOPE"),
+            ("elsewhere", "ENVIRONMENT", "nowhere"),
+            ("executable", "NO_EXECUTABLE", "/nowhere/musher"),
+        ] {
+            let error = &said[what];
+            assert_eq!((&error[0], &error[1]), (&Value::Bool(true), &Value::from(code)), "{what}: {said}");
+            assert!(error[2].as_str().unwrap().contains(word), "{what}: {said}");
+        }
+        assert!(said["executable"][3].as_str().unwrap().contains("MUSHER_BIN"), "{said}");
     }
-    assert!(said["executable"][3].as_str().unwrap().contains("MUSHER_BIN"), "{said}");
 }
 
 #[test]
@@ -279,6 +281,23 @@ fn programs_by_themselves_share_as_well_and_finish_at_the_stop_signal() {
     home.ok(["stop", "jobs"]);
     assert_eq!(times(&home, "0", "has drained"), 2);
     assert!(home.daemon_log().lines().all(|line| !line.contains("killed")), "{}", home.daemon_log());
+
+    // One that does not read misses what finds no room, and is told; nobody waits for it.
+    home.ok(["start", "jobs"]);
+    let before = times(&home, "1", "heard");
+    home.ok(["send", "jobs", "--slot", "1", r#"{"block": "go on"}"#]);
+    wait_until("it blocks", || times(&home, "1", "blocks") == 1);
+    home.ok(["send", "jobs", "--slot", "0", r#"{"flood": 9}"#]);
+    wait_until("all were sent", || times(&home, "0", "flooded") == 1);
+    home.write("go on", "");
+    wait_until("it is told what it missed", || times(&home, "1", "missed") == 1);
+    let number = |slot: &str, word: &str| {
+        lines(&home, slot).into_iter().find(|line| line[0] == word).and_then(|line| line[1].as_u64()).unwrap()
+    };
+    let missed = number("1", "missed");
+    assert_eq!(number("0", "flooded"), missed);
+    assert!(missed >= 4, "{missed} of 9 found no room in 4 MiB");
+    wait_equal("the others were heard", &9, || times(&home, "1", "heard") - before + usize::try_from(missed).unwrap());
 }
 
 #[test]
@@ -295,6 +314,10 @@ fn without_musher_everything_works_in_the_process_and_in_nodes_own_cluster() {
           });
           for (let n = 0; n < 3; n += 1) cluster.fork();
         } else {
+          musher.onDrain(async () => {
+            await new Promise((resolve) => setTimeout(resolve, 20));
+            console.log('drained');
+          });
           (async () => {
             const all = new Promise((resolve) => musher.state.watch('n', (n) => n === 3 && resolve()));
             const heard = await musher.state.update('n', (n = 0) => n + 1);
@@ -303,7 +326,7 @@ fn without_musher_everything_works_in_the_process_and_in_nodes_own_cluster() {
           })();
         }",
     );
-    assert_eq!(node(&home, "own-cluster.js").succeeded().out, "[3,true]\n");
+    assert_eq!(node(&home, "own-cluster.js").succeeded().out, "[3,true]\ndrained\ndrained\ndrained\n");
 
     home.write(
         "alone.mjs",
