@@ -61,7 +61,8 @@ fn the_same_calls_get_the_same_answers_as_from_pm2() {
         fs::copy(app("calls.js"), home.app_directory().join("calls.js")).unwrap();
         let script = home.app_directory().join("talk.js").canonicalize().unwrap();
         let mut command = node_command(home, Path::new("node"), "calls.js");
-        command.env("MODULE", module).env("SCRIPT", script);
+        // A reload of PM2 waits so long for workers to listen, which these do not.
+        command.env("MODULE", module).env("SCRIPT", script).env("PM2_GRACEFUL_LISTEN_TIMEOUT", "200");
         Background::of(command)
     };
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench-npm/node_modules/pm2");
