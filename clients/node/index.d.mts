@@ -14,6 +14,7 @@ export declare const broadcast: typeof musher.broadcast;
 export declare const connect: typeof musher.connect;
 export declare const custom: typeof musher.custom;
 export declare const describe: typeof musher.describe;
+export declare const destroy: typeof musher.destroy;
 export declare const disconnect: typeof musher.disconnect;
 export declare const disconnectBus: typeof musher.disconnectBus;
 export declare const dump: typeof musher.dump;

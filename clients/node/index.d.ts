@@ -295,6 +295,9 @@ declare namespace musher {
     killDaemon(): Promise<{ success: true }>;
     killDaemon(callback: Callback<{ success: true }>): void;
     kill: Control['killDaemon'];
+    /** Ends the daemon of a home of its own (`independent`), and removes that home. */
+    destroy(): Promise<void>;
+    destroy(callback: Callback<void>): void;
   }
 
   /** From which worker a message came. */

@@ -3,7 +3,7 @@ import musher from './index.js';
 
 export default musher;
 export const {
-  MusherError, addListener, app, broadcast, connect, custom, describe, disconnect, disconnectBus, dump, flush,
+  MusherError, addListener, app, broadcast, connect, custom, describe, destroy, disconnect, disconnectBus, dump, flush,
   getPID, getProcessIdByName, getVersion, gracefulReload, isWorker, kill, killDaemon, launchBus, list, off, on, onDrain, once,
   reload, reloadLogs, removeListener, reset, restart, resurrect, scale, sendDataToProcessId, sendSignalToProcessId,
   sendSignalToProcessName, slot, start, state, stop,

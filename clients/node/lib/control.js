@@ -43,7 +43,7 @@ class Control {
     this.#noDaemon = options.daemon_mode === false;
     if (options.independent) {
       this.#options.musher_home = fs.mkdtempSync(path.join(os.tmpdir(), 'musher-'));
-      this.#noDaemon = true;
+      this.#noDaemon = options.daemon_mode !== true;
     }
     for (const name of METHODS) this[name] = this[name].bind(this);
   }
@@ -177,6 +177,18 @@ class Control {
     return answered(killed(), callback);
   }
 
+  // Ends the daemon of a home of its own (`independent`), and removes that home.
+  destroy(callback) {
+    const destroyed = async () => {
+      if (!this.#options.independent) {
+        throw new MusherError('USAGE', 'only what was made with `independent` is destroyed', '`killDaemon` ends a daemon');
+      }
+      await this.killDaemon();
+      fs.rmSync(this.#options.musher_home, { recursive: true, force: true });
+    };
+    return answered(destroyed(), callback);
+  }
+
   // pm2 has both words for it.
   kill(callback) {
     return this.killDaemon(callback);
@@ -235,5 +247,24 @@ class Control {
 
 // Each can be taken off its object: `util.promisify(musher.list)`.
 const METHODS = Object.getOwnPropertyNames(Control.prototype).filter((name) => name !== 'constructor');
+
+// What pm2 has besides, and what there is for it here.
+const ABSENT = {
+  trigger: 'send a message: `sendDataToProcessId`',
+  attach: 'workers have no standard input: `launchBus` has their output, `sendDataToProcessId` sends messages',
+  sendLineToStdin: 'workers have no standard input: `sendDataToProcessId` sends messages',
+  install: 'musher has no modules',
+  uninstall: 'musher has no modules',
+  profile: 'start the app with node_args: \'--inspect\'',
+  startup: '`musher startup` of the command line',
+  serve: 'start a server of files as an app',
+};
+for (const [name, hint] of Object.entries(ABSENT)) {
+  Object.defineProperty(Control.prototype, name, {
+    value(...args) {
+      return answered(Promise.reject(new MusherError('USAGE', `${name} is not here`, hint)), args.at(-1));
+    },
+  });
+}
 
 module.exports = { Control };

@@ -95,6 +95,13 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
           number: await failed(musher.start(7.5)),
           signal: await failed(musher.sendSignalToProcessName('SIGNOPE', 'x')),
         };
+        said.absent = await failed(musher.trigger('x', 'y'));
+        said.destroy = await failed(musher.destroy());
+        const own = new musher.custom({ independent: true });
+        const { pm2_home } = await own.connect();
+        said.others = await own.list();
+        await own.destroy();
+        said.left = (await import('fs')).existsSync(pm2_home);
         const elsewhere = new musher.custom({ musher_home: '/proc/nowhere' });
         said.elsewhere = await failed(elsewhere.list());
         process.env.MUSHER_BIN = '/nowhere/musher';
@@ -104,7 +111,7 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
     );
     for version in nodes() {
         let said = Background::of(node_command(&home, &version, "errors.mjs")).wait().succeeded().json();
-        assert_eq!(said["empty"], Value::Array(Vec::new()), "{said}");
+        assert_eq!((&said["empty"], &said["left"]), (&Value::Array(Vec::new()), &Value::Bool(false)), "{said}");
         for (what, code, word) in [
             ("missing", "BAD_SPEC", "missing.js"),
             ("unknown", "NO_SUCH_APP", "nobody"),
@@ -113,6 +120,8 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
             ("number", "BAD_SPEC", "7.5"),
             ("signal", "USAGE", "SIGNOPE"),
             ("elsewhere", "ENVIRONMENT", "nowhere"),
+            ("absent", "USAGE", "trigger"),
+            ("destroy", "USAGE", "independent"),
             ("executable", "NO_EXECUTABLE", "/nowhere/musher"),
         ] {
             let error = &said[what];
