@@ -36,12 +36,14 @@ mod group;
 mod handle;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod limits;
 mod primary;
 mod reactor;
 #[cfg(feature = "programs")]
 mod readiness;
 mod ring;
 mod saved;
+pub mod script;
 #[cfg(feature = "programs")]
 mod serving;
 mod shared;
@@ -56,6 +58,8 @@ pub use event::{ClusterEvent, EventSink};
 pub use handle::Passed;
 #[cfg(feature = "programs")]
 pub use musher_core::lifecycle;
+#[cfg(feature = "programs")]
+pub use musher_core::spec::{Canary, Limits};
 #[cfg(feature = "programs")]
 pub use musher_process::child_process::Stdio;
 #[cfg(feature = "programs")]

@@ -1,8 +1,11 @@
 //! Whether a new version does worse than the old one, from what both did in the same time. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::ids::{Generation, RunId};
+use crate::lifecycle::{App, Run, TrialView};
 use crate::vitals::Pulse;
 
 /// With fewer answers on either side nothing is said about errors.
@@ -42,6 +45,48 @@ pub enum Worse {
         /// That of the old one.
         old: Duration,
     },
+}
+
+/// The counts at the beginning of a trial: what a worker tells first after it is online, while the trial goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    generation: Generation,
+    first: BTreeMap<RunId, Pulse>,
+}
+
+/// What both sides of a trial did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sides {
+    /// The old version's workers.
+    pub old: Pulse,
+    /// The new version's.
+    pub new: Pulse,
+}
+
+impl Comparison {
+    /// Notes workers that are heard of for the first time in this trial.
+    pub fn note<'a>(&mut self, app: &App, trial: &TrialView, pulses: impl Iterator<Item = (RunId, &'a Pulse)>) {
+        if self.generation != trial.generation {
+            *self = Comparison { generation: trial.generation, first: BTreeMap::new() };
+        }
+        for (run, pulse) in pulses.filter(|(run, _)| app.run(*run).is_some_and(Run::is_online)) {
+            self.first.entry(run).or_insert_with(|| pulse.clone());
+        }
+    }
+
+    /// What both sides did since then.
+    pub fn sides<'a>(&self, app: &App, trial: &TrialView, pulse: impl Fn(RunId) -> Option<&'a Pulse>) -> Sides {
+        let mut sides = Sides::default();
+        for (id, first) in &self.first {
+            let (Some(run), Some(pulse)) = (app.run(*id), pulse(*id)) else { continue };
+            let did = pulse.since(first);
+            let side = if run.generation == trial.generation { &mut sides.new } else { &mut sides.old };
+            side.requests += did.requests;
+            side.errors += did.errors;
+            side.latencies.merge(&did.latencies);
+        }
+        sides
+    }
 }
 
 /// Compares what new and old workers did in the same time. Nothing is found with too few answers on either side.

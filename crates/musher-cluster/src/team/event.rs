@@ -43,6 +43,13 @@ pub enum Event {
         /// The socket that came with it.
         handle: Option<Handle>,
     },
+    /// A Node worker of a team threw what nobody caught. It finishes what it has, and ends.
+    Uncaught {
+        /// Which.
+        worker: Worker,
+        /// What was thrown, and where; at most 64 KiB of whatever the worker says.
+        stack: String,
+    },
     /// A worker's channel has ended.
     Disconnect(Worker),
     /// A worker's process has ended.

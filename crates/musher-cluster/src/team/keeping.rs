@@ -8,18 +8,24 @@ use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use musher_core::Time;
+use musher_core::compare::Bounds;
 use musher_core::ids::{Generation, OpId, RunId, SlotId};
-use musher_core::lifecycle::{App, Command, Effect, ExitOutcome, Input, OpError, Policy, Target};
-use musher_core::spec::MAX_INSTANCES;
+use musher_core::lifecycle::{self, App, Command, Effect, ExitOutcome, Input, OpError, Policy, Target};
+use musher_core::spec::{Canary, Limits, MAX_INSTANCES};
 use musher_process::ExitStatus;
 use tokio::sync::oneshot;
 
 use super::event::Event;
 use super::settings::Settings;
 use super::table::{APP, Proof, State};
+use super::vitals::Vitals;
 use super::{Primary, Shared, now};
+
+/// How long idle connections of a Node worker that drains are kept, as in the daemon.
+const KEEP_ALIVE_GRACE: Duration = Duration::from_secs(1);
 
 /// By which rules a team is kept up.
 #[derive(Clone, Debug)]
@@ -32,6 +38,12 @@ pub struct Plan {
     pub policy: Policy,
     /// What shows that a worker is ready.
     pub ready: ReadyOn,
+    /// Limits of each worker: those of the kernel, and memory and CPU, by which a worker is replaced without a gap. The
+    /// names are those of the process file. Default: none.
+    pub limits: Limits,
+    /// Whether Node workers load musher's script, by which they drain without cutting idle connections off, tell of
+    /// uncaught exceptions and are compared in a trial. Default: they do.
+    pub preload: bool,
 }
 
 /// What shows that a worker is ready.
@@ -50,7 +62,13 @@ pub enum ReadyOn {
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { instances: 0, policy: Policy { drains: true, ..Policy::default() }, ready: ReadyOn::default() }
+        Plan {
+            instances: 0,
+            policy: Policy { drains: true, ..Policy::default() },
+            ready: ReadyOn::default(),
+            limits: Limits::default(),
+            preload: true,
+        }
     }
 }
 
@@ -69,6 +87,24 @@ impl Plan {
     /// With another proof.
     pub fn ready(mut self, ready: ReadyOn) -> Plan {
         self.ready = ready;
+        self
+    }
+
+    /// With limits of each worker.
+    ///
+    /// ```
+    /// use musher_cluster::{Limits, Plan};
+    /// let plan = Plan::new(4).limits(Limits { memory_bytes: Some(200 << 20), ..Limits::default() });
+    /// assert_eq!(plan.limits.cpu_percent, None);
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Plan {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether Node workers load musher's script.
+    pub fn preload(mut self, preload: bool) -> Plan {
+        self.preload = preload;
         self
     }
 
@@ -104,10 +140,12 @@ pub struct Team {
 
 /// What is kept, and its decisions.
 pub(super) struct Kept {
-    app: App,
+    pub(super) app: App,
     programs: BTreeMap<Generation, Arc<Settings>>,
     policy: Policy,
     ready: ReadyOn,
+    preload: bool,
+    pub(super) vitals: Vitals,
     last_op: u64,
     waiting: HashMap<OpId, oneshot::Sender<Result<(), OpError>>>,
 }
@@ -125,12 +163,14 @@ pub(super) async fn keep(primary: &Primary, plan: Plan) -> Result<Team, TeamErro
             return Err(TeamError::Taken);
         }
         let generation = Generation(1);
-        let target = Target { generation, policy: plan.policy.clone() };
+        let target = Target { generation, policy: policy_for(&plan.policy, plan.preload, &settings) };
         state.kept = Some(Kept {
             app: App::new(APP, slots, target),
             programs: BTreeMap::from([(generation, settings)]),
             policy: plan.policy,
             ready: plan.ready,
+            preload: plan.preload,
+            vitals: Vitals::of(plan.limits),
             last_op: 0,
             waiting: HashMap::new(),
         });
@@ -158,7 +198,30 @@ impl Team {
     ///
     /// A new worker did not become ready, or another operation is under way.
     pub async fn reload(&self, settings: Option<Settings>) -> Result<(), TeamError> {
-        self.replace(settings, |target| Command::Reload { target, canary: None }).await
+        self.replace(settings, None, |target| Command::Reload { target, canary: None }).await
+    }
+
+    /// The same beginning with a trial: `canary.slots` workers are replaced first and watched for `canary.wait`. When one
+    /// of them dies, or exceeds a limit, or (Node workers with the [preload](Plan::preload)) answers worse than the old
+    /// ones by `canary.max_errors_permille` and `canary.max_latency_percent`, the old version comes back, and that is
+    /// the error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reload`](Team::reload), or the trial failed.
+    ///
+    /// ```no_run
+    /// # async fn example(team: musher_cluster::Team) -> Result<(), musher_cluster::TeamError> {
+    /// use musher_cluster::{Canary, Settings};
+    /// let canary = Canary { slots: 1, wait: std::time::Duration::from_secs(60), ..Canary::default() };
+    /// team.reload_on_trial(Some(Settings::node("server-2.js")), canary).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reload_on_trial(&self, settings: Option<Settings>, canary: Canary) -> Result<(), TeamError> {
+        let trial = lifecycle::Canary { slots: canary.slots, wait: canary.wait };
+        let command = |target| Command::Reload { target, canary: Some(trial) };
+        self.replace(settings, Some(canary.bounds()), command).await
     }
 
     /// Stops every worker, each slot for itself, and starts it again.
@@ -167,20 +230,23 @@ impl Team {
     ///
     /// A worker did not become ready, or another operation took the place of this one.
     pub async fn restart(&self, settings: Option<Settings>) -> Result<(), TeamError> {
-        self.replace(settings, |target| Command::Restart { target }).await
+        self.replace(settings, None, |target| Command::Restart { target }).await
     }
 
     async fn replace(
         &self,
         settings: Option<Settings>,
+        bounds: Option<Bounds>,
         command: impl FnOnce(Option<Target>) -> Command,
     ) -> Result<(), TeamError> {
         let settings = settings.map(Settings::complete).transpose()?;
         self.command(|kept| {
+            kept.vitals.bounds = bounds.or(kept.vitals.bounds);
             let target = settings.map(|settings| {
+                let policy = policy_for(&kept.policy, kept.preload, &settings);
                 let generation = kept.programs.keys().next_back().copied().unwrap_or_default().next();
                 kept.programs.insert(generation, Arc::new(settings));
-                Target { generation, policy: kept.policy.clone() }
+                Target { generation, policy }
             });
             command(target)
         })
@@ -338,33 +404,36 @@ impl State {
         kept.app.carried_out();
         let used = kept.app.generations_in_use();
         kept.programs.retain(|generation, _| used.contains(generation));
+        self.tend(shared, &mut kept);
         if !kept.app.is_deleted() {
             self.kept = Some(kept);
         }
     }
 
     fn effect(&mut self, shared: &Shared, kept: &mut Kept, effect: Effect) -> Option<Input> {
-        let signal = |state: &State, run: RunId, number: i32| {
-            // One that has ended needs no signal: its exit is on its way.
-            let _ = state.runs.get(&run).map(|worker| worker.kill(number));
-            None
-        };
         match effect {
             Effect::Spawn { slot, run, generation } => Some(self.start(shared, kept, (slot, run, generation))),
             Effect::Drain { run } => match self.runs.get(&run) {
                 Some(worker) => {
-                    worker.disconnect();
+                    // One that fails has said so by itself.
+                    let failing = kept.app.run(run).is_some_and(|run| run.failing);
+                    worker.life().leaves();
+                    worker.leave(KEEP_ALIVE_GRACE, if failing { kept.policy.uncaught } else { kept.policy.drain });
                     None
                 }
                 None => Some(Input::Drained { run }),
             },
             Effect::Signal { run, signal: number } => {
                 if let Some(worker) = self.runs.get(&run) {
-                    worker.life().exited_after_disconnect = Some(true);
+                    worker.life().leaves();
                 }
-                signal(self, run, number)
+                self.signal_tree(run, number);
+                None
             }
-            Effect::Kill { run } => signal(self, run, 9),
+            Effect::Kill { run } => {
+                self.kill_tree(run);
+                None
+            }
             Effect::RetireSlot { slot } => {
                 shared.cluster.retire_slot(APP, slot);
                 None
@@ -395,12 +464,19 @@ impl State {
             return Input::SpawnFailed { run, reason: "its program is not known any more".to_owned() };
         };
         let instances: OsString = kept.app.slots().len().to_string().into();
-        let env = BTreeMap::from([("MUSHER_INSTANCES".into(), instances)]);
-        match self.spawn(shared, &Arc::clone(settings), (run, slot), &env) {
+        let mut env = if kept.preload { settings.script_variables(run, &kept.policy) } else { BTreeMap::new() };
+        env.insert("MUSHER_INSTANCES".into(), instances);
+        match self.spawn(shared, &Arc::clone(settings), (run, slot), (&env, &kept.vitals.limits)) {
             Ok(_) => Input::Spawned { run },
             Err(error) => Input::SpawnFailed { run, reason: error.to_string() },
         }
     }
+}
+
+/// The rules for workers of these settings.
+fn policy_for(policy: &Policy, preload: bool, settings: &Settings) -> Policy {
+    let cut_by_themselves = preload && settings.takes_script();
+    if cut_by_themselves { policy.clone().cut_by_workers() } else { policy.clone() }
 }
 
 /// Chance for jitter: the standard library seeds each hasher anew.

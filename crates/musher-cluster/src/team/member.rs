@@ -1,7 +1,7 @@
 //! A worker as its primary sees it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use musher_core::ids::{RunId, SlotId};
@@ -54,9 +54,20 @@ pub(crate) struct Life {
     pub(crate) connected: bool,
     pub(crate) exited_after_disconnect: Option<bool>,
     pub(crate) exit: Option<ExitStatus>,
+    /// It told of an exception that ends it: its end is a crash, however orderly.
+    pub(crate) failed: bool,
     /// The table does not have it any more.
     pub(crate) forgotten: bool,
     pub(crate) addresses: Vec<Address>,
+}
+
+impl Life {
+    /// Somebody wants it to end, or it says itself that it does.
+    pub(crate) fn leaves(&mut self) {
+        if !self.failed {
+            self.exited_after_disconnect = Some(true);
+        }
+    }
 }
 
 /// A worker's process: Node's `worker.process`.
@@ -157,6 +168,11 @@ impl Worker {
         self.0.cluster.drain(self.0.run, std::time::Duration::ZERO, std::time::Duration::MAX);
     }
 
+    /// The same with limits, for those that know them: idle connections are closed after `grace`, all after `limit`.
+    pub(super) fn leave(&self, grace: std::time::Duration, limit: std::time::Duration) {
+        self.0.cluster.drain(self.0.run, grace, limit);
+    }
+
     /// Whether it ended because somebody wanted it to; none while it is neither disconnected nor dead.
     pub fn exited_after_disconnect(&self) -> Option<bool> {
         self.life().exited_after_disconnect
@@ -239,6 +255,10 @@ impl std::fmt::Debug for Worker {
 }
 
 impl Process {
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     /// Its number.
     pub fn pid(&self) -> Pid {
         self.pid

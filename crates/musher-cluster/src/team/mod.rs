@@ -5,13 +5,14 @@
 //!
 //! - [`settings`]: what is forked. [`member`]: a worker. [`event`]: what happens.
 //! - [`table`]: all workers, and how events change it.
-//! - [`keeping`]: a team that is kept up, replaced and scaled.
+//! - [`keeping`]: a team that is kept up, replaced and scaled. [`vitals`]: how its workers are.
 
 mod event;
 mod keeping;
 mod member;
 mod settings;
 mod table;
+mod vitals;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -77,6 +78,8 @@ struct Shared {
     /// Events wait to be told.
     wake: Arc<Notify>,
     exits: mpsc::Sender<(RunId, ExitStatus)>,
+    /// Workers that exceed a limit, and which.
+    unfit: mpsc::Sender<(RunId, String)>,
 }
 
 /// Makes this process a primary that forks what `settings` say; Node's `cluster.setupPrimary`. Needs a tokio runtime,
@@ -91,6 +94,7 @@ pub fn setup_primary(settings: Settings) -> io::Result<Primary> {
     }
     let (sink, cluster_events) = mpsc::channel(QUEUED);
     let (exits, exited) = mpsc::channel(QUEUED);
+    let (unfit, found_unfit) = mpsc::channel(QUEUED);
     let wake = Arc::new(Notify::new());
     let cluster = Cluster::start(Arc::new(Nowhere), sink)?;
     let table = Table::new(&cluster, settings.complete()?);
@@ -101,8 +105,9 @@ pub fn setup_primary(settings: Settings) -> io::Result<Primary> {
         streams: broadcast::Sender::new(KEPT),
         wake: Arc::clone(&wake),
         exits,
+        unfit,
     });
-    tokio::spawn(follow(Arc::downgrade(&shared), cluster_events, exited, wake));
+    tokio::spawn(follow(Arc::downgrade(&shared), cluster_events, (exited, found_unfit), wake));
     Ok(Primary { shared })
 }
 
@@ -232,7 +237,7 @@ impl FdStore for Nowhere {
 async fn follow(
     shared: Weak<Shared>,
     mut cluster_events: mpsc::Receiver<ClusterEvent>,
-    mut exits: mpsc::Receiver<(RunId, ExitStatus)>,
+    (mut exits, mut unfit): (mpsc::Receiver<(RunId, ExitStatus)>, mpsc::Receiver<(RunId, String)>),
     wake: Arc<Notify>,
 ) {
     loop {
@@ -248,6 +253,10 @@ async fn follow(
             Some((run, status)) = exits.recv() => {
                 let Some(shared) = shared.upgrade() else { return };
                 shared.table.exited(&shared, run, status);
+            }
+            Some((run, reason)) = unfit.recv() => {
+                let Some(shared) = shared.upgrade() else { return };
+                shared.table.unfit(&shared, run, reason);
             }
             () = wake.notified() => {}
             () = until(deadline) => {

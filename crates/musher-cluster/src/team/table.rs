@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use musher_core::Time;
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::lifecycle::Input;
+use musher_core::spec::Limits;
 use musher_process::channel::Channel;
 use musher_process::ipc::{Handle, HandleKind, Serialization};
 use musher_process::{ExitStatus, exit, net};
@@ -109,7 +110,7 @@ impl Table {
         let run = RunId::of(BY_HAND, state.last_run);
         let slot = state.free_slot();
         let settings = Arc::clone(&state.settings);
-        let worker = state.spawn(shared, &settings, (run, slot), env)?;
+        let worker = state.spawn(shared, &settings, (run, slot), (env, &Limits::default()))?;
         shared.wake.notify_one();
         Ok(worker)
     }
@@ -140,7 +141,7 @@ impl Table {
                 state.about(run, |worker, state| state.message(worker, message));
             }
             ClusterEvent::Leaving { run } => {
-                state.about(run, |worker, _| worker.life().exited_after_disconnect = Some(true));
+                state.about(run, |worker, _| worker.life().leaves());
             }
             ClusterEvent::Disconnected { run } => state.about(run, |worker, state| state.disconnected(shared, worker)),
             ClusterEvent::Drained { run } => state.step(shared, Input::Drained { run }),
@@ -159,13 +160,18 @@ impl Table {
                 let error = io::Error::from_raw_os_error(errno);
                 tracing::debug!(worker = worker.id(), address, %error, "a worker cannot listen");
             }),
-            // These come from the script that the daemon puts into Node workers.
-            ClusterEvent::Uncaught { .. }
-            | ClusterEvent::Cut { .. }
-            | ClusterEvent::Pulse { .. }
-            | ClusterEvent::Stuck { .. }
-            | ClusterEvent::Freed { .. }
-            | ClusterEvent::Closed { .. } => {}
+            ClusterEvent::Uncaught { run, stack, drains } => state.about(run, |worker, state| {
+                worker.life().failed = true;
+                state.push(Event::Uncaught { worker: worker.clone(), stack });
+                if drains {
+                    state.step(shared, Input::Failing { run });
+                }
+            }),
+            ClusterEvent::Cut { run, count } => state.about(run, |worker, _| {
+                tracing::warn!(worker = worker.id(), count, "connections were closed: the drain's limit was reached");
+            }),
+            ClusterEvent::Pulse { run, pulse } => state.pulse(shared, run, *pulse),
+            ClusterEvent::Stuck { .. } | ClusterEvent::Freed { .. } | ClusterEvent::Closed { .. } => {}
         }
     }
 
@@ -180,6 +186,11 @@ impl Table {
                 state.ended(shared, worker);
             }
         });
+    }
+
+    /// A worker of the team exceeds a limit.
+    pub(super) fn unfit(&self, shared: &Shared, run: RunId, reason: String) {
+        self.lock().step(shared, Input::Unfit { run, reason });
     }
 
     /// Time has passed.
@@ -224,11 +235,11 @@ impl State {
         shared: &Shared,
         settings: &Settings,
         (run, slot): (RunId, SlotId),
-        env: &BTreeMap<OsString, OsString>,
+        (env, limits): (&BTreeMap<OsString, OsString>, &Limits),
     ) -> io::Result<Worker> {
         let id = self.last_id + 1;
         let (channel, childs) = Channel::pair()?;
-        let spawned = settings.spawn((id, slot), env, childs)?;
+        let spawned = settings.spawn((id, slot), (env, limits), childs)?;
         let (pid, pidfd) = (spawned.child.pid, spawned.child.pidfd);
         match pidfd.try_clone() {
             Ok(copy) => shared.await_exit(run, copy),

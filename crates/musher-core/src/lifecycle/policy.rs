@@ -55,9 +55,8 @@ impl From<&AppSpec> for Policy {
         let of_cluster = spec.exec.runtime == Runtime::NodeCluster;
         // Others cannot be told, but when they are scaled away the driver can wait until they have accepted what waits.
         let drains = of_cluster || spec.effective_balance() == Balance::Kernel && !spec.listen.is_empty();
-        let cutting = if of_cluster && spec.preload { CUTTING } else { Duration::ZERO };
         let Backoff { initial, factor_percent, max, jitter_percent } = spec.restart.backoff;
-        Policy {
+        let policy = Policy {
             restart: spec.restart.policy,
             stop_exit_codes: spec.restart.stop_exit_codes.clone(),
             min_uptime: spec.restart.min_uptime,
@@ -70,12 +69,21 @@ impl From<&AppSpec> for Policy {
             ready_timeout: spec.ready.timeout,
             stop_signal: spec.stop.signal,
             grace: spec.stop.grace,
-            drain: spec.stop.drain + cutting,
-            uncaught: spec.stop.uncaught + cutting,
+            drain: spec.stop.drain,
+            uncaught: spec.stop.uncaught,
             drains,
             max_surge: spec.reload.max_surge,
             max_unavailable: spec.reload.max_unavailable,
-        }
+        };
+        if of_cluster && spec.preload { policy.cut_by_workers() } else { policy }
+    }
+}
+
+impl Policy {
+    /// The same for workers that cut what is left of their drain by themselves, as Node's with the preload do.
+    #[must_use]
+    pub fn cut_by_workers(self) -> Policy {
+        Policy { drain: self.drain + CUTTING, uncaught: self.uncaught + CUTTING, ..self }
     }
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musher_api::{Death, RunPhase};
+use musher_cluster::limits::LastSeen;
 use musher_cluster::{Listens, Watching};
+use musher_core::compare::Comparison;
 use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 use musher_process::{Pid, exit};
 
-use super::canary::Comparison;
 use super::fitness::Checks;
 use super::hooks::HookRecord;
-use super::pressure::LastSeen;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, READABLE_FROM, RunRecord, VERSION};
 use super::renewal::Renewal;

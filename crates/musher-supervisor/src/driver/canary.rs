@@ -3,32 +3,17 @@
 //! Counts come with the workers' pulses and begin with the first one after all canaries are ready. They are not kept for
 //! a later supervisor, which counts anew: the trial's time is.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use musher_api::{CanaryDetail, Traffic};
-use musher_core::compare::compare;
+use musher_core::compare::{Sides, compare};
 use musher_core::lifecycle::{self, Input, TrialView};
 use musher_core::spec::Canary;
 use musher_core::vitals::Pulse;
-use musher_core::{AppId, Generation, RunId};
+use musher_core::{AppId, RunId};
 
 use super::app::ManagedApp;
 use super::{Driver, now};
-
-/// The counts at the beginning of a trial.
-#[derive(Debug, Default)]
-pub(super) struct Comparison {
-    generation: Generation,
-    first: BTreeMap<RunId, Pulse>,
-}
-
-/// What both sides did since then.
-#[derive(Debug, Default)]
-struct Sides {
-    old: Pulse,
-    new: Pulse,
-}
 
 impl Driver {
     /// A worker has told how it is: a trial may end with that.
@@ -52,32 +37,15 @@ impl Driver {
 impl ManagedApp {
     /// What old and new workers did in the trial; workers that are heard of for the first time begin to count.
     fn compare(&mut self, trial: &TrialView) -> Sides {
-        let comparison = self.comparison.get_or_insert_default();
-        if comparison.generation != trial.generation {
-            *comparison = Comparison { generation: trial.generation, first: BTreeMap::new() };
-        }
-        for (run, managed) in &self.runs {
-            let is_online = self.machine.run(*run).is_some_and(lifecycle::Run::is_online);
-            if let Some(pulse) = managed.pulse.as_ref().filter(|_| is_online) {
-                comparison.first.entry(*run).or_insert_with(|| pulse.clone());
-            }
-        }
+        let pulses = self.runs.iter().filter_map(|(run, managed)| Some((*run, managed.pulse.as_ref()?)));
+        self.comparison.get_or_insert_default().note(&self.machine, trial, pulses);
         self.sides(trial)
     }
 
     fn sides(&self, trial: &TrialView) -> Sides {
-        let mut sides = Sides::default();
-        let Some(comparison) = &self.comparison else { return sides };
-        for (id, first) in &comparison.first {
-            let (Some(run), Some(managed)) = (self.machine.run(*id), self.runs.get(id)) else { continue };
-            let Some(pulse) = &managed.pulse else { continue };
-            let did = pulse.since(first);
-            let side = if run.generation == trial.generation { &mut sides.new } else { &mut sides.old };
-            side.requests += did.requests;
-            side.errors += did.errors;
-            side.latencies.merge(&did.latencies);
-        }
-        sides
+        let pulse = |run: RunId| self.runs.get(&run)?.pulse.as_ref();
+        let comparison = self.comparison.as_ref();
+        comparison.map(|comparison| comparison.sides(&self.machine, trial, pulse)).unwrap_or_default()
     }
 
     /// The trial that goes on, for users.

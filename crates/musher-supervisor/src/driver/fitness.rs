@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use musher_cluster::limits::{LastSeen, Pressure};
 use musher_core::lifecycle::RunState;
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, RunId, Time};
 
+use tokio::sync::mpsc;
+
 use super::app::ManagedApp;
 use super::liveness::Liveness;
-use super::pressure::{self, LastSeen};
 use super::readiness::Watch;
-use super::{Driver, World, now};
+use super::{Driver, Wake, World, now};
 
 /// A deadline that is seen so much later was missed by us: this process did not run, and may have missed what came.
 const LATE: Duration = Duration::from_millis(500);
@@ -81,8 +83,21 @@ impl World {
         let seen = Arc::clone(&managed.memory_seen);
         Checks {
             _liveness: liveness.watch(delay + spread, self.wakes.clone()),
-            _limits: pressure::watch(run, (pid, group), &spec.limits, seen, self.wakes.clone()),
+            _limits: Pressure::new((pid, group), &spec.limits, seen, now).map(|pressure| {
+                let wakes = self.wakes.clone();
+                Watch::spawn(tell_what_is_too_much(run, pressure, wakes))
+            }),
             watchdog: health.watchdog.map(|watchdog| Watchdog::new(Duration::from_millis(watchdog))),
+        }
+    }
+}
+
+/// Tells whenever a run needs more than it may.
+async fn tell_what_is_too_much(run: RunId, mut pressure: Pressure, wakes: mpsc::Sender<Wake>) {
+    loop {
+        let reason = pressure.exceeded().await;
+        if wakes.send(Wake::Unfit(run, reason)).await.is_err() {
+            return;
         }
     }
 }

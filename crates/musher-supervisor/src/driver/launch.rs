@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use musher_cluster::{limits, script};
 use musher_core::spec::{AppSpec, ListenAddress, OnUncaught, Runtime, SlotVariables, is_mushers_own};
 use musher_core::{RunId, SlotId};
 use musher_process::{Credentials, Spawn};
@@ -139,7 +140,7 @@ impl Launch<'_> {
         }
         if let Some(preload) = self.preload {
             let own = env.remove("NODE_OPTIONS");
-            env.insert("NODE_OPTIONS", node_options(own.as_deref(), preload));
+            env.insert("NODE_OPTIONS", script::node_options(own.as_deref(), preload));
             if spec.effective_on_uncaught() == OnUncaught::Drain {
                 env.insert("MUSHER_ON_UNCAUGHT", spec.stop.uncaught.as_millis().to_string());
             }
@@ -148,29 +149,11 @@ impl Launch<'_> {
     }
 
     fn limits(&self) -> Vec<(Resource, Rlimit)> {
-        let asked = &self.spec.limits;
-        let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
-        let open_files = asked.open_files.map_or(self.open_files, both);
-        let mut limits = vec![(Resource::Nofile, open_files)];
-        let pairs = [
-            (Resource::As, asked.address_space_bytes),
-            (Resource::Core, asked.core_bytes),
-            (Resource::Cpu, asked.cpu_seconds),
-            (Resource::Nproc, asked.processes),
-        ];
-        limits.extend(pairs.into_iter().filter_map(|(resource, value)| Some((resource, both(value?)))));
+        let mut limits = limits::of_the_kernel(&self.spec.limits);
+        if self.spec.limits.open_files.is_none() {
+            limits.push((Resource::Nofile, self.open_files));
+        }
         limits
-    }
-}
-
-/// NODE_OPTIONS with the preload before the user's own options. Node splits at spaces, except within double quotes,
-/// where `\` escapes (Node's doc/api/cli.md, NODE_OPTIONS).
-fn node_options(own: Option<&str>, preload: &Path) -> String {
-    let path = preload.display().to_string().replace('\\', r"\\").replace('"', "\\\"");
-    let require = format!("--require \"{path}\"");
-    match own {
-        Some(own) if !own.trim().is_empty() => format!("{require} {own}"),
-        _ => require,
     }
 }
 
@@ -185,14 +168,14 @@ pub(super) fn is_permission_bound(spec: &AppSpec) -> bool {
     let of = |env: &BTreeMap<String, String>| env.get("NODE_OPTIONS").cloned();
     let options = of(&spec.env).or_else(|| of(&spec.base_env)).unwrap_or_default();
     let words = spec.exec.args.iter().map(String::as_str).chain(options.split([' ', '"']));
-    words.into_iter().any(|word| matches!(word, "--permission" | "--experimental-permission"))
+    script::is_permission_bound(words)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{is_node, node_options};
+    use super::is_node;
 
     #[test]
     fn node_is_known_by_its_name() {
@@ -202,18 +185,5 @@ mod tests {
         for name in ["bun", "/usr/bin/deno", "nodemon", "node-gyp", "/opt/node/bin/tsx", ""] {
             assert!(!is_node(Path::new(name)), "{name}");
         }
-    }
-
-    #[test]
-    fn the_preload_goes_before_the_users_options() {
-        assert_eq!(
-            node_options(Some("--max-old-space-size=100"), Path::new("/h/p.cjs")),
-            r#"--require "/h/p.cjs" --max-old-space-size=100"#
-        );
-    }
-
-    #[test]
-    fn a_home_with_spaces_and_quotes_is_quoted() {
-        assert_eq!(node_options(None, Path::new(r#"/a b/"c\d.cjs"#)), r#"--require "/a b/\"c\\d.cjs""#);
     }
 }

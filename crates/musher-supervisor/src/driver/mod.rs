@@ -15,7 +15,7 @@
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes, [`births`]:
 //! many of them. [`trees`]: ending all of a run's. [`exits`]: processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
 //! [`messages`]: what users and workers say to each other.
-//! [`liveness`], [`pressure`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
+//! [`liveness`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
 //! [`canary`]: new versions on trial. [`scaling`]: following load.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
 //! changes. [`operations`]: how far commands are.
@@ -47,7 +47,6 @@ mod notify;
 mod operations;
 mod plan;
 mod preload;
-mod pressure;
 mod readiness;
 mod records;
 mod registry;

@@ -8,6 +8,7 @@
 )]
 
 mod http;
+mod node_teams;
 mod node_workers;
 mod primary;
 mod runtimes;

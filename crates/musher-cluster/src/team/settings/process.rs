@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use musher_core::ids::SlotId;
+use musher_core::spec::Limits;
 use musher_process::child_process::Stdio;
 use musher_process::ipc::Serialization;
 use musher_process::{Child, Spawn, net};
@@ -14,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
 use super::Settings;
+use crate::limits;
 
 /// Variables that are meant for this process and not for its workers.
 const OWN: &[&str] = &[
@@ -24,6 +26,7 @@ const OWN: &[&str] = &[
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "MUSHER_SLOT",
+    "MUSHER_WORKER_PID",
     "NODE_CHANNEL_FD",
     "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
@@ -61,7 +64,7 @@ impl Settings {
     pub(crate) fn spawn(
         &self,
         (id, slot): (u32, SlotId),
-        extra: &BTreeMap<OsString, OsString>,
+        (extra, limits): (&BTreeMap<OsString, OsString>, &Limits),
         channel: OwnedFd,
     ) -> io::Result<Spawned> {
         let Descriptors { theirs, ours, channel } = self.descriptors(channel)?;
@@ -87,8 +90,8 @@ impl Settings {
             cwd: self.cwd.clone().unwrap_or_else(|| Path::new("/").to_owned()),
             fds: theirs,
             session: false,
-            limits: Vec::new(),
-            nice: None,
+            limits: limits::of_the_kernel(limits),
+            nice: limits.nice,
             credentials: self.credentials.clone(),
             listen_pid: false,
             cgroup: None,

@@ -1,6 +1,6 @@
 //! Limits of memory and CPU: a worker that needs more than it may is replaced.
 //!
-//! One task for each run that is online and has such a limit. It looks often when the limit is near or approaches fast,
+//! Whoever keeps a team waits for [`Pressure::exceeded`] of each run that is online and has such a limit. It looks often when the limit is near or approaches fast,
 //! and rarely else, so that a hundred idle workers cost next to nothing. When to look and what is too much is decided
 //! by [`Gauge`], which sees only numbers.
 
@@ -9,16 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use musher_core::Time;
 use musher_core::spec::Limits;
-use musher_core::{RunId, Time};
 use musher_process::Pid;
 use musher_process::cgroup;
 use musher_process::stat::{Lookout, Memory, ProcessStat};
-use tokio::sync::mpsc;
+use musher_process::{Resource, Rlimit};
 use tokio::time::Instant;
-
-use super::readiness::Watch;
-use super::{Wake, now};
 
 /// The longest pause between two looks.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -39,14 +36,14 @@ const LOOKS: u32 = 6;
 
 /// The memory of a run when it was last looked at, for the story of its death.
 #[derive(Debug, Default)]
-pub(super) struct LastSeen {
+pub struct LastSeen {
     bytes: AtomicU64,
     at_ms: AtomicU64,
 }
 
 impl LastSeen {
     /// Bytes, and when that was.
-    pub(super) fn get(&self) -> Option<(u64, Time)> {
+    pub fn get(&self) -> Option<(u64, Time)> {
         let at = self.at_ms.load(Ordering::Relaxed);
         (at > 0).then(|| (self.bytes.load(Ordering::Relaxed), Time(at)))
     }
@@ -57,35 +54,60 @@ impl LastSeen {
     }
 }
 
-/// Watches the limits of a run. `group`: the run's cgroup.
-pub(super) fn watch(
-    run: RunId,
-    (pid, group): (Pid, Option<PathBuf>),
-    limits: &Limits,
+/// The watch over the limits of a run.
+#[derive(Debug)]
+pub struct Pressure {
+    gauge: Gauge,
+    lookout: Lookout,
+    group: Option<PathBuf>,
     seen: Arc<LastSeen>,
-    wakes: mpsc::Sender<Wake>,
-) -> Option<Watch> {
-    let mut gauge = Gauge::new(limits)?;
-    let mut lookout = Lookout::new(pid, group.clone());
-    let begin = *BEGIN;
-    Some(Watch::spawn(async move {
+    clock: fn() -> Time,
+}
+
+impl Pressure {
+    /// Of the process `pid` and what descends from it; `group`: the run's cgroup. None without a limit that has to be
+    /// looked at. `clock`: the time of [`LastSeen`].
+    pub fn new(
+        (pid, group): (Pid, Option<PathBuf>),
+        limits: &Limits,
+        seen: Arc<LastSeen>,
+        clock: fn() -> Time,
+    ) -> Option<Pressure> {
+        let lookout = Lookout::new(pid, group.clone());
+        Some(Pressure { gauge: Gauge::new(limits)?, lookout, group, seen, clock })
+    }
+
+    /// Looks on until something is too much; what that is. May be called again. Needs a tokio runtime.
+    pub async fn exceeded(&mut self) -> String {
+        let begin = *BEGIN;
         loop {
-            tokio::time::sleep_until(next_look(Instant::now(), begin, gauge.pause)).await;
-            let Some(totals) = lookout.look() else { continue };
-            let mut reading = Reading { at: now(), memory_bytes: totals.rss_bytes, cpu: totals.cpu_time };
-            if gauge.wants_exact(&reading) {
-                let (group, processes) = (group.clone(), lookout.processes());
+            tokio::time::sleep_until(next_look(Instant::now(), begin, self.gauge.pause)).await;
+            let Some(totals) = self.lookout.look() else { continue };
+            let mut reading = Reading { at: (self.clock)(), memory_bytes: totals.rss_bytes, cpu: totals.cpu_time };
+            if self.gauge.wants_exact(&reading) {
+                let (group, processes) = (self.group.clone(), self.lookout.processes());
                 let exact = tokio::task::spawn_blocking(move || exact_memory(group.as_deref(), &processes)).await;
                 reading.memory_bytes = exact.ok().flatten().unwrap_or(reading.memory_bytes);
             }
-            seen.set(reading.memory_bytes, reading.at);
-            if let Some(reason) = gauge.judge(reading)
-                && wakes.send(Wake::Unfit(run, reason)).await.is_err()
-            {
-                return;
+            self.seen.set(reading.memory_bytes, reading.at);
+            if let Some(reason) = self.gauge.judge(reading) {
+                return reason;
             }
         }
-    }))
+    }
+}
+
+/// The limits that the kernel keeps, for a process that is to be made.
+pub fn of_the_kernel(limits: &Limits) -> Vec<(Resource, Rlimit)> {
+    let both = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
+    let pairs = [
+        (Resource::Nofile, limits.open_files),
+        (Resource::As, limits.address_space_bytes),
+        (Resource::Core, limits.core_bytes),
+        (Resource::Cpu, limits.cpu_seconds),
+        (Resource::Nproc, limits.processes),
+    ];
+    pairs.into_iter().filter_map(|(resource, value)| Some((resource, both(value?)))).collect()
 }
 
 /// A thorough look: what the run's cgroup says, else the sum of what each process has in proportion (PSS), or of what is
