@@ -6,6 +6,52 @@
 //!
 //! The guide (docs/guide/rust-clusters.md) tells it from the beginning, examples/cluster has programs to run.
 //!
+//! A worker, whoever runs it: alone, a Rust or Node primary, musher, systemd with a socket unit (feature `axum`):
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")]
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let app = axum::Router::new().route("/", axum::routing::get(|| async { "hello\n" }));
+//!     let listener = musher_cluster::listen("127.0.0.1:8080").await?;
+//!     musher_cluster::serve(listener, app).await
+//! }
+//! # #[cfg(not(feature = "axum"))]
+//! # fn main() {}
+//! ```
+//!
+//! A primary that keeps four of them up, and replaces them on SIGHUP without a lost request:
+//!
+//! ```no_run
+//! # #[cfg(feature = "programs")]
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     use musher_cluster::{Event, Plan, Settings, setup_primary};
+//!     let cluster = setup_primary(Settings::program("./server"))?;    // or Settings::node("server.js"), …
+//!     cluster.on(|event| {
+//!         if let Event::Exit { worker, status } = event {
+//!             eprintln!("worker {} ended: {status}", worker.id());
+//!         }
+//!     });
+//!     let team = cluster.keep(Plan::new(4)).await?;
+//!     Ok(team.run().await?)
+//! }
+//! # #[cfg(not(feature = "programs"))]
+//! # fn main() {}
+//! ```
+//!
+//! What is what:
+//!
+//! | Node | here |
+//! |---|---|
+//! | `cluster` in a primary, `cluster.settings`, `worker` | [`Primary`], [`Settings`], [`Worker`] |
+//! | `cluster.worker`, `process.send`, in a worker | [`own_worker`], [`OwnWorker`] |
+//! | `server.listen` in a worker | [`listen`], [`listen_unix`], [`listen_fd`], [`bind_udp`] |
+//! | `'fork'`, `'online'`, `'listening'`, `'message'`, `'disconnect'`, `'exit'`, `'setup'` | [`Event`] |
+//!
+//! Features: `programs` (default) is all of this; `axum` adds `serve` and takes listeners to `axum::serve`; `http` adds
+//! `http::Server`. Without any only the parts of the daemon are built.
+//!
 //! # The cluster thread
 //!
 //! What a primary of this crate and the daemon have in common is [`Cluster`], one thread with an epoll of its own.

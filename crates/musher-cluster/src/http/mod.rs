@@ -108,6 +108,11 @@ impl Server {
     }
 
     /// Production or development.
+    ///
+    /// ```
+    /// use musher_cluster::http::{Mode, Server};
+    /// let server = Server::new().instances(0).mode(Mode::Development).watch("templates").build(["make", "server"]);
+    /// ```
     pub fn mode(mut self, mode: Mode) -> Server {
         self.mode = mode;
         self
@@ -121,6 +126,12 @@ impl Server {
     }
 
     /// When workers are restarted and given up, and how they are stopped: the rules and defaults of the process file.
+    ///
+    /// ```
+    /// use musher_cluster::http::Server;
+    /// use musher_cluster::lifecycle::Policy;
+    /// let server = Server::new().policy(Policy { max_restarts: 3, ..Policy::default() });
+    /// ```
     pub fn policy(mut self, policy: Policy) -> Server {
         self.policy = policy;
         self
@@ -133,6 +144,11 @@ impl Server {
     }
 
     /// Every message that a worker sends to the primary goes to all workers, itself included.
+    ///
+    /// ```
+    /// # use musher_cluster::http::Server;
+    /// let server = Server::new().instances(2).relay_messages().on_message(|message| println!("{}", message.value));
+    /// ```
     pub fn relay_messages(mut self) -> Server {
         self.relays = true;
         self
@@ -146,6 +162,17 @@ impl Server {
 
     /// Puts an interceptor around the request: it runs `next`, does something before and after, or answers by itself. The
     /// first that is added is the outermost.
+    ///
+    /// ```
+    /// use musher_cluster::http::{IntoResponse, Next, Request, Server};
+    /// let server = Server::new().intercept(|request: Request, next: Next| async move {
+    ///     if request.headers().contains_key("authorization") {
+    ///         next.run(request).await
+    ///     } else {
+    ///         axum::http::StatusCode::UNAUTHORIZED.into_response()
+    ///     }
+    /// });
+    /// ```
     pub fn intercept<F, Fut>(self, interceptor: F) -> Server
     where
         F: Fn(Request, Next) -> Fut + Clone + Send + Sync + 'static,
@@ -169,6 +196,16 @@ impl Server {
     }
 
     /// A route, by axum's patterns.
+    ///
+    /// ```
+    /// use axum::Json;
+    /// use axum::routing::{get, post};
+    /// use musher_cluster::http::Server;
+    /// let server = Server::new()
+    ///     .route("/", get(|| async { "hello" }))
+    ///     .route("/echo", post(|Json(body): Json<serde_json::Value>| async { Json(body) }))
+    ///     .routes(axum::Router::new().route("/more", get(|| async { "more" })));
+    /// ```
     pub fn route(mut self, path: &str, methods: MethodRouter) -> Server {
         self.router = self.router.route(path, methods);
         self

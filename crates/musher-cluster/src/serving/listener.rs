@@ -283,6 +283,18 @@ impl<F: Family> Listener<F> {
 
     /// A stream of connections that ends when this worker drains, for servers that take one:
     /// `tonic::transport::Server::builder().add_service(…).serve_with_incoming(listener.into_incoming())`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio_stream::StreamExt;
+    /// let listener = musher_cluster::listen("127.0.0.1:0").await?;
+    /// let client = tokio::net::TcpStream::connect(listener.local_addr()).await?;
+    /// let stream = listener.into_incoming().next().await.ok_or("it drains")??;
+    /// assert_eq!(stream.peer_addr()?, client.local_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_incoming(self) -> Incoming<F> {
         drain::follow_signals();
         Incoming(self)

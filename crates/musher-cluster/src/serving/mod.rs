@@ -41,6 +41,11 @@ static ENVIRONMENT: LazyLock<Environment> =
 
 /// Whether this process runs in a team that somebody else is the primary of: a Rust primary of this crate, Node's
 /// `cluster`, or musher. Such a process serves; it does not fork workers of its own.
+///
+/// ```
+/// assert!(!musher_cluster::is_worker(), "nobody is the primary of this process");
+/// assert!(musher_cluster::is_primary());
+/// ```
 pub fn is_worker() -> bool {
     ENVIRONMENT.is_worker()
 }
@@ -59,6 +64,17 @@ pub fn is_primary() -> bool {
 /// # Errors
 ///
 /// Nobody can have the address, or the primary refuses it: the error is the system's in both cases.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut listener = musher_cluster::listen("127.0.0.1:0").await?;
+/// let client = tokio::net::TcpStream::connect(listener.local_addr()).await?;
+/// let (stream, peer) = listener.accept().await.ok_or("it drains")?;
+/// assert_eq!(peer, client.local_addr()?);
+/// # Ok(())
+/// # }
+/// ```
 pub async fn listen(address: impl tokio::net::ToSocketAddrs) -> io::Result<Listener> {
     let link = cluster_link()?;
     let mut last = None;
@@ -77,6 +93,19 @@ pub async fn listen(address: impl tokio::net::ToSocketAddrs) -> io::Result<Liste
 /// # Errors
 ///
 /// As for [`listen`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let path = std::env::temp_dir().join(format!("musher-doc-{}.sock", std::process::id()));
+/// let mut listener = musher_cluster::listen_unix(&path).await?;
+/// let client = tokio::net::UnixStream::connect(&path).await?;
+/// listener.accept().await.ok_or("it drains")?;
+/// drop(listener);
+/// assert!(!path.exists());
+/// # Ok(())
+/// # }
+/// ```
 pub async fn listen_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
     listener::unix(&ENVIRONMENT, cluster_link()?, path.as_ref()).await.map(ready)
 }
@@ -87,6 +116,19 @@ pub async fn listen_unix(path: impl AsRef<Path>) -> io::Result<UnixListener> {
 /// # Errors
 ///
 /// There is none, or it is not of this family.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Tcp, listen_fd};
+/// // Under `systemd-socket-activate -l 8080`, or `server.sockets(…)` of a primary.
+/// let mut listener = listen_fd::<Tcp>(3).await?;
+/// while let Some((stream, peer)) = listener.accept().await {
+///     println!("{peer}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub async fn listen_fd<F: Family>(number: i32) -> io::Result<Listener<F>> {
     listener::fd(&ENVIRONMENT, cluster_link()?, number).await.map(ready)
 }
@@ -96,6 +138,17 @@ pub async fn listen_fd<F: Family>(number: i32) -> io::Result<Listener<F>> {
 /// # Errors
 ///
 /// As for [`listen`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let socket = musher_cluster::bind_udp("127.0.0.1:0").await?;
+/// socket.send_to(b"hello", socket.local_addr()?).await?;
+/// let mut datagram = [0; 16];
+/// assert_eq!(socket.recv_from(&mut datagram).await?.0, 5);
+/// # Ok(())
+/// # }
+/// ```
 pub async fn bind_udp(address: impl tokio::net::ToSocketAddrs) -> io::Result<tokio::net::UdpSocket> {
     let link = cluster_link()?;
     let mut last = None;
@@ -114,6 +167,18 @@ pub async fn bind_udp(address: impl tokio::net::ToSocketAddrs) -> io::Result<tok
 ///
 /// It is what servers call a graceful shutdown:
 /// `axum::serve(listener, app).with_graceful_shutdown(musher_cluster::draining())`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut draining = std::pin::pin!(musher_cluster::draining());
+/// tokio::select! {
+///     () = &mut draining => println!("finish, and end"),
+///     () = std::future::ready(()) => println!("nothing yet"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn draining() -> Draining {
     drain::follow_signals();
     // So that the primary is heard also by a program that never listens.
@@ -129,11 +194,39 @@ pub fn draining() -> Draining {
 /// # Errors
 ///
 /// The channel is unusable, or this is not within a tokio runtime.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// if let Some(worker) = musher_cluster::own_worker()? {
+///     println!("I am worker {:?}", worker.id());
+///     worker.send("ready")?;
+/// } else {
+///     println!("nobody has forked this process");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn worker() -> io::Result<Option<OwnWorker>> {
     Ok(link::link(&ENVIRONMENT)?.map(|link| OwnWorker { link: Arc::clone(link) }))
 }
 
 /// This process, as its primary sees it: `cluster.worker` and `process.send` of Node.
+///
+/// ```no_run
+/// # use musher_cluster::OwnWorker;
+/// # async fn example(worker: OwnWorker) -> std::io::Result<()> {
+/// let mut messages = worker.messages();
+/// while let Some(message) = messages.next().await {
+///     match message.handle {
+///         Some(socket) => worker.send_handle("back", socket).await?,
+///         None if message.value == "leave" => worker.disconnect().await,
+///         None => worker.send(message.value)?,
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct OwnWorker {
     link: Arc<Link>,

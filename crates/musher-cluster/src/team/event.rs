@@ -157,6 +157,13 @@ impl Address {
     }
 
     /// The port, if it has one.
+    ///
+    /// ```
+    /// use musher_cluster::Address;
+    /// assert_eq!(Address::Tcp("127.0.0.1:8080".parse()?).port(), Some(8080));
+    /// assert_eq!(Address::Unix("/run/web.sock".into()).port(), None);
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
     pub fn port(&self) -> Option<u16> {
         match self {
             Address::Tcp(address) | Address::Udp(address) => Some(address.port()),

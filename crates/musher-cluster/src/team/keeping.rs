@@ -28,6 +28,15 @@ use super::{Primary, Shared, now};
 const KEEP_ALIVE_GRACE: Duration = Duration::from_secs(1);
 
 /// By which rules a team is kept up.
+///
+/// ```
+/// use std::time::Duration;
+/// use musher_cluster::lifecycle::Policy;
+/// use musher_cluster::{Plan, ReadyOn};
+/// let policy = Policy { max_restarts: 3, grace: Duration::from_secs(5), ..Policy::default() };
+/// let plan = Plan::new(4).policy(policy).ready(ReadyOn::Listening);
+/// assert_eq!((plan.instances, plan.policy.max_restarts), (4, 3));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Plan {
@@ -197,6 +206,15 @@ impl Team {
     /// # Errors
     ///
     /// A new worker did not become ready, or another operation is under way.
+    ///
+    /// ```no_run
+    /// # async fn example(team: musher_cluster::Team) -> Result<(), musher_cluster::TeamError> {
+    /// use musher_cluster::Settings;
+    /// team.reload(None).await?;                                       // the same program, which may be a new file
+    /// team.reload(Some(Settings::node("server-2.js"))).await?;        // another one
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn reload(&self, settings: Option<Settings>) -> Result<(), TeamError> {
         self.replace(settings, None, |target| Command::Reload { target, canary: None }).await
     }
@@ -278,6 +296,13 @@ impl Team {
     /// # Errors
     ///
     /// Signals cannot be received.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: musher_cluster::Primary) -> Result<(), musher_cluster::TeamError> {
+    /// let team = cluster.keep(musher_cluster::Plan::new(0)).await?;   // one worker on each core
+    /// team.run().await
+    /// # }
+    /// ```
     pub async fn run(&self) -> Result<(), TeamError> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;

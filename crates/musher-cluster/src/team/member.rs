@@ -71,6 +71,20 @@ impl Life {
 }
 
 /// A worker's process: Node's `worker.process`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio::io::AsyncReadExt;
+/// # use musher_cluster::{Settings, setup_primary};
+/// let cluster = setup_primary(Settings::program("echo").args(["hello"]).silent(true))?;
+/// let worker = cluster.fork()?;
+/// let mut said = String::new();
+/// worker.process().take_stdout().ok_or("no pipe")?.read_to_string(&mut said).await?;
+/// assert_eq!(said, "hello\n");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Process {
     pid: Pid,
     pidfd: OwnedFd,
@@ -108,6 +122,20 @@ impl Worker {
     /// # Errors
     ///
     /// The worker is not connected any more.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3; echo \"[$line]\" >&3"]))?;
+    /// let worker = cluster.fork()?;
+    /// worker.send(serde_json::json!({"a": 1}))?;
+    /// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, serde_json::json!([{"a": 1}]));
+    /// worker.exited().await;
+    /// assert!(worker.send("late").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send(&self, message: impl Into<Value>) -> io::Result<()> {
         self.check_connected()?;
         self.0.cluster.send(self.0.run, message.into());
@@ -120,6 +148,18 @@ impl Worker {
     /// # Errors
     ///
     /// The worker is not connected any more.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::v8::Value;
+    /// use musher_cluster::{Serialization, Settings, setup_primary};
+    /// let settings = Settings::node("worker.js").serialization(Serialization::Advanced);
+    /// let worker = setup_primary(settings)?.fork()?;
+    /// worker.send_v8(Value::Map(vec![(Value::Number(1.0), Value::Date(0.0))]))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_v8(&self, message: v8::Value) -> io::Result<()> {
         self.check_connected()?;
         self.0.cluster.send_v8(self.0.run, message);
@@ -131,6 +171,17 @@ impl Worker {
     /// # Errors
     ///
     /// The worker is not connected any more, or it is no socket.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// let worker = setup_primary(Settings::node("worker.js"))?.fork()?;
+    /// // There: process.on('message', (message, server) => …)
+    /// worker.send_handle("a server", std::net::TcpListener::bind("127.0.0.1:0")?.into())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_handle(&self, message: impl Into<Value>, handle: Handle) -> io::Result<()> {
         self.check_connected()?;
         let kind = handle.kind().name();
@@ -143,6 +194,18 @@ impl Worker {
     }
 
     /// Calls `handler` with every message of this worker, in order. It must not block.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo 1 >&3; echo 2 >&3"]))?;
+    /// let (told, mut numbers) = tokio::sync::mpsc::channel(8);
+    /// cluster.fork()?.on_message(move |message| drop(told.try_send(message.value)));
+    /// assert_eq!((numbers.recv().await, numbers.recv().await), (Some(1.into()), Some(2.into())));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_message(&self, handler: impl Fn(Message) + Send + Sync + 'static) {
         self.0.hearing.on(Arc::new(handler));
     }
@@ -158,11 +221,38 @@ impl Worker {
     /// # Errors
     ///
     /// The process has ended. Never does another process get the signal.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sleep").args(["60"]))?;
+    /// let worker = cluster.fork()?;
+    /// worker.kill(15)?;
+    /// assert_eq!(worker.exited().await.to_string(), "signal 15 (SIGTERM)");
+    /// assert_eq!((worker.is_dead(), worker.exited_after_disconnect()), (true, Some(false)));
+    /// assert!(worker.kill(15).is_err(), "never another process");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kill(&self, signal: i32) -> io::Result<()> {
         self.0.process.kill(signal)
     }
 
     /// Asks it to take nothing new, finish what it has, and end. New connections go to others at once.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3"]))?;
+    /// let worker = cluster.fork()?;
+    /// worker.disconnect();
+    /// assert!(worker.exited().await.is_success());
+    /// assert_eq!(worker.exited_after_disconnect(), Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn disconnect(&self) {
         self.life().exited_after_disconnect = Some(true);
         self.0.cluster.drain(self.0.run, std::time::Duration::ZERO, std::time::Duration::MAX);
@@ -189,6 +279,19 @@ impl Worker {
     }
 
     /// Where in its life it is.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, WorkerState, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// let worker = cluster.fork()?;
+    /// assert_eq!(worker.state(), WorkerState::Forked);
+    /// worker.exited().await;
+    /// assert_eq!(worker.state(), WorkerState::Dead);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn state(&self) -> WorkerState {
         *self.0.state.borrow()
     }
@@ -199,6 +302,16 @@ impl Worker {
     }
 
     /// Waits until it listens, or has ended before it could (false).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// assert!(!cluster.fork()?.listening().await, "it has ended before");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn listening(&self) -> bool {
         self.reached(WorkerState::Listening).await == WorkerState::Listening
     }

@@ -43,6 +43,8 @@ const KEPT: usize = 4096;
 /// Events between the cluster thread and us. When they are not taken it stops reading the workers.
 const QUEUED: usize = 256;
 
+/// What is told of runs.
+type OfRuns<T> = mpsc::Receiver<(RunId, T)>;
 type Handler = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// A program that forks workers: Node's `cluster` in a primary. Copies mean the same; when the last is dropped the
@@ -117,6 +119,18 @@ impl Primary {
     /// # Errors
     ///
     /// The program is not there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// cluster.setup(Settings::program("sh").args(["-c", "exit 3"]))?;
+    /// assert_eq!(cluster.settings().args.len(), 2);
+    /// assert_eq!(cluster.fork()?.exited().await.to_string(), "exit code 3");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn setup(&self, settings: Settings) -> io::Result<()> {
         self.shared.table.setup(settings.complete()?);
         self.shared.wake.notify_one();
@@ -133,6 +147,19 @@ impl Primary {
     /// # Errors
     ///
     /// The program cannot be started.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// // Any program can be a worker. This one says something over its channel, descriptor 3, and ends.
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo '\"hello\"' >&3"]))?;
+    /// let worker = cluster.fork()?;
+    /// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, "hello");
+    /// assert!(worker.exited().await.is_success());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fork(&self) -> io::Result<Worker> {
         self.fork_with(std::iter::empty::<(OsString, OsString)>())
     }
@@ -142,6 +169,17 @@ impl Primary {
     /// # Errors
     ///
     /// The program cannot be started.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo \"\\\"$NAME\\\"\" >&3"]))?;
+    /// let worker = cluster.fork_with([("NAME", "one")])?;
+    /// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, "one");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fork_with<N: Into<OsString>, V: Into<OsString>>(
         &self,
         env: impl IntoIterator<Item = (N, V)>,
@@ -157,6 +195,21 @@ impl Primary {
     }
 
     /// Sends a message to every worker that is connected. To how many.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3; echo \"$line\" >&3"]))?;
+    /// let workers = [cluster.fork()?, cluster.fork()?];
+    /// assert_eq!(cluster.workers().len(), 2);
+    /// assert_eq!(cluster.broadcast("ping"), 2);
+    /// for worker in workers {
+    ///     assert_eq!(worker.messages().next().await.ok_or("no message")?.value, "ping");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn broadcast(&self, message: impl Into<Value>) -> usize {
         let message = message.into();
         self.shared.table.connected().into_iter().filter(|worker| worker.send(message.clone()).is_ok()).count()
@@ -164,16 +217,68 @@ impl Primary {
 
     /// Calls `handler` with every event from now on, in order, in the primary's task: it must not block. It may fork, send
     /// and disconnect.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Event, Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// let (told, mut ends) = tokio::sync::mpsc::channel(8);
+    /// cluster.on(move |event| {
+    ///     if let Event::Exit { worker, status } = event {
+    ///         let _ = told.try_send((worker.id(), status.is_success()));
+    ///     }
+    /// });
+    /// cluster.fork()?;
+    /// assert_eq!(ends.recv().await, Some((1, true)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on(&self, handler: impl Fn(&Event) + Send + Sync + 'static) {
         self.shared.handlers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Arc::new(handler));
     }
 
     /// A stream of the events from now on. A reader that is more than 4096 events behind gets [`Event::Missed`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Event, Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// let mut events = cluster.events();
+    /// cluster.fork()?;
+    /// let mut names = Vec::new();
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         Event::Fork(_) => names.push("fork"),
+    ///         Event::Disconnect(_) => names.push("disconnect"),
+    ///         Event::Exit { .. } => break,
+    ///         _ => {}
+    ///     }
+    /// }
+    /// assert_eq!(names, ["fork", "disconnect"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn events(&self) -> Events {
         Events(self.shared.streams.subscribe())
     }
 
     /// Asks all workers to disconnect and waits until they have; Node's `cluster.disconnect(callback)`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3"]))?;
+    /// let worker = cluster.fork()?;
+    /// cluster.disconnect().await;
+    /// assert!(cluster.workers().is_empty());
+    /// worker.exited().await;
+    /// assert_eq!(worker.exited_after_disconnect(), Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn disconnect(&self) {
         let all = self.shared.table.connected();
         for worker in &all {
@@ -185,6 +290,16 @@ impl Primary {
     }
 
     /// What the listeners have seen.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// assert_eq!(cluster.stats().await.queued, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn stats(&self) -> Stats {
         let (sender, answer) = tokio::sync::oneshot::channel();
         self.shared.cluster.stats(table::APP, move |stats| drop(sender.send(stats)));
@@ -198,6 +313,21 @@ impl Primary {
     /// # Errors
     ///
     /// A worker did not become ready; the team is stopped then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Plan, ReadyOn, Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo '\"ready\"' >&3; read line <&3"]))?;
+    /// let team = cluster.keep(Plan::new(2).ready(ReadyOn::Message)).await?;
+    /// assert_eq!(team.ready(), (2, 2));
+    /// team.reload(None).await?;
+    /// team.scale(1).await?;
+    /// team.stop().await?;
+    /// assert!(cluster.workers().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn keep(&self, plan: Plan) -> Result<Team, TeamError> {
         keeping::keep(self, plan).await
     }
@@ -237,7 +367,7 @@ impl FdStore for Nowhere {
 async fn follow(
     shared: Weak<Shared>,
     mut cluster_events: mpsc::Receiver<ClusterEvent>,
-    (mut exits, mut unfit): (mpsc::Receiver<(RunId, ExitStatus)>, mpsc::Receiver<(RunId, String)>),
+    (mut exits, mut unfit): (OfRuns<ExitStatus>, OfRuns<String>),
     wake: Arc<Notify>,
 ) {
     loop {

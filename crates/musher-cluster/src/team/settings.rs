@@ -32,6 +32,14 @@ pub enum Scheduling {
 
 impl Scheduling {
     /// What `NODE_CLUSTER_SCHED_POLICY` says, as in Node; [`Kernel`](Scheduling::Kernel) without it.
+    ///
+    /// ```
+    /// use musher_cluster::Scheduling;
+    /// // Unless NODE_CLUSTER_SCHED_POLICY says `rr` or `none`.
+    /// # if std::env::var_os("NODE_CLUSTER_SCHED_POLICY").is_none() {
+    /// assert_eq!(Scheduling::from_env(), Scheduling::Kernel);
+    /// # }
+    /// ```
     pub fn from_env() -> Scheduling {
         match std::env::var("NODE_CLUSTER_SCHED_POLICY").as_deref() {
             Ok("rr") => Scheduling::RoundRobin,
@@ -181,6 +189,21 @@ impl Settings {
 
     /// What the descriptor with this number is. [`Stdio::Pipe`] is taken from [`Process`](crate::Process): 0, 1 and 2 go
     /// one way, others both ways.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, Stdio, setup_primary};
+    /// use tokio::io::AsyncReadExt;
+    /// let line = "echo hello >&4";
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", line]).stdio(4, Stdio::Pipe))?;
+    /// let mut pipe = cluster.fork()?.process().take_pipe(4).ok_or("no pipe")?;
+    /// let mut said = String::new();
+    /// pipe.read_to_string(&mut said).await?;
+    /// assert_eq!(said, "hello\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stdio(mut self, number: i32, what: impl Into<Stdio>) -> Settings {
         self.stdio.insert(number, what.into());
         self
@@ -214,6 +237,13 @@ impl Settings {
 
     /// Sockets for `listen({fd: 3})`, `listen({fd: 4})` and so on. A worker that listens on the address of one gets that one,
     /// too. Those that this process itself was given by `LISTEN_FDS` need not be named.
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let settings = Settings::node("server.js").sockets(vec![socket.into()]);   // there: server.listen({ fd: 3 })
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn sockets(mut self, sockets: Vec<OwnedFd>) -> Settings {
         self.listens = Arc::new(Listens { policy: self.scheduling.policy(), inherited: sockets });
         self
