@@ -42,6 +42,40 @@ const OF_THE_CHANNEL: [&str; 4] = [ipc::FD_VARIABLE, ipc::MODE_VARIABLE, ipc::FA
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Descriptors of any number, a name of its own, and nothing of our environment:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Command, Stdio};
+/// use tokio::io::AsyncReadExt;
+///
+/// let line = "echo $0 ${HOME-nowhere} >&4";
+/// let command = Command::new("/bin/sh").arg("-c").arg(line).arg("worker").env_clear().stdio_all(Stdio::Ignore);
+/// let mut child = command.fd(4, Stdio::Pipe).spawn()?;
+/// let mut said = String::new();
+/// child.take_pipe(4).ok_or("no pipe")?.read_to_string(&mut said).await?;
+/// assert_eq!(said, "worker nowhere\n");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Bounds, and input:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Command, Signal};
+/// use std::time::Duration;
+///
+/// assert_eq!(Command::new("cat").input("hello").output().await?.stdout, b"hello");
+/// assert!(Command::new("yes").max_buffer(1000).output().await.is_err());
+/// let late = Command::new("sleep").arg("60").timeout(Duration::from_millis(10)).kill_signal(Signal::KILL);
+/// assert_eq!(late.output().await.unwrap_err().signal(), Some(Signal::KILL));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Command {
