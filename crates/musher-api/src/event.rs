@@ -93,7 +93,8 @@ pub enum EventKind {
     NotReady,
     /// A worker's program threw an exception that nobody caught.
     Uncaught,
-    /// A draining worker closed connections because the limit of its drain was reached.
+    /// A draining worker closed connections because the limit of its drain was reached; or connections that waited at a
+    /// slot that was scaled away were reset.
     Cut,
     /// An address could not be bound.
     BindFailed,
