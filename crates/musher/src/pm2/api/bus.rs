@@ -224,8 +224,9 @@ impl Known {
         self.ask().await;
     }
 
-    /// Asks again for one app. `all`: for what only a look at all apps tells, how often a command restarted each.
+    /// Asks again for one app. `all`: for all, unless that was a moment ago: only that tells how often a command restarted each.
     async fn renew(&mut self, app: &str, all: bool) {
+        let all = all && self.asked.is_none_or(|asked| asked.elapsed() >= AGAIN);
         let renewed = match &mut self.processes {
             Some(processes) if !all => processes.renew(app).await,
             _ => false,
