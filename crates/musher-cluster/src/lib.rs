@@ -112,6 +112,9 @@ pub use musher_process::child_process::Stdio;
 pub use musher_process::ipc::{Handle, HandleKind, Serialization};
 #[cfg(feature = "programs")]
 pub use musher_process::{Credentials, ExitStatus, v8};
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub use serving::fuzzing;
 #[cfg(feature = "programs")]
 pub use serving::{
     Draining, Family, Incoming, Listener, Message, Messages, OwnWorker, Tcp, Unix, UnixListener, bind_udp, draining,

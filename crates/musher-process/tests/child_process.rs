@@ -9,7 +9,7 @@ use std::time::Duration;
 use musher_process::child_process::{
     Child, Command, Event, KillError, Reason, Signal, Stdio, Stream, exec, exec_file, spawn,
 };
-use musher_process::ipc::{Handle, Order, SendError};
+use musher_process::ipc::{Channel, Handle, Options, Order, SendError};
 use musher_process::{ExitStatus, SpawnError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -60,6 +60,10 @@ fn a_program_that_cannot_be_started_is_an_error_in_words() {
         let error = exec_file("/etc/passwd", [""; 0]).await.unwrap_err();
         assert!(matches!(error.reason, Reason::NotStarted(_)));
         assert!(error.to_string().contains("not executable"), "{error}");
+        let error = spawn("/etc/passwd/true", [""; 0]).unwrap_err();
+        assert_eq!(error.errno(), std::fs::metadata("/etc/passwd/true").unwrap_err().raw_os_error());
+        let error = Command::new("true").arg("a\0b").spawn().unwrap_err();
+        assert!(error.to_string().contains("NUL"), "{error}");
         let error = Command::new("true").fd(3, Stdio::Ipc).fd(4, Stdio::Ipc).spawn().unwrap_err();
         assert_eq!(error.to_string(), "a child can have only one channel");
         let error = Command::new("true").fd(3, Stdio::Number(999)).spawn().unwrap_err();
@@ -83,6 +87,60 @@ fn a_text_without_an_interpreter_line_is_run_by_the_shell() {
         let path = format!("{}:/bin:/usr/bin", directory.path().display());
         let error = Command::new("script").env("PATH", path).arg("b").output().await.unwrap_err();
         assert_eq!(error.output.stdout_text(), format!("{} b\n", script.display()));
+    });
+}
+
+#[test]
+fn the_channel_may_be_a_standard_stream() {
+    run(async {
+        for number in 0..=2 {
+            let line = format!("printf '{{\"hello\":{number}}}\\n' >&{number}");
+            let command = Command::shell(line).stdio_all(Stdio::Ignore).fd(number, Stdio::Ipc);
+            let mut child = command.channel(Options::default().fast_frames(false)).spawn().unwrap();
+            let message = next(&mut child).await;
+            assert_eq!(message.text().unwrap(), format!("{{\"hello\":{number}}}"));
+            assert!(child.wait().await.is_success());
+        }
+    });
+}
+
+#[test]
+fn a_handle_that_the_peer_did_not_get_is_sent_again_and_given_up_at_last() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    run(async {
+        let (mut channel, end) = Channel::pair(Options::default()).unwrap();
+        let peer = UnixStream::from(end);
+        let listener = Handle::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        channel.sender.send_handle("take it", listener).await.unwrap();
+        channel.sender.send("behind it").await.unwrap();
+        // As Node answers a handle that found no room in its table of descriptors.
+        let said = tokio::task::spawn_blocking(move || {
+            let (mut came, mut byte) = (Vec::new(), [0]);
+            let mut line = || {
+                came.clear();
+                while (&peer).read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+                    came.push(byte[0]);
+                }
+                String::from_utf8(came.clone()).unwrap()
+            };
+            let mut lines = vec![line()];
+            for _ in 0..4 {
+                (&peer).write_all(b"{\"cmd\":\"NODE_HANDLE_NACK\"}\n").unwrap();
+                lines.push(line());
+            }
+            (lines, peer)
+        });
+        tokio::select! {
+            said = said => {
+                // With its end, which must not close before all is looked at.
+                let (said, _peer) = said.unwrap();
+                assert!(said[..4].iter().all(|line| line.contains("\"NODE_HANDLE\"") && line.contains("take it")), "{said:?}");
+                assert_eq!(said[4], "\"behind it\"");
+            }
+            received = channel.recv() => panic_with(&format!("{received:?}")),
+        }
+        assert_eq!(channel.sender.handles_given_up(), 1);
     });
 }
 

@@ -112,7 +112,7 @@ pub(crate) fn link(environment: &Environment) -> io::Result<Option<&'static Arc<
 }
 
 impl Link {
-    fn open(channel: ipc::Channel, environment: &Environment) -> Arc<Link> {
+    pub(crate) fn open(channel: ipc::Channel, environment: &Environment) -> Arc<Link> {
         let link = Arc::new(Link {
             id: environment.id,
             sender: channel.sender,

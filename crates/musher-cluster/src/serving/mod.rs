@@ -11,6 +11,8 @@ mod activation;
 mod axum;
 mod drain;
 mod environment;
+#[cfg(feature = "fuzz")]
+pub mod fuzzing;
 mod hearing;
 mod link;
 mod listener;

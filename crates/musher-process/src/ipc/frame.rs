@@ -76,33 +76,45 @@ impl Frame {
     /// A message in its frame.
     pub(crate) fn write(self, message: &Outward<'_, impl Serialize + ?Sized>, marks: bool) -> Result<Bytes, SendError> {
         let mut bytes = Vec::with_capacity(256);
+        self.write_into(message, marks, &mut bytes)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// The same, into an empty buffer.
+    pub(crate) fn write_into(
+        self,
+        message: &Outward<'_, impl Serialize + ?Sized>,
+        marks: bool,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        bytes.clear();
         let internal = message.is_internal();
         match self {
             Frame::Json => {
                 if internal && marks {
                     bytes.push(BUN_MARK);
                 }
-                message.write_json(&mut bytes)?;
+                message.write_json(bytes)?;
                 // Only between the tokens of a text that somebody else has laid out: there a blank is as good.
-                while let Some(at) = memchr(b'\n', &bytes) {
+                while let Some(at) = memchr(b'\n', bytes) {
                     bytes[at] = b' ';
                 }
                 bytes.push(b'\n');
             }
             Frame::Advanced => {
                 bytes.extend_from_slice(&[0; ADVANCED_HEADER]);
-                v8::append(&message.value()?, &mut bytes);
+                v8::append(&message.value()?, bytes);
                 let length = length_of(bytes.len() - ADVANCED_HEADER)?;
                 bytes[..ADVANCED_HEADER].copy_from_slice(&length.to_be_bytes());
             }
             Frame::Fast => {
                 bytes.extend_from_slice(&[0, 0, 0, 0, if internal { INTERNAL } else { 0 }]);
-                message.write_json(&mut bytes)?;
+                message.write_json(bytes)?;
                 let length = length_of(bytes.len() - FAST_HEADER)?;
                 bytes[..4].copy_from_slice(&length.to_le_bytes());
             }
         }
-        Ok(Bytes::from(bytes))
+        Ok(())
     }
 }
 

@@ -146,6 +146,17 @@ impl Outbound {
         *self = Outbound::default();
     }
 
+    /// Sends as much of a message without a handle as the socket takes, if nothing is before it: without a queue, and
+    /// without memory of its own. How much that was.
+    pub(crate) fn send_now(&mut self, socket: BorrowedFd<'_>, bytes: &[u8], turn: Turn) -> usize {
+        let its_turn = turn == Turn::AtOnce || (self.held.is_empty() && !self.blocked());
+        if self.full || !self.ready.is_empty() || !its_turn {
+            return 0;
+        }
+        // What went wrong will go wrong again when it is queued.
+        rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).unwrap_or(0)
+    }
+
     /// The socket may take more.
     pub(crate) fn writable(&mut self) {
         self.full = false;

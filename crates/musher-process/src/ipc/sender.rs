@@ -1,5 +1,6 @@
 //! The half of a channel that sends.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -235,21 +236,16 @@ impl Sender {
         handle: Option<Arc<OwnedFd>>,
         turn: Turn,
     ) -> Result<(), SendError> {
-        let mut written = None;
         loop {
-            let (frame, marks) = self.shared.framing();
-            let bytes = match written.take() {
-                Some((known, bytes)) if known == frame => bytes,
-                _ => frame.write(message, marks)?,
-            };
-            let pushed = self.shared.push((frame, bytes.clone()), handle.clone(), turn, HIGH_WATER)?;
+            // Before it is written: writing takes longer than waiting for room costs.
+            if !self.shared.has_room(HIGH_WATER) {
+                self.room().await;
+            }
+            // Not held over an await: a task that waits may go on in another thread.
+            let pushed = with_scratch(|bytes| self.push(message, handle.clone(), turn, HIGH_WATER, bytes))?;
             match pushed {
-                Some(Push::Done { .. }) => return Ok(()),
-                Some(Push::NoRoom) => {
-                    self.room().await;
-                    written = Some((frame, bytes));
-                }
-                None => {}
+                Push::Done { .. } => return Ok(()),
+                Push::NoRoom => self.room().await,
             }
         }
     }
@@ -259,7 +255,7 @@ impl Sender {
         loop {
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            if !self.connected() || self.queued_bytes() <= HIGH_WATER / 4 {
+            if self.shared.has_room(HIGH_WATER / 4) {
                 return;
             }
             changed.await;
@@ -272,16 +268,47 @@ impl Sender {
         handle: Option<Arc<OwnedFd>>,
         turn: Turn,
     ) -> Result<bool, SendError> {
+        match with_scratch(|bytes| self.push(message, handle, turn, usize::MAX, bytes))? {
+            Push::Done { queued } => Ok(queued <= HIGH_WATER),
+            Push::NoRoom => Err(SendError::Full),
+        }
+    }
+
+    fn push<T: Serialize + ?Sized>(
+        &self,
+        message: &Outward<'_, T>,
+        handle: Option<Arc<OwnedFd>>,
+        turn: Turn,
+        most: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Push, SendError> {
         loop {
             let (frame, marks) = self.shared.framing();
-            let written = (frame, frame.write(message, marks)?);
-            match self.shared.push(written, handle.clone(), turn, usize::MAX)? {
-                Some(Push::Done { queued }) => return Ok(queued <= HIGH_WATER),
-                Some(Push::NoRoom) => return Err(SendError::Full),
-                None => {}
+            frame.write_into(message, marks, bytes)?;
+            if let Some(pushed) = self.shared.push((frame, bytes), handle.clone(), turn, most)? {
+                return Ok(pushed);
             }
         }
     }
+}
+
+/// The most memory that a thread keeps for the next message.
+const MAX_SCRATCH: usize = 256 << 10;
+
+thread_local! {
+    /// Where messages are written. One for all channels of a thread, so that a message takes no memory of its own if the
+    /// socket takes it.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn with_scratch<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    // Taken out: a message may send another one while it is written.
+    let mut bytes = SCRATCH.take();
+    let result = write(&mut bytes);
+    if bytes.capacity() <= MAX_SCRATCH {
+        SCRATCH.set(bytes);
+    }
+    result
 }
 
 fn head(handle: &Handle) -> HandleHead {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use serde_json::json;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -155,10 +155,17 @@ impl Shared {
         self.flush(&mut state);
     }
 
-    /// Queues a message in the frame that it was written in; `None`: the frame has changed since, write it again.
+    /// Whether a message would be queued, or refused at once because nobody will read it.
+    pub(crate) fn has_room(&self, most: usize) -> bool {
+        let state = self.lock();
+        !state.takes_messages() || state.has_room(most)
+    }
+
+    /// Sends or queues a message in the frame that it was written in, which is taken if it is queued; `None`: the frame has
+    /// changed since, write it again.
     pub(crate) fn push(
         &self,
-        written: (Frame, Bytes),
+        written: (Frame, &mut Vec<u8>),
         handle: Option<Arc<OwnedFd>>,
         turn: Turn,
         most: usize,
@@ -171,12 +178,19 @@ impl Shared {
         if state.frame != frame {
             return Ok(None);
         }
-        let (queued, messages) = state.out.queued();
-        if queued > most.min(MAX_QUEUED_BYTES) || messages >= MAX_QUEUED_MESSAGES {
+        if !state.has_room(most.min(MAX_QUEUED_BYTES)) {
             return Ok(Some(Push::NoRoom));
         }
-        state.out.push(bytes, handle, turn);
-        self.flush(&mut state);
+        let sent = match handle {
+            None if !state.switch => state.out.send_now(self.as_fd(), bytes, turn),
+            _ => 0,
+        };
+        if sent < bytes.len() {
+            let mut rest = Bytes::from(std::mem::take(bytes));
+            rest.advance(sent);
+            state.out.push(rest, handle, turn);
+            self.flush(&mut state);
+        }
         Ok(Some(Push::Done { queued: state.out.queued().0 }))
     }
 
@@ -386,6 +400,11 @@ impl State {
 
     fn takes_messages(&self) -> bool {
         self.life == Life::Open && !self.deaf
+    }
+
+    fn has_room(&self, most: usize) -> bool {
+        let (bytes, messages) = self.out.queued();
+        bytes <= most && messages < MAX_QUEUED_MESSAGES
     }
 
     /// Whether somebody has to wait to write and to read, in the name of what was sent.

@@ -28,7 +28,12 @@ pub(super) fn find(program: &OsStr, path: Option<&OsStr>, cwd: &Path) -> Result<
             let _ = path;
             SpawnError::WorkingDirectory { path: cwd.into(), error: io::Error::from_raw_os_error(libc::ENOENT) }
         }
-        LookupError::NoFile { path } => failed(path, Problem::Missing, libc::ENOENT),
+        LookupError::NoFile { path } => {
+            // A directory on the way may be none, or closed to us.
+            let errno = path.metadata().err().and_then(|error| error.raw_os_error()).unwrap_or(libc::ENOENT);
+            let problem = if errno == libc::EACCES { Problem::Forbidden } else { Problem::Missing };
+            failed(path, problem, errno)
+        }
         LookupError::NotExecutable { path } => failed(path, Problem::NotExecutable, libc::EACCES),
     })
 }
