@@ -28,6 +28,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
     let (mut musher, mut hyper) = (here.with_file_name("musher"), here.with_file_name("team-hyper"));
     let mut further = String::new();
     let mut user = None;
+    let mut foreground = false;
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value\n{}", usage()));
         match word.as_str() {
@@ -40,6 +41,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
                 let name = value()?;
                 user = Some((id("-u", &name)?, id("-g", &name)?));
                 further += &format!(" --user {name}");
+            }
+            "--foreground" => {
+                foreground = true;
+                further += " --foreground";
             }
             "--faults" => {
                 let list = value()?;
@@ -54,7 +59,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Args> {
     }
     let packages = std::env::var_os("MUSHER_TEST_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e"), PathBuf::from);
-    let tools = Tools { musher: musher.canonicalize()?, hyper: hyper.canonicalize()?, packages, user };
+    let tools = Tools { musher: musher.canonicalize()?, hyper: hyper.canonicalize()?, packages, user, foreground };
     let replay = format!("cargo xtask chaos --seconds {} --seed {seed}{further}", length.as_secs());
     Ok(Args { length, seed, kinds, tools, replay })
 }
@@ -72,7 +77,8 @@ fn kind(word: &str) -> Result<Kind> {
 }
 
 fn usage() -> String {
-    let mut text = "usage: cargo xtask chaos [--minutes N | --seconds N] [--seed S] [--faults A,B] [--user NAME] [--musher PATH]\n\n\
+    let mut text = "usage: cargo xtask chaos [--minutes N | --seconds N] [--seed S] [--faults A,B] [--user NAME]\n       [--foreground] [--musher PATH]\n\n\
+                    --foreground: the team is one `musher run`, as in a container\n\n\
                     faults:"
         .to_owned();
     for kind in Kind::ALL.into_iter().chain([Kind::Planted]) {

@@ -88,7 +88,8 @@ pub(crate) fn pause(world: &World, event: &Event, number: usize) -> Result<Strin
     world.begins_now(number);
     let frozen = Frozen::stop(&[pid])?;
     std::thread::sleep(event.lasts);
-    if !event.kill {
+    let stands_for_all = world.team.foreground.is_some() && event.kind == Kind::PauseKeeper;
+    if !event.kill || stands_for_all {
         return Ok(format!("pid {pid}"));
     }
     // The other one may be dead just now and wait for this one to go on; killing this one then would be killing both.

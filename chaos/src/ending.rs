@@ -25,6 +25,11 @@ pub(crate) fn settled(world: &World) {
             world.found(format!("{name} does not come to rest in {PATIENCE:?}: {last}"));
         }
     }
+    if let Some(foreground) = &world.team.foreground
+        && wait::until(PATIENCE, || foreground.unready().is_none().then_some(())).is_none()
+    {
+        world.found(format!("all apps are at rest, but the team is not ready: {:?}", foreground.unready()));
+    }
 }
 
 /// What is not as it should be with an app; empty when all is.
@@ -66,9 +71,12 @@ pub(crate) fn unprovoked(world: &World) {
 
 /// Ends the daemon; nothing of it may be left.
 pub(crate) fn nothing_left(world: &World) {
-    let said = world.team.run(["kill"]);
-    if said.code != Some(0) {
-        world.found(format!("it does not end: {said}"));
+    let wrong = match &world.team.foreground {
+        Some(foreground) => foreground.end(),
+        None => Some(world.team.run(["kill"])).filter(|said| said.code != Some(0)).map(|said| said.to_string()),
+    };
+    if let Some(wrong) = wrong {
+        world.found(format!("it does not end well: {wrong}"));
     }
     let mut left = Vec::new();
     let gone = wait::until(PATIENCE.min(5 * AFTERMATH), || {

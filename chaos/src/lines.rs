@@ -76,6 +76,11 @@ pub(crate) fn read(team: &Team, gone: &Gone) -> Result<Lines> {
     for app in APPS {
         let directory = team.home().join("logs").join(app.name);
         let mut seen = Seen::default();
+        if let Some(foreground) = &team.foreground {
+            seen.add(&foreground.output_of(app.name)?);
+            seen.judge(app.name, &mut written, gone, &mut lines);
+            continue;
+        }
         for entry in fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out.log")) && is_text(&path) {

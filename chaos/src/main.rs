@@ -1,6 +1,6 @@
 //! A team of real programs under load, a seeded schedule of faults, and the fate of every request.
 //!
-//! `musher-chaos [--minutes N | --seconds N] [--seed S] [--faults a,b] [--musher PATH] [--hyper PATH]`;
+//! `musher-chaos [--minutes N | --seconds N] [--seed S] [--faults a,b] [--foreground] [--musher PATH] [--hyper PATH]`;
 //! `cargo xtask chaos` builds what it needs and calls it. docs/design/chaos.md says what is checked, and by which rules.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people")]
@@ -12,6 +12,7 @@ mod daemon;
 mod ending;
 mod fates;
 mod faults;
+mod foreground;
 mod frozen;
 mod lines;
 mod report;
@@ -89,15 +90,22 @@ fn run(args: Args) -> Result<bool> {
 /// The kinds that this build and this machine allow.
 fn possible(team: &Team, asked: &[Kind]) -> Vec<Kind> {
     let knows = team.knows;
+    let foreground = team.foreground.is_some();
     let (possible, not): (Vec<Kind>, Vec<Kind>) = asked.iter().partition(|kind| match kind {
         Kind::FullDisk => team.can_fill,
+        // Process 1 cannot be killed; the end of this one is the end of the team's foreground.
+        Kind::KillKeeper | Kind::KillBoth => !foreground,
         Kind::Leak => knows.limits_memory,
         Kind::Uncaught => knows.on_uncaught,
         Kind::Upgrade => knows.upgrade,
         _ => true,
     });
     for kind in not {
-        let why = if kind == Kind::FullDisk { "no right to mount a file system" } else { "this musher has it not" };
+        let why = match kind {
+            Kind::FullDisk => "no right to mount a file system",
+            Kind::KillKeeper | Kind::KillBoth => "in the foreground it stands for all",
+            _ => "this musher has it not",
+        };
         eprintln!("left out: {} ({why})", kind.word());
     }
     possible

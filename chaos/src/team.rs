@@ -1,7 +1,7 @@
 //! The team in a home of its own: its files, its commands, its processes. Dropping it ends everything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::apps::{APPS, App, Language};
+use crate::foreground::{self, Foreground};
 
 /// How long anything may take that is going to happen at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +35,8 @@ pub(crate) struct Tools {
     pub(crate) packages: PathBuf,
     /// As whom musher runs, where it is another user: uid and gid.
     pub(crate) user: Option<(u32, u32)>,
+    /// Whether it is run by `musher run`.
+    pub(crate) foreground: bool,
 }
 
 /// The team.
@@ -47,6 +50,8 @@ pub(crate) struct Team {
     pub(crate) can_fill: bool,
     /// Keys that this build of musher knows.
     pub(crate) knows: Knows,
+    /// The command that runs it, if it is one.
+    pub(crate) foreground: Option<Foreground>,
 }
 
 /// What this build of musher can do.
@@ -86,8 +91,12 @@ impl Team {
     pub(crate) fn prepare(tools: Tools, disk: Option<u64>) -> Result<Team> {
         let directory = tempfile::Builder::new().prefix("musher-chaos-").tempdir_in("/tmp")?;
         let ports = APPS.iter().map(|_| free_port()).collect::<Result<Vec<u16>>>()?;
-        let mut team = Team { directory, tools, ports, can_fill: false, knows: Knows::default() };
-        for name in ["home", "counters", "orders"] {
+        let foreground = match tools.foreground {
+            true => Some(Foreground::new(directory.path(), free_port()?)),
+            false => None,
+        };
+        let mut team = Team { directory, tools, ports, can_fill: false, knows: Knows::default(), foreground };
+        for name in ["home", "counters", "orders", "state"] {
             fs::create_dir(team.path().join(name))?;
         }
         if let Some(bytes) = disk {
@@ -109,7 +118,7 @@ impl Team {
     /// What the user has to write to becomes the user's.
     fn give_away(&self) -> Result<()> {
         let Some((uid, gid)) = self.tools.user else { return Ok(()) };
-        for directory in [self.path().to_owned(), self.home(), self.counters()] {
+        for directory in [self.path().to_owned(), self.home(), self.counters(), self.path().join("state")] {
             std::os::unix::fs::chown(&directory, Some(uid), Some(gid))
                 .with_context(|| format!("{} for another user (only root can)", directory.display()))?;
         }
@@ -205,12 +214,13 @@ impl Team {
         let build = bad.map_or_else(|| wanted.build.to_string(), str::to_owned);
         let canary = if bad == Some("late") { "reload = { canary = { slots = 1, wait = \"4s\" } }" } else { "" };
         let limits = if self.knows.limits_memory { "limits = { memory = \"400MiB\" }" } else { "" };
+        let logs = self.foreground.as_ref().map_or("max_size = \"1MiB\", keep = 1000", |_| foreground::LOGS);
         let text = format!(
             "[[app]]\nname = \"{}\"\n{program}\ninstances = {}\n{}\n{limits}\n{canary}\n\
              env = {{ BUILD = \"{build}\", COUNTERS = \"{}\", ORDERS = \"{}\", PYTHONPATH = \"{}\" }}\n\
              stop = {{ drain = \"20s\", grace = \"20s\" }}\n\
              restart = {{ max_restarts = 10000, max_delay = \"1s\" }}\n\
-             logs = {{ max_size = \"1MiB\", keep = 1000 }}\n",
+             logs = {{ {logs} }}\n",
             app.name,
             wanted.workers,
             app.keys,
@@ -277,6 +287,11 @@ impl Team {
 
     /// Starts all apps and waits until they serve.
     pub(crate) fn start(&self) -> Result<()> {
+        if let Some(foreground) = &self.foreground {
+            let mut words: Vec<OsString> = foreground.words().into_iter().map(OsString::from).collect();
+            words.extend((0..APPS.len()).map(|app| self.file(app).into_os_string()));
+            return foreground.start(self.command(words));
+        }
         for (number, app) in APPS.iter().enumerate() {
             let said = self.run([OsStr::new("start"), self.file(number).as_os_str()]);
             ensure!(said.code == Some(0), "{}: {said}", app.name);

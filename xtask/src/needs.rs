@@ -7,14 +7,14 @@ use std::path::Path;
 
 use crate::run::{Run, Task, has, root};
 
-/// Node 18 to 24, Express, Fastify and PM2 from npm; gunicorn and uvicorn from PyPI; siege and openssl from the
+/// Node 18 to 24, Express, Fastify and PM2 from npm; gunicorn and uvicorn from PyPI; siege, openssl and curl from the
 /// distribution.
 pub(crate) fn install() -> Task {
     // The tests look below the repository, wherever cargo builds.
     let tools = root().join("target/e2e");
     fs::create_dir_all(&tools).map_err(|error| format!("{}: {error}", tools.display()))?;
     let apps = root().join("crates/musher/tests/apps");
-    let missing: Vec<&str> = ["siege", "openssl"].into_iter().filter(|program| !has(program)).collect();
+    let missing: Vec<&str> = ["siege", "openssl", "curl"].into_iter().filter(|program| !has(program)).collect();
     if !missing.is_empty() {
         apt(&missing)?;
     }

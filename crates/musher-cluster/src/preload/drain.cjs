@@ -30,8 +30,30 @@ const addFinisher = (finisher) => {
 };
 Object.defineProperty(process, Symbol.for('musher.finish'), { value: addFinisher, configurable: true });
 
-const lastOnItsConnection = (response) => {
-  if (response && !response.headersSent) response.shouldKeepAlive = false;
+// The response that said last that it is the last one of its connection.
+const lastOf = new WeakMap();
+
+const lastOnItsConnection = ({ socket }, response) => {
+  if (response.headersSent || !response.shouldKeepAlive) return;
+  response.shouldKeepAlive = false;
+  lastOf.set(socket, response);
+};
+
+// A client may send several requests without waiting (RFC 9112, 9.3.2): after the answer that is the last one nothing more
+// is read of its connection, so it has to be that to the newest. The parser knows it.
+const isNewest = (request) => (request.socket?.parser?.incoming ?? request) === request;
+
+const requestCame = (server, emit, args) => {
+  const [, request, response] = args;
+  const before = lastOf.get(request.socket);
+  if (before && !before.headersSent) before.shouldKeepAlive = true;
+  // When all requests of the packet have been seen.
+  const immediate = setImmediate(() => {
+    quietly(() => isNewest(request) && lastOnItsConnection(request, response));
+    Reflect.apply(emit, server, args);
+  });
+  // As with Node's own resource, it can be seen from here whose handler throws.
+  immediate.socket = request.socket;
 };
 
 // Sockets that do something. Node has no public list of them.
@@ -43,22 +65,48 @@ const idleFor = (server) => {
   return server.keepAliveTimeout > 0 ? server.keepAliveTimeout + BUFFER : LONGEST;
 };
 
-// The responses that are being made: Node's list of a server's connections, or else all sockets there are.
-const inFlight = (server) => {
+// Node's list of a server's connections, if it is there.
+const connectionsOf = (server) => {
   const symbol = Object.getOwnPropertySymbols(server).find((s) => s.description === 'http.server.connections');
-  const all = symbol && typeof server[symbol]?.all === 'function' ? server[symbol].all() : undefined;
-  const sockets = all ? all.map((parser) => parser.socket) : activeSockets();
+  return typeof server[symbol]?.all === 'function' ? server[symbol] : undefined;
+};
+
+// The responses that are being made: of a server's connections, or else of all sockets there are.
+const inFlight = (server) => {
+  const sockets = connectionsOf(server)?.all().map((parser) => parser.socket) ?? activeSockets();
   return sockets.map((socket) => socket?._httpMessage).filter(Boolean);
 };
 
+const REQUESTS = new Set(['request', 'checkContinue', 'checkExpectation']);
+
 const answerForTheLastTime = (server) => {
-  if (!isHttp(server)) return;
-  server.prependListener('request', (request, response) => lastOnItsConnection(response));
-  inFlight(server).forEach(lastOnItsConnection);
+  if (!isHttp(server) || lastOf.has(server)) return;
+  lastOf.set(server, server);
+  const { emit } = server;
+  server.emit = function (...args) {
+    // Those of HTTP/2 have no parser.
+    if (!REQUESTS.has(args[0]) || !quietly(() => args[1].socket.parser)) return Reflect.apply(emit, this, args);
+    requestCame(this, emit, args);
+    return true;
+  };
+  for (const response of inFlight(server)) {
+    if (isNewest(response.req)) lastOnItsConnection(response.req, response);
+  }
+};
+
+// Not Node's own closeIdleConnections, if it can be helped: to that a connection is idle whose answer was made, but is still
+// being sent to a client that reads slowly.
+const closeIdleOf = (server) => {
+  const connections = connectionsOf(server);
+  if (typeof connections?.idle !== 'function') return void server.closeIdleConnections?.();
+  for (const { socket } of connections.idle()) {
+    const answering = socket._httpMessage && !socket._httpMessage.writableFinished;
+    if (!answering && !socket.writableLength) socket.destroy();
+  }
 };
 
 const stopListening = (server, closed) => {
-  answerForTheLastTime(server);
+  quietly(() => answerForTheLastTime(server));
   // Not http.Server's own close, which closes idle connections at once.
   Reflect.apply(close, server, [closed]);
   for (const session of sessions.get(server) ?? []) endWithItsNextStream(session);
@@ -72,7 +120,7 @@ const disconnect = () => {
 
 const closeIdle = () => {
   for (const server of [...leaving.open, ...leaving.fed]) {
-    quietly(() => server.closeIdleConnections?.());
+    quietly(() => closeIdleOf(server));
     for (const session of sessions.get(server) ?? []) quietly(() => session.close());
   }
 };

@@ -82,13 +82,24 @@ fn attach(socket: BorrowedFd<'_>, option: libc::c_int, program: &[Instruction]) 
 pub(crate) fn detach_reuseport_program(socket: BorrowedFd<'_>) -> io::Result<()> {
     /// asm-generic/socket.h; not in libc.
     const SO_DETACH_REUSEPORT_BPF: libc::c_int = 68;
-    let value: libc::c_int = 0;
-    // SAFETY: the option takes an int that is not looked at.
+    // The value is not looked at.
+    set_option(socket, SO_DETACH_REUSEPORT_BPF, 0)
+}
+
+/// Lets a socket take packets of one network interface only. There need not be one of this index.
+pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, index: libc::c_int) -> io::Result<()> {
+    /// asm-generic/socket.h; not in libc for all targets.
+    const SO_BINDTOIFINDEX: libc::c_int = 62;
+    set_option(socket, SO_BINDTOIFINDEX, index)
+}
+
+fn set_option(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the options that it is called with take an int, which lives until the call returns.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            SO_DETACH_REUSEPORT_BPF,
+            option,
             (&raw const value).cast(),
             libc::socklen_t::try_from(mem::size_of::<libc::c_int>()).unwrap_or(0),
         )

@@ -36,6 +36,20 @@ function answer(request, response) {
       }, number('every', 100));
       return response.write(text(id));
     }
+    case '/big':
+      // At once: what the client does not read is in this process.
+      return finish('x'.repeat(number('bytes', 1000)));
+    case '/idle':
+      request.socket.server.keepAliveTimeout = number('ms', 500);
+      return finish(text(id));
+    case '/upload': {
+      let [bytes, sum] = [0, 0];
+      request.on('data', (data) => {
+        bytes += data.length;
+        for (const byte of data) sum += byte;
+      });
+      return request.on('end', () => finish(`bytes=${bytes} sum=${sum}\n`));
+    }
     case '/wait':
       return setTimeout(() => finish(text(id)), number('ms', 100));
     case '/block':

@@ -11,6 +11,11 @@ def app(environ, start_response):
     if environ["PATH_INFO"] == "/stream":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return stream(body, int(query["chunks"][0]), int(query["every"][0]) / 1000)
+    if environ["PATH_INFO"] == "/big":
+        body = b"x" * int(query["bytes"][0])
+    if environ["PATH_INFO"] == "/upload":
+        upload = environ["wsgi.input"].read()
+        body = f"bytes={len(upload)} sum={sum(upload)}\n".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 

@@ -2,16 +2,16 @@
 //! answered, programs that end themselves do.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::support::apps::{app, with_packages};
 use crate::support::told::wait_event;
-use crate::support::{Home, command, free_port, wait_until};
+use crate::support::{Background, Home, command, free_port, wait_until};
 
 /// A client of the test's own, that tells by lines how far it is.
-struct Client {
+pub(crate) struct Client {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
@@ -20,19 +20,23 @@ impl Client {
     fn start(home: &Home, script: &str, args: &[&str]) -> Client {
         let mut words = command("node");
         words.arg(script).args(args).current_dir(home.app_directory());
+        Client::of(words)
+    }
+
+    pub(crate) fn of(mut words: Command) -> Client {
         let mut child = words.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Client { child, lines }
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    /// Ends it; what it tells then.
-    fn report(mut self) -> Value {
+    /// Ends its standard input; what it tells then.
+    pub(crate) fn report(mut self) -> Value {
         drop(self.child.stdin.take());
         let mut text = String::new();
         self.lines.read_to_string(&mut text).unwrap();
@@ -83,6 +87,17 @@ fn clients_of_socket_io_are_told_to_go_away_and_come_back() {
     sends_away("socket.io");
 }
 
+/// How many requests curl sends.
+const REQUESTS: usize = 200;
+
+/// curl, with several streams at a time over a session. It repeats those that the server says it has not begun.
+fn curl(port: &str) -> Background {
+    let mut curl = command("curl");
+    curl.args(["--silent", "--show-error", "--insecure", "--http2", "--parallel", "--parallel-max", "4"]);
+    curl.arg(format!("https://127.0.0.1:{port}/?[1-{REQUESTS}]"));
+    Background::of(curl)
+}
+
 /// A server of another kind is reloaded twice under load.
 fn loses_nothing(kind: &str) -> Home {
     let home = Home::new();
@@ -104,12 +119,17 @@ fn loses_nothing(kind: &str) -> Home {
     home.ok(["start", &script, "-i", "2", "--name", "web", "--", "serve", kind, &port, pem.to_str().unwrap()]);
     let mut client = Client::start(&home, &script, &["talk", kind, &port]);
     assert_eq!(client.line(), "answered");
+    let curl = (kind == "h2").then(|| curl(&port));
     let before = home.pids("web");
     for version in ["two", "three"] {
         home.version(version);
         home.ok(["reload", "web"]);
     }
     wait_until("the old workers are gone", || before.iter().all(|pid| !crate::support::proc_fs::is_alive(*pid)));
+    if let Some(curl) = curl {
+        let said = curl.wait().succeeded();
+        assert_eq!(said.out.lines().filter(|line| line.contains("version=")).count(), REQUESTS, "{said:?}");
+    }
     let report = client.report();
     assert_eq!(report["lost"], serde_json::json!([]), "{kind}: {report}");
     for version in ["one", "three"] {

@@ -2,13 +2,8 @@
 //! root and as an ordinary user, with a cgroup and without.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 
-use crate::support::apps::app;
 use crate::support::{Home, command, free_port, is_free, proc_fs, wait_for, wait_until};
-
-/// An id without rights or files.
-const NOBODY: u32 = 65_534;
 
 /// A home in which no cgroup can be made; none where namespaces of mounts are not allowed.
 fn without_cgroup() -> Option<Home> {
@@ -23,24 +18,6 @@ fn without_cgroup() -> Option<Home> {
     Some(Home::new().under(["unshare", "--mount", "sh", "-c", &format!("{script}; exec \"$0\" \"$@\"")]))
 }
 
-/// A home of an ordinary user; none when we are not root.
-fn of_nobody() -> Option<Home> {
-    let home = Home::new();
-    let executable = home.directory().join("musher");
-    fs::copy(env!("CARGO_BIN_EXE_musher"), &executable).unwrap();
-    for path in [home.directory().to_owned(), home.app_directory()] {
-        if chown(&path, Some(NOBODY), Some(NOBODY)).is_err() {
-            eprintln!("left out: only root can become another user");
-            return None;
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let id = NOBODY.to_string();
-    let user =
-        ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--"];
-    Some(home.executable(executable).under(user))
-}
-
 /// Whether the workers of this home have cgroups of their own.
 fn has_cgroups(home: &Home) -> bool {
     let worker = home.pids("family")[0];
@@ -50,16 +27,14 @@ fn has_cgroups(home: &Home) -> bool {
 /// Starts the family; the pids of its members.
 #[track_caller]
 fn start(home: &Home, port: u16, names: &[&str]) -> Vec<u32> {
-    let script = home.app_directory().join("family.py");
-    fs::copy(app("family.py"), &script).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
+    let script = home.program(&["family.py"]);
     let more = if names.contains(&"hidden") { ", \"hidden\"" } else { "" };
     home.write(
         "team.toml",
         &format!(
             "[[app]]\nname = \"family\"\ncommand = [\"/usr/bin/python3\", \"{}\"]\nargs = [\"{port}\"{more}]\n\
              ready = {{ after = \"100ms\" }}\nstop = {{ grace = \"500ms\" }}\n",
-            script.display()
+            script
         ),
     );
     home.ok(["start", "team.toml"]);
@@ -147,6 +122,5 @@ fn without_a_cgroup_the_family_is_found_by_descent_and_mark() {
 
 #[test]
 fn an_ordinary_user_loses_nobody_either() {
-    let Some(home) = of_nobody() else { return };
-    whole_family(&home, &VISIBLE);
+    whole_family(&Home::of_an_ordinary_user(), &VISIBLE);
 }

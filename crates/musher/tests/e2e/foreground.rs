@@ -15,7 +15,7 @@ use crate::support::{
 fn web(home: &Home, more: &[&str]) -> (u16, Background) {
     let port = free_port();
     home.version("one");
-    let (script, port_text) = (app("web.cjs"), port.to_string());
+    let (script, port_text) = (home.program(&["web.cjs", "answer.cjs"]), port.to_string());
     let mut words = vec!["run", script.as_str(), "-i", "2", "--name", "web", "--ready-file", "ready"];
     words.extend(more);
     words.extend(["--", port_text.as_str()]);
@@ -72,6 +72,11 @@ fn asked_to_end_under_load(home: &Home) {
 #[test]
 fn asked_to_end_it_answers_all_that_it_had_accepted() {
     asked_to_end_under_load(&Home::new());
+}
+
+#[test]
+fn without_the_rights_of_root_it_answers_all_that_it_had_accepted() {
+    asked_to_end_under_load(&Home::of_an_ordinary_user());
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod replace;
 mod runtimes;
 mod rust;
 mod scaling;
+mod slow_clients;
 mod support;
 mod systemd;
 mod uncaught;

@@ -55,6 +55,14 @@ fn reload_under_all_clients(home: &Home, port: u16) {
 }
 
 #[test]
+fn without_the_rights_of_root_a_reload_after_a_killed_supervisor_loses_nothing() {
+    let home = Home::of_an_ordinary_user();
+    let script = home.program(&["web.cjs", "answer.cjs"]);
+    let port = serving(&home, &script, "2");
+    crate::support::loses_nothing(&home, port, true, "as an ordinary user");
+}
+
+#[test]
 fn reload_of_a_plain_server_loses_nothing_for_any_client() {
     let home = Home::new();
     let port = serving(&home, &app("web.cjs"), "2");

@@ -64,6 +64,31 @@ fn a_number_given_by_hand_is_taken_within_the_bounds_only() {
 }
 
 #[test]
+fn a_program_that_computes_grows_by_its_cpu_alone_and_shrinks_again() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root can see to it that a worker gets its core on a loaded machine");
+        return;
+    }
+    let home = Home::new();
+    home.write("spin", "");
+    // No socket, no event loop: nothing but CPU can be seen of it.
+    home.write(
+        "team.toml",
+        &format!(
+            "[[app]]\nname = \"jobs\"\ncommand = [\"python3\", \"{}\"]\nready = {{ after = \"100ms\" }}\n\
+             instances = {{ min = 1, max = 3, up_after = \"1s\", down_after = \"1s\" }}\n",
+            app("spin.py")
+        ),
+    );
+    home.ok(["start", "team.toml"]);
+    let event = wait_event(&home, "scaled", "to 2 by load: cpu");
+    assert!(!event["detail"].as_str().unwrap().contains("wait"), "{event}");
+    std::fs::remove_file(home.app_directory().join("spin")).unwrap();
+    wait_event(&home, "scaled", "to 1 by load: cpu");
+    home.wait_online("jobs", 1);
+}
+
+#[test]
 fn connections_that_wait_make_a_node_cluster_grow() {
     for balance in ["kernel", "shared"] {
         let (home, port) = (Home::new(), free_port());

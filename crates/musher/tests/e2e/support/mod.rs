@@ -10,6 +10,7 @@ mod killed;
 pub(crate) mod machine;
 pub(crate) mod reaper;
 pub(crate) mod told;
+mod user;
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
