@@ -57,6 +57,11 @@ impl Gone {
     fn ended_in_the_dark(&self, last: u64, lines: u64) -> bool {
         self.dark.iter().any(|(from, to)| last <= *to && *from <= last + 2000 + 50 * lines)
     }
+
+    /// Whether a writer of so many lines, one each 50 ms, can have written all of them while the disk was full.
+    fn lived_while_full(&self, last: u64, lines: u64) -> bool {
+        self.full.iter().any(|full| full.from <= last.saturating_sub(50 * lines) && last <= full.to)
+    }
 }
 
 /// Reads all logs.
@@ -98,7 +103,12 @@ pub(crate) fn read(team: &Team, gone: &Gone) -> Result<Lines> {
             continue;
         }
         lines.missing += count;
-        lines.gaps.push(format!("none of the {count} lines of {token} is in a log"));
+        // Nobody knows of which app it was, and so whether that app's log tells of these lines.
+        if gone.lived_while_full(noted, count) {
+            lines.untold += count;
+            continue;
+        }
+        lines.gaps.push(format!("none of the {count} lines of {token} is in a log; it noted the last one at {noted}"));
     }
     Ok(lines)
 }
@@ -220,6 +230,14 @@ mod tests {
         assert_eq!(judged("line a 0 9\nline a 2 9\n", &[("a", 3)], &[]).gaps.len(), 1, "a hole");
         assert_eq!(judged("line a 0 9\n", &[("a", 2)], &[]).gaps.len(), 1, "the last line of a killed worker");
         assert_eq!(judged("request 7.0 /\nrequest 7.2 /\n", &[], &[]).gaps.len(), 1);
+    }
+
+    #[test]
+    fn a_writer_is_unknown_only_if_the_disk_was_full_all_its_life() {
+        let gone = Gone { full: vec![Full { from: 5000, to: 9000, killed: false }], dark: Vec::new() };
+        assert!(gone.lived_while_full(8000, 60));
+        assert!(!gone.lived_while_full(8000, 61), "it began before");
+        assert!(!gone.lived_while_full(9001, 1), "it ended after");
     }
 
     #[test]
