@@ -1,8 +1,10 @@
 //! What workers of other runtimes can be under a Rust primary: the table of the guide, kept true.
 
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use musher_cluster::{Primary, Scheduling, Settings, Worker, setup_primary};
+use musher_cluster::{Handle, Primary, Scheduling, Serialization, Settings, Worker, setup_primary};
+use musher_process::child_process::{Command, Event as ChildEvent, Signal};
 use tokio::time::timeout;
 
 use crate::support::{DEADLINE, free_port, get, tool};
@@ -70,6 +72,69 @@ async fn fork(
     let cluster = setup_primary(settings).unwrap();
     let workers = [cluster.fork().unwrap(), cluster.fork().unwrap()];
     (cluster, workers, format!("127.0.0.1:{port}"))
+}
+
+/// What a child does with a message, and with a socket that comes with it.
+const CHILD: &str = "
+  process.on('message', (message, handle) =>
+    handle ? process.send({ back: message }, handle) : process.send({ echo: message }));";
+
+/// A child of this runtime gets a message, perhaps with a socket, and sends it back.
+async fn comes_back(runtime: &Runtime, directory: &std::path::Path, row: &str) -> bool {
+    let script = directory.join("child.cjs");
+    std::fs::write(&script, CHILD).unwrap();
+    let settings = (runtime.settings)(script.to_str().unwrap());
+    let advanced = row.ends_with("serialization");
+    let serialization = if advanced { Serialization::Advanced } else { Serialization::Json };
+    let command = Command::new(tool(runtime.program)).args(&settings.exec_args).args(&settings.script);
+    let mut child = command.serialization(serialization).fork().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let socket: Option<Handle> = match row.rsplit(": ").next().unwrap() {
+        "a listening socket, and back" => Some(listener.into()),
+        "a connection, and back" => Some(client.into()),
+        "a UDP socket, and back" => Some(UdpSocket::bind("127.0.0.1:0").unwrap().into()),
+        _ => None,
+    };
+    let with_socket = socket.is_some();
+    match socket {
+        Some(socket) => child.send_handle("one", socket).await.unwrap(),
+        None => child.send("one").await.unwrap(),
+    }
+    let patience = if claims(row, runtime.name) { DEADLINE } else { IN_VAIN };
+    let back = timeout(patience, async {
+        loop {
+            match child.next_event().await {
+                Some(ChildEvent::Message(message)) => return Some(message),
+                Some(ChildEvent::Exit(_)) | None => return None,
+                Some(_) => {}
+            }
+        }
+    });
+    let back = back.await.ok().flatten();
+    // It may have ended.
+    let _ = child.kill(Signal::KILL);
+    timeout(DEADLINE, child.wait()).await.unwrap();
+    back.is_some_and(|back| {
+        let value: serde_json::Value = back.parse().unwrap();
+        let said = if with_socket { &value["back"] } else { &value["echo"] };
+        said == "one" && back.handle.is_some() == with_socket
+    })
+}
+
+#[tokio::test]
+async fn what_the_guide_says_of_children_is_true() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    let rows = GUIDE.lines().filter_map(|line| line.strip_prefix("| as a child: ")?.split(" |").next());
+    for (runtime, row) in RUNTIMES.iter().flat_map(|runtime| rows.clone().map(move |row| (runtime, row))) {
+        let row = format!("as a child: {row}");
+        let found = comes_back(runtime, directory.path(), &row).await;
+        if claims(&row, runtime.name) != found {
+            wrong.push(format!("{row}, {}: it is {found}", runtime.name));
+        }
+    }
+    assert!(wrong.is_empty(), "the table of docs/guide/rust-clusters.md is wrong:\n{}", wrong.join("\n"));
 }
 
 #[tokio::test]
