@@ -1,8 +1,8 @@
 //! Limits of memory and CPU: a worker that needs more than it may is replaced.
 //!
-//! Whoever keeps a team waits for [`Pressure::exceeded`] of each run that is online and has such a limit. It looks often when the limit is near or approaches fast,
-//! and rarely else, so that a hundred idle workers cost next to nothing. When to look and what is too much is decided
-//! by [`Gauge`], which sees only numbers.
+//! Whoever keeps a team waits for [`Pressure::exceeded`] of each run that is online and has such a limit. It looks often when
+//! the limit is near or approaches fast, and rarely else, so that a hundred idle workers cost next to nothing. When to look
+//! and what is too much is decided by a gauge, which sees only numbers.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -22,7 +22,7 @@
 //! [`Server::listen`] and serves there. What surrounds a request is axum's and tower's: every `tower::Layer` is an
 //! interceptor. A malformed request is answered with 400 by hyper.
 //!
-//! - [`development`]: sources and program watched, workers replaced.
+//! - `development`: sources and program watched, workers replaced.
 
 mod development;
 

@@ -10,7 +10,7 @@ use musher_process::Spawn;
 use rustix::process::Signal;
 
 use crate::support::{
-    ACCEPT, AXUM, DEADLINE, HYPER, Running, UDP, answering, answers_of, command, free_port, get, tool, wait,
+    ACCEPT, AXUM, DEADLINE, HYPER, MESSAGES, Running, UDP, answering, answers_of, command, free_port, get, tool, wait,
 };
 
 /// Node's own cluster as the primary of a Rust program: what it forks is `process.execPath`, and `exec` its first argument.
@@ -204,4 +204,39 @@ fn a_worker_whose_primary_dies_finishes_and_ends() {
     node.signal(Signal::KILL);
     node.end();
     wait("the end of its workers", || workers.iter().all(|pid| !musher_bench::proc_fs::is_alive(*pid)).then_some(()));
+}
+
+/// Node's primary says something, sends a socket, and has its worker leave of its own will; in both serializations.
+const TALKS: &str = "
+  const cluster = require('node:cluster');
+  const server = require('node:net').createServer().listen(0, '127.0.0.1', () => {
+    process.execPath = process.argv[2];
+    cluster.setupPrimary({ exec: 'x', serialization: process.argv[3] });
+    const worker = cluster.fork();
+    worker.on('message', (message, handle) => {
+      console.log('said', JSON.stringify(message), handle?.constructor.name);
+      if (message === 'ready') worker.send({ a: [1, null, 'ä'] });
+      if (message.echo) worker.send('a server', server);
+      if (message.back) { handle.close(); server.close(); worker.send('leave'); }
+    });
+    cluster.on('disconnect', () => console.log('disconnect', worker.exitedAfterDisconnect, worker.state));
+    cluster.on('exit', (worker, code, signal) => console.log('exit', code, signal, worker.isDead()));
+  });
+";
+
+#[test]
+fn messages_and_sockets_go_both_ways_under_nodes_primary_and_a_worker_leaves_by_itself() {
+    for serialization in ["json", "advanced"] {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("primary.cjs");
+        std::fs::write(&script, TALKS).unwrap();
+        let node = tool("node_modules/node22/bin/node");
+        let mut node = Running::start(command(node).arg(script).args([MESSAGES, serialization]));
+        assert_eq!(node.line("said "), "\"ready\" undefined");
+        assert_eq!(node.line("said "), "{\"echo\":{\"a\":[1,null,\"ä\"]}} undefined", "{serialization}");
+        assert_eq!(node.line("said "), "{\"back\":\"net.Server\"} Server", "{serialization}");
+        assert_eq!(node.line("disconnect "), "true disconnected");
+        assert_eq!(node.line("exit "), "0 null true");
+        assert_eq!(node.end(), Some(0));
+    }
 }
