@@ -10,7 +10,7 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "axum")]
-//! #[tokio::main]
+//! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> std::io::Result<()> {
 //!     let app = axum::Router::new().route("/", axum::routing::get(|| async { "hello\n" }));
 //!     let listener = musher_cluster::listen("127.0.0.1:8080").await?;
@@ -24,7 +24,7 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "programs")]
-//! #[tokio::main]
+//! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     use musher_cluster::{Event, Plan, Settings, setup_primary};
 //!     let cluster = setup_primary(Settings::program("./server"))?;    // or Settings::node("server.js"), …
