@@ -57,6 +57,8 @@ pub enum EventKind {
     Deleted,
     /// An app was scaled.
     Scaled,
+    /// Files of an app have changed, or cannot be watched.
+    Files,
     /// A worker was spawned.
     Spawned,
     /// A worker could not be executed.

@@ -18,6 +18,7 @@ mod clock;
 pub mod control;
 mod daemon_log;
 mod driver;
+mod files;
 pub mod foreground;
 mod guard;
 mod health_checks;

@@ -271,6 +271,9 @@ pub(crate) struct MoreStartArgs {
     /// Leave musher's script out of Node cluster workers: their drain then closes idle connections at once.
     #[arg(long)]
     pub(crate) no_preload: bool,
+    /// Replace the workers when a file of the working directory changes; --watch=PATH: of this path. May be repeated.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) watch: Option<Vec<String>>,
     /// File of standard output.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<String>,

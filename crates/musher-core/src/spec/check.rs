@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AppSpec, Balance, ListenAddress, MAX_ARGS_AND_ENV, MAX_DURATION, MAX_INSTANCES, MAX_LISTEN, MAX_NAME, OnUncaught,
-    ReadyWhen, Reload, Runtime,
+    AppSpec, Balance, ListenAddress, MAX_ARGS_AND_ENV, MAX_DURATION, MAX_INSTANCES, MAX_LISTEN, MAX_NAME, MAX_WATCHED,
+    OnUncaught, ReadyWhen, Reload, Runtime,
 };
 
 /// Beside all that begin with `MUSHER_`.
@@ -95,6 +95,7 @@ impl AppSpec {
                 }
             }
         }
+        self.check_watch(&mut fault);
         if self.balance == Balance::RoundRobin && self.exec.runtime != Runtime::NodeCluster {
             fault(
                 "balance",
@@ -147,6 +148,22 @@ impl AppSpec {
             fault("logs.keep", format!("{} is out of range: 0 to 1000", self.logs.keep));
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    fn check_watch(&self, fault: &mut impl FnMut(&'static str, String)) {
+        let Some(watch) = &self.watch else { return };
+        if watch.paths.is_empty() || watch.paths.len() > MAX_WATCHED {
+            fault("watch.paths", format!("{} paths: 1 to {MAX_WATCHED} can be watched", watch.paths.len()));
+        }
+        if let Some(path) = watch.paths.iter().find(|path| !path.is_absolute()) {
+            fault("watch.paths", format!("{} is not an absolute path", path.display()));
+        }
+        if watch.ignore.len() > MAX_WATCHED || watch.ignore.iter().any(|pattern| pattern.len() > 1024) {
+            fault("watch.ignore", format!("at most {MAX_WATCHED} patterns of at most 1024 bytes are possible"));
+        }
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&watch.delay) {
+            fault("watch.delay", "out of range: 10ms to 1h".into());
+        }
     }
 
     fn check_slot_variables(&self, fault: &mut impl FnMut(&'static str, String)) {

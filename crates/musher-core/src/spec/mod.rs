@@ -14,6 +14,7 @@ mod ready;
 mod replace;
 mod restart;
 mod scale;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use ready::{Ready, ReadyWhen};
 pub use replace::{Canary, OnUncaught, Reload, Stop};
 pub use restart::{Backoff, Restart, RestartPolicy};
 pub use scale::AutoScale;
+pub use watch::{MAX_WATCHED, OnChange, WatchFiles};
 
 /// The largest number of slots an app may have.
 pub const MAX_INSTANCES: u32 = 1000;
@@ -78,6 +80,9 @@ pub struct AppSpec {
     /// Between which numbers load may move it.
     #[serde(default)]
     pub scale: Option<AutoScale>,
+    /// Files whose change replaces the workers; none: no change does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchFiles>,
     /// How connections reach the workers.
     #[serde(default)]
     pub balance: Balance,
@@ -221,6 +226,7 @@ impl AppSpec {
             autostart: true,
             instances: 1,
             scale: None,
+            watch: None,
             balance: Balance::default(),
             listen: Vec::new(),
             ready: Ready::default(),

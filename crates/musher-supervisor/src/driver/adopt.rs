@@ -115,6 +115,9 @@ impl Driver {
         let apps: Vec<AppId> = driver.apps.keys().copied().collect();
         for app in apps {
             driver.renew(app);
+            if let Some(app) = driver.apps.get_mut(&app) {
+                driver.world.follow(app);
+            }
         }
         driver.world.write_home();
         driver

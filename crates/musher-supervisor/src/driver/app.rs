@@ -22,6 +22,7 @@ use super::renewal::Renewal;
 use super::retiring::AllRetiring;
 use super::scaling::Looks;
 use super::sockets::Sockets;
+use super::watching::Files;
 
 /// One app.
 pub(super) struct ManagedApp {
@@ -44,6 +45,8 @@ pub(super) struct ManagedApp {
     pub(super) pulses: Option<Duration>,
     /// When its load is looked at next, if its number of slots follows that.
     pub(super) looks: Option<Looks>,
+    /// Watches its files, if a change of them replaces its workers.
+    pub(super) files: Option<Files>,
     /// What is compared while a new version is on trial.
     pub(super) comparison: Option<Comparison>,
     /// The sockets that the driver opened for the spec's `listen`.
@@ -115,6 +118,7 @@ impl ManagedApp {
             listens: false,
             pulses: None,
             looks: None,
+            files: None,
             comparison: None,
             sockets: Sockets::default(),
             retiring: AllRetiring::new(),

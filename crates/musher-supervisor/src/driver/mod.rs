@@ -23,7 +23,7 @@
 //! [`group`]: sockets of slots. [`retiring`]: slots that are scaled away.
 //! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
-//! [`registry`]: logs for the control server.
+//! [`watching`]: files whose change replaces workers. [`registry`]: logs for the control server.
 
 mod adopt;
 mod app;
@@ -68,6 +68,7 @@ mod upgrade;
 mod views;
 mod vitals;
 mod wakes;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -134,6 +135,10 @@ pub(crate) enum Wake {
     Settled(AppId, SlotId),
     /// Nothing waits any more for this run, whose slot is scaled away.
     Accepted(RunId),
+    /// Files of this app have changed: which, and how many.
+    FilesChanged(AppId, String),
+    /// Files of this app cannot be watched, or not all of them.
+    NotWatched(AppId, String),
     /// A hook of this app has ended.
     HookDone(AppId, u64, Result<Outcome, String>),
     /// Something happened in a Node channel or a listener.
@@ -311,9 +316,10 @@ impl Driver {
         world.tend(managed);
         world.retire(managed);
         world.report_progress(managed);
-        managed.follow_load();
+        world.follow(managed);
         world.watch_all(managed);
         self.renew(app);
+        self.take_up_changes(app);
         self.end_strays(app);
         self.remove_if_deleted(app);
     }

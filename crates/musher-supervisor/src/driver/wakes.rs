@@ -50,6 +50,8 @@ impl Driver {
             Wake::Unfit(run, reason) => self.unfit(run, &reason),
             Wake::Settled(app, slot) => self.settled(app, slot),
             Wake::Accepted(run) => self.accepted(run),
+            Wake::FilesChanged(app, what) => self.files_changed(app, what),
+            Wake::NotWatched(app, why) => self.not_watched(app, &why),
             Wake::HookDone(app, hook, outcome) => self.hook_done(app, hook, &outcome),
             Wake::Cluster(event) => self.cluster_event(event),
             Wake::Logs(detail) => {

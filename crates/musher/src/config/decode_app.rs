@@ -1,15 +1,15 @@
 //! Each key of an app, by name: the one place that says which shape each of them takes.
 
-use musher_core::spec::{Balance, LogFormat, OnUncaught, RestartPolicy};
+use musher_core::spec::{Balance, LogFormat, OnChange, OnUncaught, RestartPolicy};
 use musher_process::exit::parse_signal;
 
 use super::decode::{Decoder, Table};
 use super::decode_health::{health, hooks, limits};
 use super::fault::Origin;
-use super::keys::{BALANCE, FORMAT, ON_UNCAUGHT, READY, RESTART};
+use super::keys::{BALANCE, FORMAT, ON_CHANGE, ON_UNCAUGHT, READY, RESTART};
 use super::raw::{
     Account, Filter, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart,
-    RawScale, RawStop,
+    RawScale, RawStop, RawWatch,
 };
 use super::tree::{Node, Value};
 use super::values;
@@ -33,6 +33,7 @@ impl Table<'_> {
             interpreter_args: self.read(d, "interpreter_args", |d, node, path| d.words(node, path)).unwrap_or_default(),
             cluster: self.read(d, "cluster", |d, node, path| d.boolean(node, path)),
             instances: self.read(d, "instances", instances),
+            watch: self.read(d, "watch", watch),
             balance: self.read(d, "balance", balance),
             listen: self.read(d, "listen", |d, node, _| Some(listen(d, node))).unwrap_or_default(),
             ready: self.of("ready").map(|(node, _)| ready(d, node)).unwrap_or_default(),
@@ -72,6 +73,34 @@ fn filter(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<Filter
         other => {
             let found = other.describe();
             d.fault(node.at, path, format!("expected true or words, found {found}"), "");
+            None
+        }
+    }
+}
+
+fn watch(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<RawWatch> {
+    const MEANING: [OnChange; 2] = [OnChange::Reload, OnChange::Restart];
+    match &node.value {
+        Value::Bool(true) => Some(RawWatch::default()),
+        Value::Bool(false) => None,
+        Value::Text(_) | Value::List(_) => {
+            d.texts(node, path).map(|paths| RawWatch { paths: Some(paths), ..RawWatch::default() })
+        }
+        Value::Table(_) => {
+            let table = d.table(node, path)?;
+            Some(RawWatch {
+                paths: table.read(d, "paths", |d, node, path| d.texts(node, path)),
+                ignore: table.read(d, "ignore", |d, node, path| d.texts(node, path)).unwrap_or_default(),
+                gitignore: table.read(d, "gitignore", |d, node, path| d.boolean(node, path)),
+                delay: table.duration(d, "delay"),
+                on_change: table
+                    .read(d, "on_change", |d, node, path| d.choice(node, path, ON_CHANGE))
+                    .and_then(|number| MEANING.get(number).copied()),
+            })
+        }
+        other => {
+            let found = other.describe();
+            d.fault(node.at, path, format!("expected true, paths or a table, found {found}"), "");
             None
         }
     }

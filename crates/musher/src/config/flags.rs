@@ -21,6 +21,8 @@ pub(crate) struct Flags {
     pub(crate) env: Vec<String>,
     /// `--env-file`
     pub(crate) env_file: Vec<String>,
+    /// `--watch`: the working directory; or these paths.
+    pub(crate) watch: Option<Vec<String>>,
     /// `--no-cluster`
     pub(crate) no_cluster: bool,
     /// `--no-preload`
@@ -143,6 +145,12 @@ impl Flags {
         text("group", "--group", &self.group);
         text(self.ready_key(), "--ready", &self.ready);
         text("ready.timeout", "--ready-timeout", &self.ready_timeout);
+        if let Some(paths) = &self.watch {
+            let at = Origin::Flag("--watch");
+            let items = paths.iter().map(|path| Node { at, value: Value::Text(here(path, around)) }).collect();
+            let value = if paths.is_empty() { Value::Bool(true) } else { Value::List(items) };
+            entries.push(nested("watch", "--watch", value));
+        }
         if self.no_cluster {
             entries.push(nested("cluster", "--no-cluster", Value::Bool(false)));
         }

@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Probe,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `true`, paths, or a table.
+    Watch,
     /// A number or `"max"`.
     Instances,
     /// A number or the name of a signal.
@@ -74,6 +76,7 @@ pub(super) const BALANCE: &[&str] = &["auto", "kernel", "shared", "round-robin"]
 pub(super) const READY: &[&str] = &["auto", "listening", "message", "notify"];
 pub(super) const RESTART: &[&str] = &["always", "on-failure", "never"];
 pub(super) const ON_UNCAUGHT: &[&str] = &["drain", "exit"];
+pub(super) const ON_CHANGE: &[&str] = &["reload", "restart"];
 pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json"];
 
 /// Every key of an app, in the order of the reference.
@@ -153,6 +156,33 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Duration,
         "\"60s\"",
         "So long without much load, and after any change, before there is one worker less.",
+    ),
+    key(
+        "watch",
+        Kind::Watch,
+        "false",
+        "Files whose change replaces the workers: `true` for the working directory, paths relative to it, or a table. Names that \
+         begin with a dot and `node_modules` never count, nor does what `.gitignore` files name.",
+    ),
+    key("watch.paths", Kind::Texts, "\".\"", "Directories, with everything below them, and files."),
+    key(
+        "watch.ignore",
+        Kind::Texts,
+        "[]",
+        "What does not count, as in a `.gitignore`: `*.tmp`, `/build/`, `!keep.tmp`.",
+    ),
+    key("watch.gitignore", Kind::Bool, "true", "Whether what `.gitignore` files name does not count either."),
+    key(
+        "watch.delay",
+        Kind::Duration,
+        "\"200ms\"",
+        "How long nothing may change before the workers are replaced: what changes together is one change.",
+    ),
+    key(
+        "watch.on_change",
+        Kind::Choice(ON_CHANGE),
+        "\"reload\"",
+        "`reload`: a version that does not start leaves the old one serving. `restart`: the old workers end first.",
     ),
     key(
         "autostart",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use musher_core::spec::{Balance, ListenAddress, LogFormat, OnUncaught, RestartPolicy};
+use musher_core::spec::{Balance, ListenAddress, LogFormat, OnChange, OnUncaught, RestartPolicy};
 
 use super::fault::Origin;
 
@@ -27,6 +27,7 @@ pub(super) struct RawApp {
     pub(super) interpreter_args: Vec<String>,
     pub(super) cluster: Option<bool>,
     pub(super) instances: Option<Instances>,
+    pub(super) watch: Option<RawWatch>,
     pub(super) balance: Option<Balance>,
     pub(super) listen: Vec<RawListen>,
     pub(super) ready: RawReady,
@@ -69,6 +70,16 @@ pub(super) enum Instances {
     Between(RawScale),
     Exactly(u32),
     Max,
+}
+
+/// Which files are watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawWatch {
+    pub(super) paths: Option<Vec<String>>,
+    pub(super) ignore: Vec<String>,
+    pub(super) gitignore: Option<bool>,
+    pub(super) delay: Option<Duration>,
+    pub(super) on_change: Option<OnChange>,
 }
 
 /// What is kept from the workers of the caller's environment.

@@ -50,6 +50,7 @@ fn shape(kind: Kind) -> String {
         Kind::Text => "string".into(),
         Kind::Path => "path".into(),
         Kind::Words => "string, split as in a shell, or list of strings".into(),
+        Kind::Watch => "`true`, path, list of paths, or table".into(),
         Kind::Filter => "`true`, or word or list of words".into(),
         Kind::Texts => "path or list of paths".into(),
         Kind::Variables => "table of strings, numbers, booleans".into(),
@@ -106,6 +107,9 @@ fn property(key: &Key) -> Value {
         }
         Kind::Words | Kind::Command | Kind::Probe => json!({ "anyOf": [string, list(scalar)] }),
         Kind::Filter => json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string)] }),
+        Kind::Watch => {
+            json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string), table(key.path)] })
+        }
         Kind::Texts => json!({ "anyOf": [string.clone(), list(string)] }),
         Kind::Variables => json!({ "type": "object", "additionalProperties": scalar }),
         Kind::Bool => json!({ "type": "boolean" }),

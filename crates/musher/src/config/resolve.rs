@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use musher_core::spec::{
     AppSpec, AutoScale, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, SlotVariables, User,
-    check_name, is_mushers_own,
+    WatchFiles, check_name, is_mushers_own,
 };
 use musher_process::lookup::{lookup_group, lookup_user};
 
@@ -14,7 +14,7 @@ use super::fault::Faults;
 use super::program::{
     Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files, with_program,
 };
-use super::raw::{Account, Filter, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady, RawReload};
+use super::raw::{Account, Filter, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady, RawReload, RawWatch};
 use super::{Surroundings, values};
 
 /// Variables that belong to the process that had them, or that musher sets itself.
@@ -115,6 +115,7 @@ impl Resolver<'_> {
             increment: app.increment_var.clone(),
         };
         spec.autostart = app.autostart.unwrap_or(spec.autostart);
+        spec.watch = app.watch.as_ref().map(|raw| watch(raw, &cwd));
         spec.balance = app.balance.unwrap_or_default();
         spec.listen = listen(app, &cwd);
         self.ready(&mut spec);
@@ -393,6 +394,22 @@ fn is_kept_back(filter: &Filter, name: &str) -> bool {
         // Without these no program finds anything.
         Filter::All => !matches!(name, "PATH" | "HOME"),
         Filter::Containing(words) => words.iter().any(|word| !word.is_empty() && name.contains(word.as_str())),
+    }
+}
+
+fn watch(raw: &RawWatch, cwd: &Path) -> WatchFiles {
+    let paths = match &raw.paths {
+        None => vec![cwd.to_owned()],
+        // Without the "." of "./src": what the kernel tells of has none.
+        Some(paths) => paths.iter().map(|path| cwd.join(path).components().collect()).collect(),
+    };
+    let usual = WatchFiles::of(paths);
+    WatchFiles {
+        ignore: raw.ignore.clone(),
+        gitignore: raw.gitignore.unwrap_or(usual.gitignore),
+        delay: raw.delay.unwrap_or(usual.delay),
+        on_change: raw.on_change.unwrap_or(usual.on_change),
+        ..usual
     }
 }
 

@@ -132,7 +132,7 @@ fn the_defaults_that_the_table_states_are_those_of_the_spec() {
         }
         // A table that says something by being there.
         let plain = match key.path.rsplit_once('.') {
-            Some((table @ ("reload.canary" | "instances"), _)) => ground.app(&format!("{table} = {{}}")),
+            Some((table @ ("reload.canary" | "instances" | "watch"), _)) => ground.app(&format!("{table} = {{}}")),
             _ => plain.clone(),
         };
         let line = match key.path.rsplit_once('.') {

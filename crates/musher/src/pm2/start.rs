@@ -252,7 +252,6 @@ fn described(args: &Args, script: &str) -> Value {
         ("execute_command", args.execute_command),
         ("source_map_support", args.source_map_support),
         ("wait_ready", args.wait_ready),
-        ("watch", !args.watch.is_empty()),
     ];
     app.extend(flags.into_iter().filter(|(_, given)| *given).map(|(key, _)| (key.to_owned(), true.into())));
     let off = [("autostart", args.no_autostart), ("autorestart", args.no_autorestart), ("treekill", args.no_treekill)];
@@ -262,6 +261,19 @@ fn described(args: &Args, script: &str) -> Value {
         (false, true) => drop(app.insert("filter_env".into(), true.into())),
         (false, false) => drop(app.insert("filter_env".into(), words.into())),
         (true, _) => {}
+    }
+    if !args.watch.is_empty() {
+        let paths: Vec<&str> = args.watch.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
+        app.insert("watch".into(), if paths.is_empty() { true.into() } else { paths.into() });
+    }
+    if !args.ignore_watch.is_empty() {
+        app.insert("ignore_watch".into(), args.ignore_watch.clone().into());
+    }
+    if let Some(delay) = &args.watch_delay {
+        // Seconds, or with a unit.
+        let seconds = delay.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+        let text = seconds.map_or_else(|| delay.clone(), |seconds| format!("{:.0}ms", seconds * 1000.0));
+        app.insert("watch_delay".into(), text.into());
     }
     if !args.stop_exit_codes.is_empty() {
         let codes = args.stop_exit_codes.iter().flat_map(|codes| codes.split(',')).map(Value::from);

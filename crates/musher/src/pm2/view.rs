@@ -158,7 +158,7 @@ impl Process {
         let backoff = &spec.restart.backoff;
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         json!({
-            "watch": false,
+            "watch": spec.watch.is_some(),
             "autorestart": spec.restart.policy != RestartPolicy::Never,
             "autostart": spec.autostart,
             "treekill": spec.stop.tree,
@@ -197,7 +197,7 @@ impl Process {
             format!("{}%", self.cpu()),
             if up { memory(row.memory_bytes) } else { "0b".into() },
             self.user(),
-            "disabled".to_owned(),
+            if self.app.spec.watch.is_some() { "enabled" } else { "disabled" }.to_owned(),
         ]
     }
 
@@ -207,7 +207,7 @@ impl Process {
         let up = row.pid.is_some();
         format!(
             "+--- {}\nnamespace : {}\nversion : {}\npid : {}\npm2 id : {}\nstatus : {}\nmode : {}\nrestarted : {}\n\
-             uptime : {}\nmemory usage : {}\nerror log : {}\nwatching : no\n",
+             uptime : {}\nmemory usage : {}\nerror log : {}\nwatching : {}\n",
             sanitize(self.name()),
             sanitize(&self.app.spec.namespace),
             package_version(self.script()).unwrap_or_else(|| "N/A".into()),
@@ -219,6 +219,7 @@ impl Process {
             if up { units::uptime(row.uptime_ms) } else { "0".into() },
             if up { memory(row.memory_bytes) } else { "0b".into() },
             self.app.log_files.err,
+            if self.app.spec.watch.is_some() { "yes" } else { "no" },
         )
     }
 

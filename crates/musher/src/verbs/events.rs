@@ -120,6 +120,7 @@ fn colour(kind: EventKind) -> Option<Colour> {
         | EventKind::KeeperStarted
         | EventKind::Upgrade
         | EventKind::Shutdown
+        | EventKind::Files
         | EventKind::Other => None,
     }
 }

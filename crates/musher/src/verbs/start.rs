@@ -150,6 +150,7 @@ fn flags(args: &StartArgs) -> Flags {
         max_memory: more.max_memory.clone(),
         liveness: more.liveness.clone(),
         on_uncaught: more.on_uncaught.clone(),
+        watch: more.watch.clone(),
         no_preload: more.no_preload,
         out: more.out.clone(),
         err: more.err.clone(),

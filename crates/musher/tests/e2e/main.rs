@@ -50,3 +50,4 @@ mod support;
 mod systemd;
 mod uncaught;
 mod upgrade;
+mod watch;

@@ -194,6 +194,7 @@ impl<'a> App<'a> {
         }
         self.environment();
         self.restart();
+        self.watch();
         self.stop();
         self.logs();
         Node { at, value: Value::Table(self.made) }
@@ -291,6 +292,28 @@ impl<'a> App<'a> {
             self.time("restart.delay", node);
             self.set("restart.factor", node.at, Value::Float(1.5, "1.5".into()));
             self.set("restart.max_delay", node.at, Value::Text("15s".into()));
+        }
+    }
+
+    fn watch(&mut self) {
+        let Some(node) = self.given.get("watch").copied() else { return };
+        if matches!(node.value, Value::Bool(false)) {
+            return;
+        }
+        match &node.value {
+            Value::Text(_) | Value::List(_) => self.set("watch.paths", node.at, node.value.clone()),
+            _ => self.set("watch.paths", node.at, Value::Text(".".into())),
+        }
+        if let Some(ignore) = self.given.get("ignore_watch").copied() {
+            self.set("watch.ignore", ignore.at, ignore.value.clone());
+        }
+        if let Some(delay) = self.given.get("watch_delay").copied() {
+            match &delay.value {
+                // PM2 waits not at all by default; so short a time would make one change of a file two.
+                Value::Integer(ms) if *ms < 10 => {}
+                Value::Integer(ms) => self.set("watch.delay", delay.at, Value::Text(format!("{ms}ms"))),
+                _ => self.set("watch.delay", delay.at, delay.value.clone()),
+            }
         }
     }
 

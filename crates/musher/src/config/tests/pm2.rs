@@ -162,7 +162,7 @@ fn an_environment_is_put_over_the_variables() {
 fn nothing_is_dropped_without_a_word() {
     let ground = Ground::new();
     for (keys, part) in [
-        (r#""watch":true"#, "watch is not taken over"),
+        (r#""watch":true,"watch_options":{"usePolling":true}"#, "watch_options changes nothing here"),
         (r#""cron_restart":"0 3 * * *""#, "cron_restart is not taken over"),
         (r#""log_file":"all.log""#, "musher logs"),
         (r#""pid_file":"x.pid""#, "musher pid"),

@@ -121,9 +121,10 @@ impl Home {
         &self.home
     }
 
-    /// Writes a file into the app directory.
+    /// Writes a file into the app directory, or below it.
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.app_directory().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         path
     }
