@@ -56,7 +56,7 @@ const STAGES: &[Stage] = &[
         word: EXAMPLES,
         about: "the examples in the libraries' pages",
         nextest: "",
-        cargo: &["-p", "musher-process", "--doc"],
+        cargo: &["-p", "musher-process", "-p", "musher-cluster", "--features", "musher-cluster/http", "--doc"],
     },
     Stage { word: CHAOS, about: "a team under load and a short schedule of faults", nextest: "", cargo: &[] },
 ];
