@@ -47,6 +47,10 @@ const OWN_DESCRIPTORS: u64 = 128;
 /// A pause when too many descriptors are in flight: there is no event for that.
 const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(1);
 
+/// Is held, empty, where a keeper died while it handed over: more may have been held than has come. Whoever has another
+/// copy of what is missing takes it from there, and has this name removed.
+pub(crate) const PARTIAL: &str = "partial";
+
 /// The link to the keeper. Cheap to clone; every method may be called from any thread.
 #[derive(Clone, Debug)]
 pub struct KeeperLink {
@@ -88,8 +92,8 @@ struct About {
 impl KeeperLink {
     /// Takes the inventory from the keeper behind `socket` (the descriptor of `--link`). Waits for at most 30 s.
     ///
-    /// If the keeper dies in the middle of it, this process becomes the keeper with what has arrived, and does not
-    /// return.
+    /// If the keeper dies in the middle of it, this process becomes the keeper with what has arrived and with [`PARTIAL`],
+    /// and does not return.
     ///
     /// # Errors
     ///
@@ -129,6 +133,10 @@ impl KeeperLink {
                 Some(Incoming::End) => break,
                 None => wait_until(&socket, PollFlags::IN, deadline)?,
             }
+        }
+        if !start.complete && start.mirror.len() > 0 {
+            // There is room: less than everything has come.
+            let _ = start.mirror.put(PARTIAL, memfd::memfd_with(PARTIAL, b"")?);
         }
         let shared = Shared {
             keeper: peer(&socket),

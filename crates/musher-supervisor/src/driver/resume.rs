@@ -9,6 +9,8 @@
 //! cannot be had back: channels, so Node workers of a cluster are replaced as in a reload ([`super::renewal`]); sockets,
 //! where the system forbids to take them from another process.
 //!
+//! The same where one of them died while it handed over to the other's successor: what came may be a part.
+//!
 //! # Another boot
 //!
 //! Nothing lives. The apps are added anew, with the number of slots that they had, and those that were wanted are
@@ -26,7 +28,7 @@ use musher_process::memfd::memfd_with;
 use musher_process::{Pid, pidfd_open, tree};
 
 use crate::home::Home;
-use crate::link::{KeeperLink, MAX_RECORD};
+use crate::link::{KeeperLink, MAX_RECORD, PARTIAL};
 use crate::team::{self, TeamFault, TeamFile};
 
 use super::adopt::{Held, root_of};
@@ -54,6 +56,9 @@ pub(super) struct SavedApp {
 
 /// Takes up what is on the disk, unless a supervisor before this one did.
 pub(super) fn resume(home: &Home, link: &KeeperLink, held: &mut Held) -> Resumed {
+    if held.remove(PARTIAL).is_some() {
+        return complete(home, link, held);
+    }
     let known = held.get(names::HOME).and_then(|fd| musher_process::memfd::read_memfd(fd.as_fd(), MAX_RECORD).ok());
     if known.is_some_and(|bytes| decode::<HomeRecord>(&bytes).is_ok_and(|record| record.taken_up)) {
         return Resumed::default();
@@ -71,6 +76,33 @@ pub(super) fn resume(home: &Home, link: &KeeperLink, held: &mut Held) -> Resumed
         return Resumed { apps, told, ..Resumed::default() };
     }
     take_over(file, link, held)
+}
+
+/// A keeper died while it handed over to a supervisor whose predecessor was dead: what is on the disk is whole, and of the
+/// same state or of one that nobody was told of. The records are taken from there, all of them; the descriptors that came
+/// are kept. Without a list of this boot what came is all there is.
+fn complete(home: &Home, link: &KeeperLink, held: &mut Held) -> Resumed {
+    let resumed = match TeamFile::read(&home.team_list()) {
+        Ok(Some(file)) if file.boot == team::boot_id() && !file.ended => {
+            let (strange, records): (Vec<String>, Vec<String>) = held
+                .keys()
+                .filter(|name| team::is_record(name))
+                .cloned()
+                .partition(|name| !file.records.contains_key(name));
+            records.iter().for_each(|name| drop(held.remove(name)));
+            for name in strange {
+                link.remove(&name);
+                held.remove(&name);
+            }
+            take_over(file, link, held)
+        }
+        _ => {
+            let told = "a keeper died while it handed over, and there is no list on the disk: something may be missing";
+            Resumed { told: vec![told.to_owned()], ..Resumed::default() }
+        }
+    };
+    link.remove(PARTIAL);
+    resumed
 }
 
 /// What `musher save` had saved is the list when there is no other, but only where nobody else decides what is started

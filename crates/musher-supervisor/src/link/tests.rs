@@ -90,7 +90,7 @@ fn what_a_keeper_had_told_before_it_died_is_in_the_mirror() {
     drop(keeper);
     let (link, start) = KeeperLink::receive(socket).unwrap();
     assert!(!start.complete);
-    assert_eq!(link.names(), ["lock"]);
+    assert_eq!(link.names(), ["lock", super::PARTIAL]);
 }
 
 #[test]

@@ -301,3 +301,25 @@ async fn whatever_there_is_to_do_others_get_a_turn_after_each() {
     assert!(most <= 4, "{most} in one go");
     keeper.join().unwrap();
 }
+
+#[tokio::test]
+async fn what_a_dying_keeper_does_not_hand_over_is_taken_from_the_disk() {
+    let mut rig = Rig::new();
+    let mut one = rig.boot();
+    one.start(&missing("web"));
+    one.driver.world.link.team_file(false).write(&rig.home().team_list()).unwrap();
+    // Of this no list knows: nobody was told that it was done.
+    one.start(&missing("late"));
+    rig.kill(one);
+    rig.lose("spec/");
+    let two = rig.boot();
+    assert_eq!(names(&two.driver, "spec/"), ["spec/1/1"]);
+    assert_eq!(two.driver.apps.values().map(|app| app.name.as_str()).collect::<Vec<_>>(), ["web"]);
+    assert!(two.driver.apps[&two.app("web")].target_spec().is_some());
+    assert_eq!(names(&two.driver, crate::link::PARTIAL), [""; 0]);
+    // The next one has it from its keeper again.
+    rig.kill(two);
+    std::fs::remove_file(rig.home().team_list()).unwrap();
+    let three = rig.boot();
+    assert!(three.driver.apps[&three.app("web")].target_spec().is_some());
+}

@@ -18,11 +18,12 @@ use tokio::sync::mpsc;
 
 use super::super::boot::Parts;
 use super::super::registry::LogRegistry;
+use super::super::resume;
 use super::super::{Driver, Sources, Wake, World, until};
 use crate::control::{self, Events};
 use crate::home::Home;
 use crate::keeper::wire::{self, Incoming, Message};
-use crate::link::KeeperLink;
+use crate::link::{KeeperLink, PARTIAL};
 use crate::logs::LogThread;
 
 type Held = BTreeMap<String, OwnedFd>;
@@ -80,11 +81,19 @@ impl Rig {
         let events = Events::new();
         let registry = LogRegistry::new(self.home(), logs.clone());
         let (_, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
+        let resumed = resume::resume(&self.home(), &link, &mut held);
         let parts = Parts { home: self.home(), link, logs, cluster, events, wakes, registry };
         let mut world = World::new(parts, &mut held).unwrap();
         world.cgroups = None;
+        world.resumed = resumed.same_boot;
         let driver = Driver::adopt(world, held);
         Booted { driver, sources: Sources { requests, wakes: woken, cluster: cluster_events }, keeper }
+    }
+
+    /// What the keeper held is not all handed over: it lacks what has such a name.
+    pub(super) fn lose(&mut self, prefix: &str) {
+        self.held.retain(|name, _| !name.starts_with(prefix));
+        self.plant_bytes(PARTIAL);
     }
 
     /// `kill -9` of a supervisor.
