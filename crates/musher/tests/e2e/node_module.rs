@@ -160,7 +160,7 @@ fn a_process_file_is_started_by_its_name_and_the_bus_goes_on_over_a_killed_super
     home.write(
         "ecosystem.config.js",
         "module.exports = { apps: [
-          { name: 'talk', script: 'talk.js', watch: true, env_blue: { COLOUR: 'blue' } },
+          { name: 'talk', script: 'talk.js', cron_restart: '0 3 * * *', env_blue: { COLOUR: 'blue' } },
           { name: 'other', script: 'talk.js' },
         ] };",
     );
@@ -196,7 +196,7 @@ fn a_process_file_is_started_by_its_name_and_the_bus_goes_on_over_a_killed_super
     let said = program.wait().succeeded().out;
     assert!(said.contains(r#"["started",[["talk","blue"]]]"#), "{said}");
     assert!(said.contains(r#"["out","to out\n"]"#) && said.contains(r#"["err","to err\n"]"#), "{said}");
-    assert!(said.contains(r#"["warning","MusherWarning","#) && said.contains("watch"), "{said}");
+    assert!(said.contains(r#"["warning","MusherWarning","#) && said.contains("cron_restart"), "{said}");
     // Each in its turn; one that the supervisor had in hand when it was killed may come twice.
     let numbers: Vec<u64> = said
         .lines()
