@@ -56,5 +56,15 @@ const orphaned = () => quietly(() => {
   }
 });
 
+// A word that was on its way when the other end died. The end of the channel is told by itself; without a listener Node would
+// make this an exception that nobody caught, and the worker would end for it. Whoever else listens decides alone.
+const unheard = (error) => {
+  const isOfChannel = error?.syscall === 'write' && (error.code === 'EPIPE' || error.code === 'ECONNRESET');
+  if (!isOfChannel && process.listenerCount('error') === 1) throw error;
+};
+
 // In another process than a worker of a cluster, the listener itself would keep it alive.
-if (quietly(() => require('cluster').worker)) process.prependListener('disconnect', orphaned);
+if (quietly(() => require('cluster').worker)) {
+  process.prependListener('disconnect', orphaned);
+  process.on('error', unheard);
+}
