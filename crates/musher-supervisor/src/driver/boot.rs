@@ -24,13 +24,13 @@ use crate::health_checks;
 use crate::home::{CONTROL_NAME, DaemonPids, Home};
 use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
-use crate::team::TeamWriter;
+use crate::team::{TeamWriter, is_record};
 
 use super::adopt::{self, Held, RECORD_LIMIT};
 use super::commands::Commands;
 use super::foreground;
 use super::operations::Operations;
-use super::records::{can_read, is_record, names};
+use super::records::{can_read, names};
 use super::registry::LogRegistry;
 use super::resume::{self, Resumed};
 use super::sample::Samples;

@@ -96,7 +96,7 @@ use crate::takeover::{Refusal, Successor};
 use crate::team::Order;
 
 pub(crate) use self::boot::supervise;
-pub(crate) use self::records::{can_read, is_record};
+pub(crate) use self::records::can_read;
 
 use self::app::ManagedApp;
 use self::births::Births;

@@ -211,11 +211,6 @@ pub(crate) fn can_read(name: &str, bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Whether this is the name of a record.
-pub(crate) fn is_record(name: &str) -> bool {
-    name == names::HOME || ["app/", "spec/", "cluster/"].iter().any(|prefix| name.starts_with(prefix))
-}
-
 /// Names of things in the keeper.
 pub(super) mod names {
     use musher_core::{AppId, Generation, RunId};

@@ -142,16 +142,10 @@ impl Driver {
         }
         self.remember(&request.request_id, Vec::new(), operations.clone());
         for (app, op) in begun {
-            // Nothing serves in between, so nothing is asked of the new version but what a first start asks.
-            if request.action == Action::Restart
-                && let Some(app) = self.apps.get_mut(&app)
-            {
-                app.listens = false;
-            }
             let command = match request.action {
                 Action::Start => Command::Start { target: None },
                 Action::Stop => Command::Stop,
-                Action::Restart => Command::Restart { target: None },
+                Action::Restart => self.restart_command(app),
                 Action::Reload => self.reload_command(app, None, None),
                 Action::Canary { slots, wait_ms } => self.reload_command(app, None, Some((slots, wait_ms))),
                 Action::Delete => Command::Delete,
@@ -173,6 +167,14 @@ impl Driver {
             self.drop_unused_specs(app);
         }
         Ok(ActionResponse { operations })
+    }
+
+    /// A restart of what runs. Nothing serves in between, so nothing is asked of the new version but what a first start asks.
+    pub(super) fn restart_command(&mut self, id: AppId) -> Command {
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.listens = false;
+        }
+        Command::Restart { target: None }
     }
 
     /// A reload to this spec, or of the same as before, with a trial if the command or the spec asks for one.

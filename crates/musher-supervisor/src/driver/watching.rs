@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use musher_api::{EventKind, OperationKind};
 use musher_core::AppId;
-use musher_core::lifecycle::{Command, Input};
+use musher_core::lifecycle::Input;
 use musher_core::spec::{OnChange, WatchFiles};
 
 use crate::control::News;
@@ -36,14 +36,16 @@ impl World {
 
     /// Begins or ends to watch an app's files, as its spec and its state say.
     fn follow_files(&self, app: &mut ManagedApp) {
-        let spec = app.target_spec().filter(|spec| spec.watch.is_some() && app.machine.is_wanted()).cloned();
-        let Some((spec, rules)) = spec.and_then(|spec| Some((spec.clone(), spec.watch.clone()?))) else {
+        let spec = app.target_spec().filter(|_| app.machine.is_wanted());
+        let Some((spec, rules)) = spec.and_then(|spec| Some((spec, spec.watch.as_ref()?))) else {
             app.files = None;
             return;
         };
-        if app.files.as_ref().is_some_and(|files| files.rules == rules) {
+        // After each step of the app: nothing is copied while nothing changes.
+        if app.files.as_ref().is_some_and(|files| files.rules == *rules) {
             return;
         }
+        let rules = rules.clone();
         let logs = crate::logs::LogPaths::new(&self.home, &app.name, &spec.logs);
         let own = [self.home.root().to_owned(), logs.out, logs.err];
         // What nobody has seen change is younger than the oldest worker; before the first start, than this moment.
@@ -84,12 +86,7 @@ impl Driver {
         self.world.events.publish(News::new(EventKind::Files, what).of_app(&name, id.0));
         let (kind, command) = match on_change {
             OnChange::Reload => (OperationKind::Reload, self.reload_command(id, None, None)),
-            OnChange::Restart => {
-                if let Some(app) = self.apps.get_mut(&id) {
-                    app.listens = false;
-                }
-                (OperationKind::Restart, Command::Restart { target: None })
-            }
+            OnChange::Restart => (OperationKind::Restart, self.restart_command(id)),
         };
         let (op, _) = self.begin(id, &name, kind);
         self.world.write_home();

@@ -18,9 +18,10 @@ use std::path::Path;
 use musher_process::{inherit, memfd};
 use serde::{Deserialize, Serialize};
 
-use crate::driver::{can_read, is_record};
+use crate::driver::can_read;
 use crate::keeper::wire;
 use crate::link::KeeperLink;
+use crate::team::is_record;
 
 /// The most that is given to be read.
 const STATE_LIMIT: usize = 256 << 20;
