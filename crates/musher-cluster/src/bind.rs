@@ -9,7 +9,7 @@ use musher_process::net::{self, tcp, udp, unix};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::message::{Family, Identity, Query};
+use crate::message::{AddressType, Identity, Query};
 
 /// libuv's flags in a query.
 const IPV6_ONLY: u64 = 1;
@@ -60,22 +60,22 @@ impl Bind {
         let port = || asked.port.and_then(|port| u16::try_from(port).ok()).ok_or(Errno::INVAL);
         let v6_only = query.flags & IPV6_ONLY != 0;
         match (asked.family, asked.address.as_deref()) {
-            (Family::Tcp4 | Family::Tcp6, None) => Ok(Bind::Tcp { address: None, port: port()?, v6_only }),
-            (Family::Tcp4 | Family::Tcp6, Some(address)) => {
+            (AddressType::Tcp4 | AddressType::Tcp6, None) => Ok(Bind::Tcp { address: None, port: port()?, v6_only }),
+            (AddressType::Tcp4 | AddressType::Tcp6, Some(address)) => {
                 let port = port()?;
                 Ok(Bind::Tcp { address: Some(literal(address, port)?), port, v6_only })
             }
-            (Family::Udp4 | Family::Udp6, address) => {
-                let any = if asked.family == Family::Udp4 { "0.0.0.0" } else { "::" };
+            (AddressType::Udp4 | AddressType::Udp6, address) => {
+                let any = if asked.family == AddressType::Udp4 { "0.0.0.0" } else { "::" };
                 let address = literal(address.filter(|text| !text.is_empty()).unwrap_or(any), port()?)?;
                 Ok(Bind::Udp { address, v6_only, reuse_address: query.flags & REUSE_ADDRESS != 0 })
             }
-            (Family::Unix, Some(path)) if path.starts_with('/') || path.starts_with('\0') => {
+            (AddressType::Unix, Some(path)) if path.starts_with('/') || path.starts_with('\0') => {
                 // Node makes a path of an abstract name as if it were a file's: `/where/it/runs/\0name`.
                 let path = path.find('\0').map_or(path, |nul| &path[nul..]);
                 Ok(Bind::Unix { path: path.into(), readable_all: query.readable_all, writable_all: query.writable_all })
             }
-            (Family::Unix | Family::None, _) => Err(Errno::INVAL.into()),
+            (AddressType::Unix | AddressType::None, _) => Err(Errno::INVAL.into()),
         }
     }
 
@@ -224,7 +224,7 @@ fn interface(name: &str) -> Result<u32, Errno> {
 #[cfg(test)]
 mod tests {
     use super::{Bind, Refusal, literal};
-    use crate::message::{Family, Identity, Query};
+    use crate::message::{AddressType, Identity, Query};
 
     #[test]
     fn questions_become_addresses() {
@@ -235,20 +235,20 @@ mod tests {
             ..Identity::default()
         };
         let table = [
-            (query(Family::Tcp4, None, 80), Ok("[::]:80")),
-            (query(Family::Tcp4, Some("127.0.0.1"), 80), Ok("127.0.0.1:80")),
-            (query(Family::Tcp6, Some("::1"), 80), Ok("[::1]:80")),
-            (query(Family::Tcp6, Some("fe80::1%7"), 80), Ok("[fe80::1%7]:80")),
-            (query(Family::Udp4, None, 53), Ok("udp://0.0.0.0:53")),
-            (query(Family::Udp6, Some(""), 53), Ok("udp://[::]:53")),
-            (query(Family::Unix, Some("/x/y"), -1), Ok("/x/y")),
-            (query(Family::Unix, Some("\0x"), -1), Ok("@x")),
-            (query(Family::Unix, Some("/srv/app/\0x/y"), -1), Ok("@x/y")),
-            (query(Family::Unix, Some("relative"), -1), Err(22)),
-            (query(Family::Tcp4, Some("localhost"), 80), Err(22)),
-            (query(Family::Tcp4, None, 65536), Err(22)),
-            (query(Family::Tcp4, None, -1), Err(22)),
-            (query(Family::None, None, 0), Err(22)),
+            (query(AddressType::Tcp4, None, 80), Ok("[::]:80")),
+            (query(AddressType::Tcp4, Some("127.0.0.1"), 80), Ok("127.0.0.1:80")),
+            (query(AddressType::Tcp6, Some("::1"), 80), Ok("[::1]:80")),
+            (query(AddressType::Tcp6, Some("fe80::1%7"), 80), Ok("[fe80::1%7]:80")),
+            (query(AddressType::Udp4, None, 53), Ok("udp://0.0.0.0:53")),
+            (query(AddressType::Udp6, Some(""), 53), Ok("udp://[::]:53")),
+            (query(AddressType::Unix, Some("/x/y"), -1), Ok("/x/y")),
+            (query(AddressType::Unix, Some("\0x"), -1), Ok("@x")),
+            (query(AddressType::Unix, Some("/srv/app/\0x/y"), -1), Ok("@x/y")),
+            (query(AddressType::Unix, Some("relative"), -1), Err(22)),
+            (query(AddressType::Tcp4, Some("localhost"), 80), Err(22)),
+            (query(AddressType::Tcp4, None, 65536), Err(22)),
+            (query(AddressType::Tcp4, None, -1), Err(22)),
+            (query(AddressType::None, None, 0), Err(22)),
             (Identity { fd: Some(4), ..Identity::default() }, Ok("listen[1]")),
             (Identity { fd: Some(2), ..Identity::default() }, Err(9)),
         ];

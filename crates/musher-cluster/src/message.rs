@@ -130,30 +130,50 @@ pub struct Identity {
     /// The port; 0 for any, -1 for unix sockets.
     pub port: Option<i64>,
     /// What `address` is.
-    pub family: Family,
+    pub family: AddressType,
     /// A descriptor of the primary's instead of an address.
     pub fd: Option<i64>,
     /// How often this worker has asked for the same before, as long as it holds it.
     pub index: u64,
 }
 
-/// Kinds of addresses.
+/// Node's `addressType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// TCP over IPv4, or over both when there is no address.
+pub enum AddressType {
+    /// 4: TCP over IPv4, or over both when there is no address.
     Tcp4,
-    /// TCP over IPv6.
+    /// 6: TCP over IPv6.
     Tcp6,
-    /// A unix socket.
+    /// -1: a unix socket.
     Unix,
-    /// UDP over IPv4.
+    /// `"udp4"`.
     Udp4,
-    /// UDP over IPv6.
+    /// `"udp6"`.
     Udp6,
-    /// None: a descriptor.
+    /// `null`: a descriptor.
     #[default]
     None,
+}
+
+impl AddressType {
+    /// As Node has it.
+    ///
+    /// ```
+    /// use musher_cluster::AddressType;
+    /// assert_eq!(AddressType::Unix.to_json(), -1);
+    /// assert_eq!(AddressType::Udp6.to_json(), "udp6");
+    /// ```
+    pub fn to_json(self) -> Value {
+        match self {
+            AddressType::Tcp4 => 4.into(),
+            AddressType::Tcp6 => 6.into(),
+            AddressType::Unix => (-1).into(),
+            AddressType::Udp4 => "udp4".into(),
+            AddressType::Udp6 => "udp6".into(),
+            AddressType::None => Value::Null,
+        }
+    }
 }
 
 impl Request {
@@ -198,12 +218,12 @@ impl Request {
 impl Query {
     fn take(members: &mut Map<String, Value>) -> Query {
         let family = match members.get("addressType") {
-            Some(Value::Number(n)) if n.as_i64() == Some(4) => Family::Tcp4,
-            Some(Value::Number(n)) if n.as_i64() == Some(6) => Family::Tcp6,
-            Some(Value::Number(n)) if n.as_i64() == Some(-1) => Family::Unix,
-            Some(Value::String(s)) if s == "udp4" => Family::Udp4,
-            Some(Value::String(s)) if s == "udp6" => Family::Udp6,
-            _ => Family::None,
+            Some(Value::Number(n)) if n.as_i64() == Some(4) => AddressType::Tcp4,
+            Some(Value::Number(n)) if n.as_i64() == Some(6) => AddressType::Tcp6,
+            Some(Value::Number(n)) if n.as_i64() == Some(-1) => AddressType::Unix,
+            Some(Value::String(s)) if s == "udp4" => AddressType::Udp4,
+            Some(Value::String(s)) if s == "udp6" => AddressType::Udp6,
+            _ => AddressType::None,
         };
         let string = |value: Value| match value {
             Value::String(string) => Some(string),
@@ -232,12 +252,12 @@ impl Identity {
     /// The name under which a worker knows what it was given. The same question always has the same name.
     pub fn key(&self) -> String {
         let family = match self.family {
-            Family::Tcp4 => "4",
-            Family::Tcp6 => "6",
-            Family::Unix => "-1",
-            Family::Udp4 => "udp4",
-            Family::Udp6 => "udp6",
-            Family::None => "null",
+            AddressType::Tcp4 => "4",
+            AddressType::Tcp6 => "6",
+            AddressType::Unix => "-1",
+            AddressType::Udp4 => "udp4",
+            AddressType::Udp6 => "udp6",
+            AddressType::None => "null",
         };
         let number = |n: Option<i64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
         let address = self.address.as_deref().unwrap_or("null");
@@ -360,7 +380,7 @@ pub fn probe() -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Ask, CLUSTER, Family, Identity, Latencies, MAX_STACK, MUSHER, Pulse, Query, Request};
+    use super::{AddressType, Ask, CLUSTER, Identity, Latencies, MAX_STACK, MUSHER, Pulse, Query, Request};
 
     fn parse(members: Value) -> Request {
         Request::parse(CLUSTER, &members.to_string())
@@ -372,7 +392,7 @@ mod tests {
         let identity = Identity {
             address: Some("127.0.0.1".into()),
             port: Some(18080),
-            family: Family::Tcp4,
+            family: AddressType::Tcp4,
             ..Identity::default()
         };
         let query = Query { identity, ..Query::default() };
@@ -463,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_listening_message_is_matched_with_its_question() {
-        let asked = Identity { port: Some(0), family: Family::Tcp4, ..Identity::default() };
+        let asked = Identity { port: Some(0), family: AddressType::Tcp4, ..Identity::default() };
         let listening = Identity { port: Some(4711), ..asked.clone() };
         assert!(listening.answers(&asked));
         assert!(!listening.answers(&Identity { index: 1, ..asked.clone() }));
@@ -472,7 +492,7 @@ mod tests {
 
     #[test]
     fn the_key_tells_questions_apart() {
-        let query = Identity { port: Some(80), family: Family::Tcp4, ..Identity::default() };
+        let query = Identity { port: Some(80), family: AddressType::Tcp4, ..Identity::default() };
         assert_eq!(query.key(), "null:80:4:null:0");
         assert_eq!(Identity { index: 1, ..query }.key(), "null:80:4:null:1");
         assert_eq!(Identity { fd: Some(3), ..Identity::default() }.key(), "null:null:null:3:0");

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Settings;
 use super::member::Worker;
-use crate::message::{Family, Identity};
+use crate::message::{AddressType, Identity};
 use musher_process::ipc::Handle;
 
 /// Something that happened. `fork`, then `online`, then `listening` once for each address, `message`s, `disconnect`, `exit`:
@@ -79,55 +79,9 @@ pub struct Told {
     pub fd: Option<i64>,
 }
 
-/// Node's `addressType`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AddressType {
-    /// 4: TCP over IPv4, or over both when there is no address.
-    Tcp4,
-    /// 6: TCP over IPv6.
-    Tcp6,
-    /// -1: a unix socket.
-    Unix,
-    /// `"udp4"`.
-    Udp4,
-    /// `"udp6"`.
-    Udp6,
-    /// `null`: a descriptor.
-    #[default]
-    None,
-}
-
-impl AddressType {
-    /// As Node has it.
-    ///
-    /// ```
-    /// use musher_cluster::AddressType;
-    /// assert_eq!(AddressType::Unix.to_json(), -1);
-    /// assert_eq!(AddressType::Udp6.to_json(), "udp6");
-    /// ```
-    pub fn to_json(self) -> Value {
-        match self {
-            AddressType::Tcp4 => 4.into(),
-            AddressType::Tcp6 => 6.into(),
-            AddressType::Unix => (-1).into(),
-            AddressType::Udp4 => "udp4".into(),
-            AddressType::Udp6 => "udp6".into(),
-            AddressType::None => Value::Null,
-        }
-    }
-}
-
 impl From<Identity> for Told {
     fn from(told: Identity) -> Told {
-        let address_type = match told.family {
-            Family::Tcp4 => AddressType::Tcp4,
-            Family::Tcp6 => AddressType::Tcp6,
-            Family::Unix => AddressType::Unix,
-            Family::Udp4 => AddressType::Udp4,
-            Family::Udp6 => AddressType::Udp6,
-            Family::None => AddressType::None,
-        };
-        Told { address: told.address, port: told.port, address_type, fd: told.fd }
+        Told { address: told.address, port: told.port, address_type: told.family, fd: told.fd }
     }
 }
 

@@ -29,13 +29,14 @@ use serde_json::Value;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Notify, mpsc};
 
-pub use self::event::{Address, AddressType, Event, Told};
+pub use self::event::{Address, Event, Told};
 pub use self::keeping::{Plan, ReadyOn, Team, TeamError};
 pub use self::member::{Process, Worker, WorkerState};
 pub use self::settings::{Scheduling, Settings};
 use self::table::Table;
 use crate::cluster::{Cluster, FdStore, Stats};
 use crate::event::ClusterEvent;
+pub use crate::message::AddressType;
 use crate::readiness;
 
 /// Events that a reader of [`Events`] may be behind.
