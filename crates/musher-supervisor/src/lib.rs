@@ -26,6 +26,7 @@ pub mod home;
 pub mod keeper;
 pub mod link;
 pub mod logs;
+pub mod otlp;
 pub mod takeover;
 mod team;
 mod watch;
