@@ -32,7 +32,7 @@ pub use app::{
 };
 pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventFilter, EventKind, EventsQuery, MAX_EVENTS};
 pub use log::{Cursor, LogLine, LogQuery, LogStream};
 pub use message::{MessagesQuery, WorkerMessage};
 pub use openapi::openapi;

@@ -10,6 +10,7 @@
 //! - `team`: the list of apps on the disk.
 //! - `guard`: the control socket served, and the home made again when somebody deletes it.
 //! - `daemon_log`: `musher.log`, rotated.
+//! - [`event_log`]: what happened, on the disk.
 //! - [`logs`]: the workers' output, from pipes to files and from files to people.
 //!
 //! It links no proxy, no web server but the control API, no broker client and no load tester.
@@ -18,6 +19,7 @@ mod clock;
 pub mod control;
 mod daemon_log;
 mod driver;
+pub mod event_log;
 mod files;
 pub mod foreground;
 mod guard;

@@ -9,11 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use crate::exit_codes;
 use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
+mod events;
 mod load;
 mod moment;
 mod pm2;
 mod send;
 
+pub(crate) use events::EventsArgs;
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
@@ -111,7 +113,8 @@ pub(crate) enum Verb {
     Upgrade(UpgradeArgs),
     /// Show the daemon: version, home, processes
     Status(StatusArgs),
-    /// Show what happens, as it happens
+    /// Show what happened, and what happens as it happens
+    #[command(after_help = events::EVENTS_HELP)]
     Events(EventsArgs),
     /// Find out how much load a server takes: closed or open loop, siege's flags
     #[command(after_help = load::LOAD_HELP, after_long_help = load::LOAD_LONG_HELP)]
@@ -426,7 +429,7 @@ pub(crate) struct LogsArgs {
 /// `musher scale`
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
-    /// Name or id of an app.
+    /// Name or id of an app, a namespace, an /expression/ for names, or `all`.
     #[arg(value_name = "APP")]
     pub(crate) target: String,
     /// A number of workers, or a change (+2, -1), or `max` for one on each core.
@@ -493,17 +496,6 @@ pub(crate) struct UpgradeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// One object; `running` tells whether a supervisor runs.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `musher events`
-#[derive(Debug, Args)]
-pub(crate) struct EventsArgs {
-    /// Only those of these apps.
-    #[arg(value_name = "APP")]
-    pub(crate) targets: Vec<String>,
-    /// One JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -23,9 +23,9 @@ use self::connection::{ask, read};
 use self::error::Attempt;
 use crate::routes::Method;
 use crate::{
-    ActionRequest, ActionResponse, AppDetail, AppSummary, LogQuery, Operation, OperationRef, ResurrectRequest,
-    SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest,
-    StartResponse, Status, UpgradeRequest, UpgradeResponse,
+    ActionRequest, ActionResponse, AppDetail, AppSummary, EventsQuery, LogQuery, Operation, OperationRef,
+    ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow,
+    StartRequest, StartResponse, Status, UpgradeRequest, UpgradeResponse,
 };
 
 pub use self::error::ClientError;
@@ -217,6 +217,30 @@ impl Client {
     /// See [`ClientError`].
     pub async fn events(&self, since: Option<u64>) -> Result<EventStream, ClientError> {
         let path = since.map_or_else(|| "/v1/events".to_owned(), |since| format!("/v1/events?since={since}"));
+        Ok(EventStream::new(self.open(&path).await?))
+    }
+
+    /// What happened, and what happens, as the query says. A call again with the last id, `since`, goes on.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn events_of(&self, query: &EventsQuery) -> Result<EventStream, ClientError> {
+        let mut path = format!("/v1/events?follow={}", query.follows());
+        let numbers = [
+            ("since", query.since),
+            ("from_ms", query.from_ms),
+            ("until_ms", query.until_ms),
+            ("lines", query.lines.map(u64::from)),
+        ];
+        for (key, number) in numbers.into_iter().filter_map(|(key, number)| Some((key, number?))) {
+            path.push_str(&format!("&{key}={number}"));
+        }
+        for (key, words) in [("target", &query.target), ("kind", &query.kind)] {
+            if let Some(words) = words {
+                path.push_str(&format!("&{key}={}", escape(words)));
+            }
+        }
         Ok(EventStream::new(self.open(&path).await?))
     }
 

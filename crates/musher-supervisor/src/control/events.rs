@@ -1,16 +1,18 @@
 //! The events: what the driver publishes and subscribers read.
 //!
-//! A ring of the newest events is kept, so that a subscriber that was cut off (its own network, or a new supervisor)
-//! can go on behind the last one it saw. Publishing never waits: a subscriber that is too slow loses the oldest events
-//! and is told so by a `lagged` event.
+//! A ring of the newest events is kept, so that a subscriber that was cut off can go on behind the last one it saw; what
+//! is older, or of an earlier supervisor, is on the disk ([`crate::event_log`]). Publishing never waits: a subscriber that
+//! is too slow loses the oldest events and is told so by a `lagged` event.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use musher_api::{Death, Event, EventKind, OperationKind, rfc3339};
 use tokio::sync::watch;
 
 use crate::clock::since_1970;
+use crate::event_log::EventWriter;
 
 use super::messages::Messages;
 
@@ -49,6 +51,8 @@ pub struct Events {
 struct Shared {
     ring: Mutex<VecDeque<Arc<Event>>>,
     newest: watch::Sender<u64>,
+    /// Writes them to the disk.
+    writer: OnceLock<EventWriter>,
 }
 
 /// A reader of the events.
@@ -111,11 +115,53 @@ impl Default for Events {
 impl Events {
     /// No events yet.
     pub fn new() -> Events {
-        // Sequence numbers start at the time in microseconds, so that a later supervisor's are larger. They stay below
-        // 2^53, the largest whole number of JavaScript, until the year 2255.
-        let start = u64::try_from(since_1970().as_micros()).unwrap_or(0);
-        let shared = Shared { ring: Mutex::default(), newest: watch::Sender::new(start) };
+        Events::after(0)
+    }
+
+    /// No events yet, but for those of earlier supervisors up to this number.
+    fn after(newest: u64) -> Events {
+        // Sequence numbers start at the time in microseconds, so that a later supervisor's are larger, also when nothing
+        // is on the disk. They stay below 2^53, the largest whole number of JavaScript, until the year 2255.
+        let start = u64::try_from(since_1970().as_micros()).unwrap_or(0).max(newest);
+        let shared = Shared { ring: Mutex::default(), newest: watch::Sender::new(start), writer: OnceLock::new() };
         Events { shared: Arc::new(shared), messages: Messages::default() }
+    }
+
+    /// Those of a home, which go to its disk.
+    pub(crate) fn of_home(home: &std::path::Path) -> Events {
+        // What the writer has to say is an event itself.
+        let told: Arc<OnceLock<Events>> = Arc::default();
+        let of_thread = Arc::clone(&told);
+        let tell = move |detail: String| {
+            tracing::warn!("{detail}");
+            of_thread.get().map(|events| events.publish(News::new(EventKind::Other, detail)));
+        };
+        match EventWriter::start(crate::event_log::directory(home), Box::new(tell)) {
+            Ok((writer, newest)) => {
+                let events = Events::after(newest);
+                // Nobody else can have set either of them.
+                let _ = events.shared.writer.set(writer);
+                let _ = told.set(events.clone());
+                events
+            }
+            Err(error) => {
+                tracing::error!(%error, "no thread for the events: they are kept in memory only");
+                Events::new()
+            }
+        }
+    }
+
+    /// Waits until the disk has everything, so long at most: before this process ends or becomes another one.
+    pub(crate) fn settle(&self, patience: Duration) {
+        if let Some(writer) = self.shared.writer.get() {
+            writer.settle(patience);
+        }
+    }
+
+    /// The number of the oldest event that is remembered; that of the next one, if none is.
+    pub(crate) fn oldest(&self) -> u64 {
+        let ring = self.shared.ring();
+        ring.front().map_or_else(|| *self.shared.newest.borrow() + 1, |event| event.seq)
     }
 
     /// Tells every subscriber.
@@ -144,6 +190,9 @@ impl Events {
             ring.pop_front();
         }
         ring.push_back(Arc::clone(&event));
+        if let Some(writer) = self.shared.writer.get() {
+            writer.push(Arc::clone(&event));
+        }
         // Still under the lock, so that two publishers cannot take the same number.
         self.shared.newest.send_replace(seq);
         drop(ring);
@@ -181,7 +230,8 @@ impl Subscription {
         }
     }
 
-    fn take(&mut self) -> Vec<Arc<Event>> {
+    /// The next events that are there already.
+    pub(crate) fn take(&mut self) -> Vec<Arc<Event>> {
         let ring = self.shared.ring();
         let Some(oldest) = ring.front().map(|event| event.seq) else { return Vec::new() };
         let mut events: Vec<_> = ring.iter().filter(|event| event.seq > self.seen).map(Arc::clone).collect();

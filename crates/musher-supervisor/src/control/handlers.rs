@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request as HttpRequest, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
@@ -16,14 +16,15 @@ use musher_api::{
     ApiError, AppDetail, AppQuery, Call, ErrorCode, LogQuery, MAX_BODY, MAX_POLL_MS, MessagesQuery, Operation,
     OperationQuery, ROUTES, SlotsQuery, WorkerMessage,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::bounds::{Bounded, word};
+use super::event_stream;
 use super::request::{DriverHandle, Request};
 
 /// How long a peer may take to send a body.
@@ -33,12 +34,12 @@ const BODIES_KIB: usize = 32 << 10;
 /// How many streams of events and logs may be open.
 const STREAMS: usize = 64;
 /// How many lines or batches of events wait for a slow reader.
-const STREAM_QUEUE: usize = 256;
+pub(super) const STREAM_QUEUE: usize = 256;
 
 /// What every handler needs.
 #[derive(Clone)]
-struct Context {
-    driver: DriverHandle,
+pub(super) struct Context {
+    pub(super) driver: DriverHandle,
     streams: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
 }
@@ -47,14 +48,6 @@ struct Context {
 pub(super) enum Answer<T> {
     Ok(T),
     Error(ApiError),
-}
-
-/// What `GET /v1/events` can be asked.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventsQuery {
-    #[serde(default)]
-    since: Option<u64>,
 }
 
 /// The router over all of [`ROUTES`].
@@ -90,7 +83,7 @@ fn handler(call: Call) -> MethodRouter<Context> {
             Answer::from(relay(&context, request, Request::Send).await)
         }),
         Call::Messages => get(messages),
-        Call::Events => get(events),
+        Call::Events => get(event_stream::events),
         Call::Logs => get(logs),
         Call::Save => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Save).await)
@@ -202,41 +195,6 @@ async fn operation(
     )
 }
 
-async fn events(State(context): State<Context>, headers: HeaderMap, uri: Uri) -> Response {
-    let begun = || {
-        let asked: EventsQuery = query(&uri)?;
-        let last_seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-        let place = stream_place(&context)?;
-        Ok((context.driver.events().subscribe(last_seen.or(asked.since)), place))
-    };
-    let (mut subscription, place) = match begun() {
-        Ok(begun) => begun,
-        Err(error) => return Answer::<()>::Error(error).into_response(),
-    };
-    let (sink, source) = mpsc::channel(STREAM_QUEUE);
-    tokio::spawn(async move {
-        let _place = place;
-        // An event without data is not one, but its id tells the subscriber where it is even if nothing ever happens.
-        let mut chunk = format!("id: {}\n\n", subscription.seen());
-        loop {
-            if sink.send(Bytes::from(std::mem::take(&mut chunk))).await.is_err() {
-                return;
-            }
-            let news = tokio::select! {
-                news = subscription.next() => news,
-                () = sink.closed() => return,
-            };
-            let Some(news) = news else { return };
-            for event in news {
-                let Ok(json) = serde_json::to_string(&*event) else { continue };
-                chunk.push_str(&format!("id: {}\ndata: {json}\n\n", event.seq));
-            }
-        }
-    });
-    let body = Body::from_stream(ReceiverStream::new(source).map(Ok::<_, Infallible>));
-    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
-}
-
 async fn messages(State(context): State<Context>, uri: Uri) -> Response {
     let begun = || {
         let asked: MessagesQuery = query(&uri)?;
@@ -308,7 +266,7 @@ async fn logs(State(context): State<Context>, uri: Uri) -> Response {
         .into_response()
 }
 
-fn stream_place(context: &Context) -> Result<tokio::sync::OwnedSemaphorePermit, ApiError> {
+pub(super) fn stream_place(context: &Context) -> Result<tokio::sync::OwnedSemaphorePermit, ApiError> {
     Arc::clone(&context.streams).try_acquire_owned().map_err(|_| {
         ApiError::new(ErrorCode::TooMany, format!("{STREAMS} streams of events and logs are open already"))
             .with_hint("close one of them")
@@ -350,7 +308,7 @@ async fn read<T: DeserializeOwned>(context: &Context, request: HttpRequest) -> R
         .map_err(|error| ApiError::bad_request(format!("the body is not what it should be: {error}")))
 }
 
-fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     Query::try_from_uri(uri).map(|Query(asked)| asked).map_err(|rejection| {
         ApiError::bad_request(format!("the query is not what it should be: {}", rejection.body_text()))
     })

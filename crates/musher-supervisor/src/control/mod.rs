@@ -5,6 +5,7 @@
 //! at once, how long things may take. What it refuses: any decision.
 
 mod bounds;
+mod event_stream;
 mod events;
 mod handlers;
 mod messages;

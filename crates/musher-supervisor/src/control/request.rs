@@ -3,6 +3,7 @@
 //! The driver owns the receiving end and answers each request through its [`Reply`]. A request whose reply is dropped
 //! is answered as an internal error; a reply whose requester is gone may be ignored.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,13 +94,14 @@ pub struct DriverHandle {
     events: Events,
     logs: Arc<dyn LogSource>,
     team: Option<TeamWriter>,
+    home: Option<PathBuf>,
 }
 
 /// The channel: the handle for the server, the receiver for the driver. The driver keeps a clone of `events` and
 /// publishes into it.
 pub fn requests(events: Events, logs: Arc<dyn LogSource>) -> (DriverHandle, Requests) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (DriverHandle { requests: sender, events, logs, team: None }, receiver)
+    (DriverHandle { requests: sender, events, logs, team: None, home: None }, receiver)
 }
 
 impl DriverHandle {
@@ -130,6 +132,16 @@ impl DriverHandle {
         if let Some(team) = &self.team {
             team.settle().await;
         }
+    }
+
+    /// From now on events are read from the disk of this home, too.
+    pub(crate) fn read_from(&mut self, home: PathBuf) {
+        self.home = Some(home);
+    }
+
+    /// The home whose disk has the events that are not remembered any more.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.home.clone()
     }
 
     pub(crate) fn events(&self) -> &Events {

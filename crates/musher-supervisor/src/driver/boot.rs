@@ -80,12 +80,17 @@ pub(crate) async fn supervise(
     let losses = losses(&link, &mut held);
     let logs = LogThread::go_on(&home, losses, move |notice| drop(notices.try_send(notice)))
         .map_err(system("start the log thread"))?;
-    let events = Events::new();
+    let team = foreground::held_plan(&mut held);
+    // Nobody reads what is in a home that is thrown away.
+    let keeps_events = team.as_ref().is_none_or(|team| !team.plan.throw_away);
+    let events = if keeps_events { Events::of_home(home.root()) } else { Events::new() };
     let registry = LogRegistry::new(home.clone(), logs.clone());
     let (mut handle, requests) = control::requests(events.clone(), Arc::new(registry.clone()));
+    if keeps_events {
+        handle.read_from(home.root().to_owned());
+    }
 
     let (of_guard, at) = (link.clone(), home.clone());
-    let team = foreground::held_plan(&mut held);
     let health = held.remove(HEALTH_NAME);
     let resumed = match &team {
         // What is to run is what the command said, and nothing that was there before.

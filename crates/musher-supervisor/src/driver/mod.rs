@@ -115,6 +115,8 @@ use self::strays::Stray;
 const BOOTED: &str = "MUSHER_AT_BOOT";
 /// How many wakes may wait.
 const WAKES: usize = 1024;
+/// How long the disk is waited for that events go to, before this process ends or becomes another one.
+const EVENT_PATIENCE: Duration = Duration::from_millis(250);
 /// How long after something happened memory is let go of.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -360,6 +362,7 @@ impl Driver {
     /// The last words, when every app is gone: the keeper may end too.
     async fn farewell(self) {
         self.world.events.publish(News::new(EventKind::Shutdown, "the daemon ends"));
+        self.world.events.settle(EVENT_PATIENCE);
         if let Some(cgroups) = &self.world.cgroups {
             cgroups.clean();
         }

@@ -117,6 +117,7 @@ impl Driver {
         // between the writing of lines and their taking.
         self.world.cluster.stop();
         self.world.logs.stop();
+        self.world.events.settle(super::EVENT_PATIENCE);
         let error = link.become_executable(successor.executable.as_fd());
         // The threads are gone: a new supervisor is needed in any case, and the keeper makes it of the old executable.
         link.put_bytes(FAILED, format!("it cannot be executed: {error}").as_bytes());

@@ -250,6 +250,7 @@ impl Driver {
         self.world.write_home();
         // The exec would end its thread anywhere, also between the acceptance of a connection and its handover.
         self.world.cluster.stop();
+        self.world.events.settle(super::EVENT_PATIENCE);
         let error = self.world.link.become_keeper();
         tracing::error!(%error, "this process could not become the keeper; it tries again");
         let wakes = self.world.wakes.clone();

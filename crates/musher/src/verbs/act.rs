@@ -1,5 +1,7 @@
 //! `musher reload`, `restart`, `stop`, `delete`, `scale`, `signal`
 
+use std::collections::BTreeMap;
+
 use musher_api::client::{Client, request_id};
 use musher_api::{Action, ActionRequest};
 use musher_core::spec::MAX_INSTANCES;
@@ -43,29 +45,42 @@ pub(super) async fn act(
     }
 }
 
-/// `musher scale`
+/// `musher scale`: each of the apps that are meant, to the same number or by the same change.
 pub(crate) async fn scale(cli: &Cli, args: &ScaleArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
-    let to = match change(&args.to)? {
-        Change::To(to) => to,
-        Change::By(by) => {
-            let target = std::slice::from_ref(&args.target);
-            let slots = match client.slots(Some(&args.target)).await {
-                Ok(slots) => slots,
-                Err(error) => return Err(targets::with_suggestion(&client, error.into(), target).await),
-            };
-            let now = i64::try_from(slots.len()).unwrap_or(i64::MAX);
-            u32::try_from(now.saturating_add(by)).unwrap_or(0)
+    let targets = targets::expanded(&client, std::slice::from_ref(&args.target)).await?;
+    let by = match change(&args.to)? {
+        Change::To(to) => {
+            let to = possible(to.into(), &args.to, &args.target)?;
+            return run(cli, Action::Scale { to }, &targets, &args.wait).await;
         }
+        Change::By(by) => by,
     };
-    if to == 0 || to > MAX_INSTANCES {
-        return Err(Failure::new(
-            exit_codes::USAGE,
-            format!("{} would make {to} workers of {:?}: 1 to {MAX_INSTANCES} are possible", args.to, args.target),
-        )
-        .with_hint("`musher stop` keeps an app without workers"));
+    // All are looked at before the first is changed.
+    let mut numbers: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for target in targets {
+        let slots = match client.slots(Some(&target).filter(|target| *target != "all").map(String::as_str)).await {
+            Ok(slots) => slots,
+            Err(error) => return Err(targets::with_suggestion(&client, error.into(), &[target]).await),
+        };
+        let mut apps: BTreeMap<String, i64> = BTreeMap::new();
+        slots.into_iter().for_each(|slot| *apps.entry(slot.app).or_default() += 1);
+        for (app, slots) in apps {
+            numbers.entry(possible(slots.saturating_add(by), &args.to, &app)?).or_default().push(app);
+        }
     }
-    run(cli, Action::Scale { to }, std::slice::from_ref(&args.target), &args.wait).await
+    for (to, apps) in numbers {
+        run(cli, Action::Scale { to }, &apps, &args.wait).await?;
+    }
+    Ok(())
+}
+
+/// The number, if there may be so many workers.
+fn possible(to: i64, asked: &str, app: &str) -> Result<u32, Failure> {
+    u32::try_from(to).ok().filter(|to| (1..=MAX_INSTANCES).contains(to)).ok_or_else(|| {
+        let wrong = format!("{asked} would make {to} workers of {app:?}: 1 to {MAX_INSTANCES} are possible");
+        Failure::new(exit_codes::USAGE, wrong).with_hint("`musher stop` keeps an app without workers")
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ mod crash;
 mod death;
 mod disk;
 mod ecosystem;
+mod events;
 mod family;
 mod flapping;
 mod foreground;

@@ -56,12 +56,21 @@ impl LogSource for Lines {
 
 impl Fake {
     pub(super) fn start() -> Fake {
+        Fake::with(Events::new(), None)
+    }
+
+    /// One whose events are on the disk of a home, too.
+    pub(super) fn of_home(home: &std::path::Path) -> Fake {
+        Fake::with(Events::of_home(home), Some(home.to_owned()))
+    }
+
+    fn with(events: Events, home: Option<PathBuf>) -> Fake {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let events = Events::new();
         let logs = Arc::new(Lines::default());
-        let (handle, asked) = requests(events.clone(), logs.clone());
+        let (mut handle, asked) = requests(events.clone(), logs.clone());
+        home.into_iter().for_each(|home| handle.read_from(home));
         let operation = watch::Sender::new(operation(1, false));
         tokio::spawn(serve(listener, handle));
         tokio::spawn(drive(asked, operation.clone()));
