@@ -28,7 +28,19 @@ const MAY_DEPEND: &[(&str, &[&str])] = &[
     ("musher-api", &["musher-core"]),
     ("musher-supervisor", &["musher-core", "musher-process", "musher-cluster", "musher-api"]),
     ("musher-load", &["musher-process"]),
-    ("musher", &["musher-core", "musher-process", "musher-cluster", "musher-api", "musher-supervisor", "musher-load"]),
+    ("musher-serve", &["musher-cluster"]),
+    (
+        "musher",
+        &[
+            "musher-core",
+            "musher-process",
+            "musher-cluster",
+            "musher-api",
+            "musher-supervisor",
+            "musher-load",
+            "musher-serve",
+        ],
+    ),
     // What measures the product does not stand on it.
     ("musher-bench", &[]),
     ("musher-demo", &["musher-bench"]),

@@ -14,11 +14,13 @@ mod load;
 mod moment;
 mod pm2;
 mod send;
+mod serve;
 
 pub(crate) use events::EventsArgs;
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
+pub(crate) use serve::ServeArgs;
 
 pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
 
@@ -124,6 +126,9 @@ pub(crate) enum Verb {
     /// Send a message to the workers of an app
     #[command(after_help = send::SEND_HELP)]
     Send(SendArgs),
+    /// Serve a folder of files over HTTP, as an app
+    #[command(visible_alias = "expose", after_help = serve::SERVE_HELP)]
+    Serve(Box<ServeArgs>),
     /// Take over the apps of a PM2 that runs, or of its dump
     #[command(after_help = pm2::IMPORT_HELP)]
     Import(ImportArgs),
@@ -295,7 +300,7 @@ pub(crate) struct MoreStartArgs {
 }
 
 /// How long to wait.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct WaitArgs {
     /// Wait no longer than this (500ms, 30s, 5m); the operation goes on [default: until it is done].
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -317,6 +322,7 @@ impl Verb {
     pub(crate) fn wait(&self) -> Option<&WaitArgs> {
         match self {
             Verb::Start(args) => Some(&args.wait),
+            Verb::Serve(args) => Some(&args.wait),
             Verb::Reload(args) => Some(&args.target.wait),
             Verb::Restart(args) | Verb::Stop(args) | Verb::Delete(args) => Some(&args.wait),
             Verb::Reset(args) | Verb::Flush(args) | Verb::ReopenLogs(args) => Some(&args.wait),

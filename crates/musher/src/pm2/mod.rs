@@ -9,6 +9,7 @@ mod args;
 mod ids;
 mod inspect;
 mod processes;
+mod serve;
 mod settings;
 mod start;
 mod view;
@@ -48,6 +49,9 @@ pub(crate) fn serve_api() -> ExitCode {
 
 /// Does what PM2 would do.
 pub(crate) fn play(words: &[OsString]) -> ExitCode {
+    if let Some(words) = serve::words_of(words) {
+        return finish(async { verbs::run(&cli(&words)?).await });
+    }
     let args = match Args::try_parse_from(words) {
         Ok(args) => args,
         Err(refused) => {
@@ -55,9 +59,14 @@ pub(crate) fn play(words: &[OsString]) -> ExitCode {
             return ExitCode::from(u8::from(refused.use_stderr()));
         }
     };
+    finish(run(&args))
+}
+
+/// Does it, with PM2's one code for everything that goes wrong.
+fn finish(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(&args)),
+        Ok(runtime) => runtime.block_on(command),
         Err(error) => Err(Failure::environment(format!("cannot begin: {error}"))),
     };
     match done {
@@ -101,7 +110,7 @@ impl Context<'_> {
 }
 
 /// A command line of musher in PM2's home, if that is given.
-fn cli(words: &[&str]) -> Result<Cli, Failure> {
+fn cli(words: &[impl AsRef<std::ffi::OsStr>]) -> Result<Cli, Failure> {
     let mut all: Vec<OsString> = vec!["musher".into()];
     if std::env::var_os("MUSHER_HOME").is_none()
         && let Some(home) = std::env::var_os("PM2_HOME")
@@ -109,7 +118,7 @@ fn cli(words: &[&str]) -> Result<Cli, Failure> {
         all.push("--home".into());
         all.push(Path::new(&home).join("musher").into());
     }
-    all.extend(words.iter().map(OsString::from));
+    all.extend(words.iter().map(|word| OsString::from(word.as_ref())));
     Cli::try_parse_from(all).map_err(|error| failed(error.to_string().trim_start_matches("error: ").trim_end()))
 }
 
@@ -175,7 +184,6 @@ fn unknown(command: &str) -> Failure {
             "musher has no modules: logs are rotated by itself, and its control API is for everybody"
         }
         "deploy" => "what builds your releases deploys them; `musher start FILE` on the machine starts what changed",
-        "serve" | "expose" => "start a server of files as an app",
         "send" | "attach" => "workers have no standard input: `musher send NAME JSON` sends them a message",
         "trigger" => "`musher send NAME JSON` sends a message to workers",
         "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",

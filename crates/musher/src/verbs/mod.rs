@@ -14,6 +14,7 @@ pub(crate) mod operations;
 mod run;
 mod save;
 mod send;
+mod serve;
 mod start;
 mod startup;
 mod status;
@@ -76,6 +77,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Pm2(_) => Ok(()),
         Verb::Scale(args) => act::scale(cli, args).await,
         Verb::Send(args) => send::send(cli, args).await,
+        Verb::Serve(args) => serve::run(cli, args).await,
         Verb::Signal(args) => act::signal(cli, args).await,
         Verb::Load(args) => load::run(args),
         Verb::Run(args) => run::run(cli, args).await,

@@ -205,7 +205,7 @@ async fn start_known(cli: &Cli, args: &StartArgs, names: &[String]) -> Result<()
     act::tell(&client, action, &ended).await
 }
 
-async fn start(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(), Failure> {
+pub(super) async fn start(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(), Failure> {
     let (client, _) = session::started(cli)?;
     let request = StartRequest { request_id: request_id(), specs, dry_run: false, force: args.force };
     let StartResponse { plan, operations } = client.start(&request).await?;

@@ -46,6 +46,7 @@ mod replace;
 mod runtimes;
 mod rust;
 mod scaling;
+mod serve;
 mod slow_clients;
 mod support;
 mod systemd;

@@ -8,6 +8,7 @@ mod convert;
 mod evaluate;
 mod keys;
 mod program;
+mod site;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,7 +56,7 @@ pub(super) fn is_one(root: &Node) -> bool {
         Value::List(_) => true,
         Value::Table(entries) => {
             let has = |names: &[&str]| entries.iter().any(|entry| names.contains(&entry.key.as_str()));
-            !has(&["app"]) && has(&["apps", "pm2", "script", "exec", "cmd"])
+            !has(&["app"]) && has(&["apps", "pm2", "static", "script", "exec", "cmd"])
         }
         _ => false,
     }
@@ -91,6 +92,11 @@ fn place(node: &mut Node, at: Origin) {
 /// The same apps as the tree of a musher.toml.
 pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults, notes: &mut Notes) -> Node {
     let mut environments = false;
+    let sites = match &root.value {
+        Value::Table(entries) => entries.iter().find(|entry| entry.key == "static"),
+        _ => None,
+    };
+    let sites = sites.map(|entry| site::of_static(&entry.node, notes)).unwrap_or_default();
     let apps: Vec<Node> = found(root, notes)
         .into_iter()
         .filter_map(|node| {
@@ -104,6 +110,7 @@ pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults,
             environments |= app.has_environment();
             Some(app.translate())
         })
+        .chain(sites)
         .collect();
     if let (Some(name), false) = (context.environment, environments) {
         notes.add(format!("--env {name}: no app of the file has env_{name}"));
@@ -128,11 +135,11 @@ fn found<'n>(root: &'n Node, notes: &mut Notes) -> Vec<&'n Node> {
         match entry.key.as_str() {
             "apps" | "pm2" => apps = Some(listed(&entry.node)),
             "deploy" => notes.add("deploy: musher does not deploy; `pm2 deploy` does, or what builds your releases"),
-            "static" => notes.add("static: musher does not serve files itself; start a server of files as an app"),
             _ => {}
         }
     }
-    apps.unwrap_or_else(|| vec![root])
+    let served_only = || entries.iter().all(|entry| matches!(entry.key.as_str(), "static" | "deploy"));
+    apps.unwrap_or_else(|| if served_only() { Vec::new() } else { vec![root] })
 }
 
 /// One app on its way.
@@ -179,7 +186,10 @@ impl<'a> App<'a> {
 
     fn translate(mut self) -> Node {
         let at = self.at;
-        self.program();
+        let site = self.site();
+        if site.is_none() {
+            self.program();
+        }
         self.name();
         for (key, node) in self.given.clone() {
             let Some((_, meaning)) = meaning(&key) else { continue };
@@ -193,6 +203,9 @@ impl<'a> App<'a> {
             }
         }
         self.environment();
+        if let Some(site) = site {
+            site.write(&mut self.made);
+        }
         self.restart();
         self.watch();
         self.stop();

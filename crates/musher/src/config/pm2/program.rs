@@ -70,24 +70,28 @@ impl App<'_> {
         cwd.0
     }
 
-    /// How many workers, and whether they are those of a cluster.
+    /// How many workers: the number, if something is given; no number: one for each core.
+    pub(super) fn count(&mut self) -> Option<Option<i64>> {
+        let node = self.given.get("instances").copied()?;
+        let count = number(&node.value);
+        let cores = i64::from(self.context.around.cores);
+        let value = match count {
+            Some(count) if count > 0 => Value::Integer(count),
+            Some(count) if count < 0 => Value::Integer((cores + count).max(1)),
+            _ => Value::Text("max".into()),
+        };
+        self.set("instances", node.at, value);
+        Some(count)
+    }
+
+    /// Whether the workers are those of a cluster.
     fn kind(&mut self, node_program: bool) {
-        let instances = self.given.get("instances").copied();
-        let count = instances.map(|node| (number(&node.value), node));
-        if let Some((count, node)) = count {
-            let cores = i64::from(self.context.around.cores);
-            let value = match count {
-                Some(count) if count > 0 => Value::Integer(count),
-                Some(count) if count < 0 => Value::Integer((cores + count).max(1)),
-                _ => Value::Text("max".into()),
-            };
-            self.set("instances", node.at, value);
-        }
+        let count = self.count();
         let mode = self.text("exec_mode").unwrap_or_default();
         let cluster = match mode.as_str() {
             "cluster" | "cluster_mode" => true,
             "" => {
-                let asks = count.is_some_and(|(count, _)| count.is_none_or(|count| count >= -1));
+                let asks = count.is_some_and(|count| count.is_none_or(|count| count >= -1));
                 node_program && asks && !self.given.get("execute_command").is_some_and(|node| is_true(&node.value))
             }
             "fork" | "fork_mode" => false,

@@ -176,7 +176,7 @@ fn nothing_is_dropped_without_a_word() {
         assert!(notes.contains(part), "{keys}: {notes}");
     }
     let notes = ground.pm2(r#"{"apps":[{"script":"server.js"}],"deploy":{},"static":[]}"#, None).notes.join("; ");
-    assert!(notes.contains("deploy:") && notes.contains("static:"), "{notes}");
+    assert!(notes.contains("deploy:"), "{notes}");
 }
 
 #[test]
@@ -243,6 +243,29 @@ fn the_translation_reaches_the_spec() {
     assert_eq!(spec.slot_variables.number, None);
     assert!(!spec.autostart);
     assert_eq!(spec.namespace, "n");
+}
+
+#[test]
+fn folders_that_pm2_would_serve_are_served_by_musher() {
+    let ground = Ground::new();
+    let file = r#"{"apps":[{"script":"serve","name":"docs","instances":2,"env":{"PM2_SERVE_PATH":"html",
+        "PM2_SERVE_PORT":"7001","PM2_SERVE_SPA":"true","PM2_SERVE_BASIC_AUTH_USERNAME":"ann",
+        "PM2_SERVE_BASIC_AUTH_PASSWORD":"secret","PM2_SERVE_HOST":"0.0.0.0","OTHER":"1"}}],
+        "static":[{"path":"files","port":7002,"ftp":true,"basic_auth":{"username":"bob","password":"p"}}]}"#;
+    let loaded = ground.pm2(file, None);
+    let [docs, files] = &loaded.specs[..] else { panic!("{:?}", loaded.specs) };
+    assert_eq!((docs.name.as_str(), docs.instances), ("docs", 2));
+    assert_eq!(docs.exec.args, ["serve", "html", "7001", "--foreground", "--host", "0.0.0.0", "--spa"]);
+    assert_eq!(docs.env["SERVE_USERNAME"], "ann");
+    assert_eq!(docs.env["SERVE_PASSWORD"], "secret");
+    assert_eq!(docs.env["OTHER"], "1");
+    assert_eq!(docs.listen.len(), 1);
+    assert_eq!(files.name, "static-page-server-7002");
+    assert_eq!(files.exec.args, ["serve", "files", "7002", "--foreground", "--host", "127.0.0.1", "--listing"]);
+    assert_eq!(files.env["SERVE_PASSWORD"], "p");
+    assert!(loaded.notes.iter().any(|note| note.contains("this machine only")), "{:?}", loaded.notes);
+    let alone = ground.pm2(r#"{"static":[{"path":"files"}]}"#, None);
+    assert_eq!(alone.specs[0].name, "static-page-server-8080");
 }
 
 #[test]
