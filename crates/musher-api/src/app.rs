@@ -1,5 +1,7 @@
 //! Apps, slots and runs as they are shown.
 
+use std::collections::BTreeMap;
+
 use musher_core::spec::{AppSpec, Balance, Runtime};
 use musher_core::vitals::Pulse;
 use schemars::JsonSchema;
@@ -46,6 +48,10 @@ pub struct SlotRow {
     /// Time until the next start, in milliseconds, when the status is `backoff`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
+    /// How the worker is, by its own word of a moment ago: only of Node cluster workers, and only when asked for. The first
+    /// one comes a second after somebody began to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulse: Option<Pulse>,
 }
 
 /// State of a slot.
@@ -246,6 +252,38 @@ pub struct RunDetail {
     /// What it notified that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<RunPhase>,
+    /// The custom actions that its program registered (`io.action` of @pm2/io, tx2): `musher trigger` calls them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom_actions: Vec<CustomAction>,
+    /// What its program measures by itself (`io.metric` of @pm2/io, tx2), as it told last; at most 64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom_metrics: BTreeMap<String, CustomMetric>,
+}
+
+/// Something that a program does when it is asked to by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CustomAction {
+    /// Name.
+    pub name: String,
+    /// What kind of action its library says that it is: `custom`, `internal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// How many arguments its function has: with 2 it takes a parameter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arity: Option<u32>,
+}
+
+/// A number, or a word, that a program tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CustomMetric {
+    /// The value: a number or a text.
+    pub value: serde_json::Value,
+    /// Its unit, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Its kind, as its library names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// A listening socket of an app.
@@ -276,9 +314,12 @@ pub struct LogFiles {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlotsQuery {
-    /// Only the slots of this app: name or id.
+    /// Only the slots of these apps: names or ids with commas between them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Whether Node cluster workers are to tell how they are. They go on for some seconds after each such request.
+    #[serde(default)]
+    pub pulse: bool,
 }
 
 /// What `GET /v1/apps/{target}` can be asked.
@@ -303,6 +344,14 @@ impl SlotStatus {
             SlotStatus::GaveUp => "gave_up",
             SlotStatus::Unknown => "unknown",
         }
+    }
+}
+
+impl CustomMetric {
+    /// The value with its unit.
+    pub fn text(&self) -> String {
+        let value = self.value.as_str().map_or_else(|| self.value.to_string(), str::to_owned);
+        self.unit.as_ref().map_or_else(|| value.clone(), |unit| format!("{value} {unit}"))
     }
 }
 

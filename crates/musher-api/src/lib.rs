@@ -14,6 +14,7 @@ mod app;
 mod death;
 mod error;
 mod event;
+mod input;
 mod log;
 mod message;
 mod openapi;
@@ -27,12 +28,13 @@ pub use action::{
     ShutdownResponse, StartRequest, StartResponse, UpgradeRequest, UpgradeResponse,
 };
 pub use app::{
-    AppDetail, AppQuery, AppSummary, CanaryDetail, Listener, LogFiles, Mode, REDACTED, RunDetail, RunPhase, RunState,
-    SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
+    AppDetail, AppQuery, AppSummary, CanaryDetail, CustomAction, CustomMetric, Listener, LogFiles, Mode, REDACTED,
+    RunDetail, RunPhase, RunState, SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
 };
 pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventFilter, EventKind, EventsQuery, MAX_EVENTS};
+pub use input::{InputRequest, InputResponse};
 pub use log::{Cursor, LogLine, LogQuery, LogStream};
 pub use message::{MessagesQuery, WorkerMessage};
 pub use openapi::openapi;
@@ -54,6 +56,8 @@ pub const MAX_WORD: usize = 256;
 pub const MAX_PATH: usize = 4096;
 /// The longest time that a poll of an operation is held open, in milliseconds.
 pub const MAX_POLL_MS: u64 = 30_000;
+/// The most that one request writes to a worker's standard input, in bytes.
+pub const MAX_INPUT: usize = 64 << 10;
 /// The most messages of workers that wait for a reader.
 pub const MAX_KEPT_MESSAGES: usize = 1024;
 /// The most that messages of workers that wait for a reader have together, in bytes.

@@ -8,6 +8,7 @@ use crate::action::{
 };
 use crate::app::{AppDetail, AppSummary, SlotRow};
 use crate::event::Event;
+use crate::input::{InputRequest, InputResponse};
 use crate::log::LogLine;
 use crate::message::WorkerMessage;
 use crate::status::Status;
@@ -51,6 +52,8 @@ pub enum Call {
     Operation,
     /// `POST /v1/messages`
     Send,
+    /// `POST /v1/input`
+    Input,
     /// `GET /v1/messages`
     Messages,
     /// `GET /v1/events`
@@ -125,6 +128,7 @@ impl Call {
             Call::Act => "act",
             Call::Operation => "operation",
             Call::Send => "send",
+            Call::Input => "input",
             Call::Messages => "messages",
             Call::Events => "events",
             Call::Logs => "logs",
@@ -165,7 +169,10 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/slots",
         call: Call::Slots,
         summary: "Every slot of every app: the rows of `musher list`.",
-        params: &[query("target", "string", "Only the slots of this app: name or id.")],
+        params: &[
+            query("target", "string", "Only the slots of these apps: names or ids with commas between them."),
+            query("pulse", "boolean", "Whether Node cluster workers are to tell how they are."),
+        ],
         request: None,
         response: Body::Json(schema::<Vec<SlotRow>>),
     },
@@ -229,6 +236,15 @@ pub const ROUTES: &[Route] = &[
         params: &[],
         request: Some(schema::<SendRequest>),
         response: Body::Json(schema::<SendResponse>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/input",
+        call: Call::Input,
+        summary: "Write to the standard input of a worker.",
+        params: &[],
+        request: Some(schema::<InputRequest>),
+        response: Body::Json(schema::<InputResponse>),
     },
     Route {
         method: Method::Get,

@@ -52,10 +52,10 @@ pub fn list(pid: Pid) -> io::Result<Vec<ForeignFd>> {
     Ok(found)
 }
 
-/// What is behind this number of the process, if it is an end of a pipe as [`writing_end_that_reads`] makes it: an output that
-/// we gave it. What a program put in its place is another's, and an end that only writes.
+/// What is behind this number of the process, if it is an end of a pipe as [`writing_end_that_reads`] makes it: an output, or
+/// an input, that we gave it. What a program put in its place is another's, and an end that only writes.
 #[must_use]
-pub fn output_of_ours(pid: Pid, number: RawFd) -> Option<ForeignFd> {
+pub fn pipe_of_ours(pid: Pid, number: RawFd) -> Option<ForeignFd> {
     let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
     let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
@@ -74,6 +74,18 @@ pub fn reopen_pipe(pid: Pid, fd: ForeignFd) -> io::Result<OwnedFd> {
     // Non-blocking also so that the opening of something else does not wait.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let pipe: OwnedFd = OpenOptions::new().read(true).custom_flags(flags).open(path)?.into();
+    same(pipe, fd.inode)
+}
+
+/// Opens the writing end of a pipe of which the process has some end. Non-blocking, close-on-exec.
+///
+/// # Errors
+///
+/// As [`reopen_pipe`].
+pub fn open_for_writing(pid: Pid, fd: ForeignFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/{}", fd.number);
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let pipe: OwnedFd = OpenOptions::new().write(true).custom_flags(flags).open(path)?.into();
     same(pipe, fd.inode)
 }
 
@@ -145,7 +157,7 @@ mod tests {
         let found = own(&writing);
         assert_eq!((found.kind, found.inode), (Kind::Pipe, inode(&reading).unwrap()));
         rustix::io::write(&writing, b"before ").unwrap();
-        assert_eq!(output_of_ours(Pid::own(), found.number), Some(found));
+        assert_eq!(pipe_of_ours(Pid::own(), found.number), Some(found));
         drop(reading);
         rustix::io::write(&writing, b"between ").unwrap();
         let mut again = File::from(reopen_pipe(Pid::own(), found).unwrap());
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn a_number_that_is_another_descriptor_now_is_refused() {
         let (reading, writing) = rustix::pipe::pipe().unwrap();
-        assert_eq!(output_of_ours(Pid::own(), own(&writing).number), None, "not as we make them");
+        assert_eq!(pipe_of_ours(Pid::own(), own(&writing).number), None, "not as we make them");
         let wrong = ForeignFd { inode: 1, ..own(&reading) };
         assert!(reopen_pipe(Pid::own(), wrong).is_err());
         assert!(duplicate(pidfd_open(Pid::own()).unwrap().as_fd(), wrong).is_err());

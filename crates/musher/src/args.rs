@@ -9,14 +9,18 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use crate::exit_codes;
 use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
+mod attach;
 mod events;
+mod list;
 mod load;
 mod moment;
 mod pm2;
 mod send;
 mod serve;
 
+pub(crate) use attach::{AttachArgs, TriggerArgs};
 pub(crate) use events::EventsArgs;
+pub(crate) use list::{DescribeArgs, ListArgs, PidArgs};
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
@@ -65,6 +69,9 @@ pub(crate) enum Verb {
     /// Show all about an app
     #[command(aliases = ["show", "info"])]
     Describe(DescribeArgs),
+    /// Watch apps, workers, logs and events on the terminal, and act on them
+    #[command(visible_aliases = ["dashboard", "dash"], after_help = MONIT_HELP)]
+    Monit,
     /// Show what workers wrote, and follow
     #[command(alias = "log", after_help = "Example: musher logs web --since 2h --until 1h --text ERROR")]
     Logs(LogsArgs),
@@ -129,6 +136,12 @@ pub(crate) enum Verb {
     /// Serve a folder of files over HTTP, as an app
     #[command(visible_alias = "expose", after_help = serve::SERVE_HELP)]
     Serve(Box<ServeArgs>),
+    /// Type into a worker's standard input, and see what it writes
+    #[command(after_help = attach::ATTACH_HELP)]
+    Attach(AttachArgs),
+    /// Have workers do something that their program registered by a name
+    #[command(after_help = attach::TRIGGER_HELP)]
+    Trigger(TriggerArgs),
     /// Take over the apps of a PM2 that runs, or of its dump
     #[command(after_help = pm2::IMPORT_HELP)]
     Import(ImportArgs),
@@ -142,6 +155,9 @@ pub(crate) enum Verb {
     /// Print the manual page, or write all pages into a directory
     Man(ManArgs),
 }
+
+const MONIT_HELP: &str = "\
+? shows the keys. For programs: `musher list --json`, `musher events --json`, `musher logs --json`.";
 
 /// `musher start`
 #[derive(Debug, Default, Args)]
@@ -356,39 +372,6 @@ pub(crate) struct ReloadArgs {
     /// How long they are watched [default: reload.canary.wait of the process file, else 30s].
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "canary")]
     pub(crate) canary_wait: Option<Duration>,
-}
-
-/// `musher list`
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Only these: names or ids of apps, namespaces, /expressions/ for names.
-    #[arg(value_name = "APP")]
-    pub(crate) targets: Vec<String>,
-    /// One array with an object for each slot.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `musher describe`
-#[derive(Debug, Args)]
-pub(crate) struct DescribeArgs {
-    /// Names or ids of apps, namespaces, /expressions/ for names.
-    #[arg(required = true, value_name = "APP")]
-    pub(crate) targets: Vec<String>,
-    /// Show the values of environment variables.
-    #[arg(long)]
-    pub(crate) env: bool,
-    /// As the control API gives it.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `musher pid`
-#[derive(Debug, Args)]
-pub(crate) struct PidArgs {
-    /// Names or ids of apps, namespaces, /expressions/ for names [default: all].
-    #[arg(value_name = "APP")]
-    pub(crate) targets: Vec<String>,
 }
 
 /// `musher logs`

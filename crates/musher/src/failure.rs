@@ -52,6 +52,14 @@ impl Failure {
         self.code
     }
 
+    /// What is wrong, and what to do about it.
+    pub(crate) fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}\n{hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// For programs: the name of its exit code, what is wrong, and what to do about it.
     pub(crate) fn record(&self) -> serde_json::Value {
         let code = exit_codes::NAMES.iter().find(|(code, _)| *code == self.code).map_or("FAILED", |(_, name)| name);

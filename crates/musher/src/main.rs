@@ -5,6 +5,7 @@ mod config;
 mod exit_codes;
 mod failure;
 mod import;
+mod monit;
 mod output;
 mod pm2;
 mod roles;

@@ -23,9 +23,9 @@ use self::connection::{ask, read};
 use self::error::Attempt;
 use crate::routes::Method;
 use crate::{
-    ActionRequest, ActionResponse, AppDetail, AppSummary, EventsQuery, LogQuery, Operation, OperationRef,
-    ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow,
-    StartRequest, StartResponse, Status, UpgradeRequest, UpgradeResponse,
+    ActionRequest, ActionResponse, AppDetail, AppSummary, EventsQuery, InputRequest, InputResponse, LogQuery,
+    Operation, OperationRef, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest,
+    ShutdownResponse, SlotRow, StartRequest, StartResponse, Status, UpgradeRequest, UpgradeResponse,
 };
 
 pub use self::error::ClientError;
@@ -98,6 +98,16 @@ impl Client {
         }
     }
 
+    /// The rows of these apps, or of all, with what Node cluster workers tell of themselves.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn slots_with_pulse(&self, targets: &[String]) -> Result<Vec<SlotRow>, ClientError> {
+        let target = if targets.is_empty() { String::new() } else { format!("&target={}", escape(&targets.join(","))) };
+        self.read(&format!("/v1/slots?pulse=true{target}")).await
+    }
+
     /// Every app in short.
     ///
     /// # Errors
@@ -141,6 +151,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn send(&self, request: &SendRequest) -> Result<SendResponse, ClientError> {
         self.change("/v1/messages", request).await
+    }
+
+    /// Writes to the standard input of a worker.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn input(&self, request: &InputRequest) -> Result<InputResponse, ClientError> {
+        self.change("/v1/input", request).await
     }
 
     /// Keeps the list of apps as it is now.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use musher_api::{
-    Action, ActionRequest, ApiError, ErrorCode, LogQuery, MAX_LOG_LINES, MAX_PATH, MAX_SPECS, MAX_TARGETS, MAX_WORD,
-    ResurrectRequest, SaveRequest, SendRequest, ShutdownRequest, StartRequest, UpgradeRequest,
+    Action, ActionRequest, ApiError, ErrorCode, InputRequest, LogQuery, MAX_INPUT, MAX_LOG_LINES, MAX_PATH, MAX_SPECS,
+    MAX_TARGETS, MAX_WORD, ResurrectRequest, SaveRequest, SendRequest, ShutdownRequest, StartRequest, UpgradeRequest,
 };
 use musher_core::spec::MAX_INSTANCES;
 
@@ -116,12 +116,29 @@ impl Bounded for LogQuery {
             return Err(ApiError::bad_request("text is longer than 4096 bytes"));
         }
         if let Some(target) = &self.target {
-            let targets: Vec<_> = target.split(',').collect();
-            count("target", targets.len(), MAX_TARGETS)?;
-            targets.iter().try_for_each(|target| word("target", target))?;
+            targets(target)?;
         }
         Ok(())
     }
+}
+
+impl Bounded for InputRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        word("request_id", &self.request_id)?;
+        word("target", &self.target)?;
+        if self.text.is_empty() || self.text.len() > MAX_INPUT {
+            return Err(ApiError::bad_request(format!("text has {} bytes: 1 to {MAX_INPUT}", self.text.len())));
+        }
+        Ok(())
+    }
+}
+
+/// Targets with commas between them.
+pub(super) fn targets(list: &str) -> Result<Vec<String>, ApiError> {
+    let targets: Vec<String> = list.split(',').map(str::to_owned).collect();
+    count("target", targets.len(), MAX_TARGETS)?;
+    targets.iter().try_for_each(|target| word("target", target))?;
+    Ok(targets)
 }
 
 /// A target or request id: not empty, not long, no control characters.

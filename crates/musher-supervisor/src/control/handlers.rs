@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::bounds::{Bounded, word};
+use super::bounds::{Bounded, targets, word};
 use super::event_stream;
 use super::request::{DriverHandle, Request};
 
@@ -82,6 +82,9 @@ fn handler(call: Call) -> MethodRouter<Context> {
         Call::Send => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Send).await)
         }),
+        Call::Input => post(|State(context): State<Context>, request: HttpRequest| async move {
+            Answer::from(relay(&context, request, Request::Input).await)
+        }),
         Call::Messages => get(messages),
         Call::Events => get(event_stream::events),
         Call::Logs => get(logs),
@@ -134,10 +137,8 @@ async fn slots(State(context): State<Context>, uri: Uri) -> Response {
     Answer::from(
         async {
             let asked: SlotsQuery = query(&uri)?;
-            if let Some(target) = &asked.target {
-                word("target", target)?;
-            }
-            context.driver.ask(|reply| Request::Slots { target: asked.target, reply }).await
+            let targets = asked.target.as_deref().map(targets).transpose()?.unwrap_or_default();
+            context.driver.ask(|reply| Request::Slots { targets, pulse: asked.pulse, reply }).await
         }
         .await,
     )

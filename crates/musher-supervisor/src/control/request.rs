@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musher_api::{
-    ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, LogLine, LogQuery, Operation, ResurrectRequest,
-    SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest,
-    StartResponse, Status, UpgradeRequest, UpgradeResponse,
+    ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, InputRequest, InputResponse, LogLine, LogQuery,
+    Operation, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest,
+    ShutdownResponse, SlotRow, StartRequest, StartResponse, Status, UpgradeRequest, UpgradeResponse,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -36,8 +36,10 @@ pub enum Request {
     Status(Reply<Status>),
     /// The rows of the list, by app id and slot.
     Slots {
-        /// Only this app: name or id.
-        target: Option<String>,
+        /// Only these apps, names or ids; none: all.
+        targets: Vec<String>,
+        /// Whether workers are to tell how they are.
+        pulse: bool,
         /// The rows.
         reply: Reply<Vec<SlotRow>>,
     },
@@ -63,6 +65,8 @@ pub enum Request {
     },
     /// Send a message to Node workers.
     Send(SendRequest, Reply<SendResponse>),
+    /// Write to the standard input of a worker.
+    Input(InputRequest, Reply<InputResponse>),
     /// Write the list of apps where only a user changes it.
     Save(SaveRequest, Reply<SaveResponse>),
     /// Start what was saved and does not run.

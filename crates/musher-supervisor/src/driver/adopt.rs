@@ -294,6 +294,7 @@ impl World {
                     said: None,
                     unfit: None,
                     kills_before: None,
+                    custom_actions: Vec::new(),
                 };
                 (id, known.unwrap_or_else(unknown))
             })

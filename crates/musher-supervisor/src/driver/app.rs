@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use musher_api::{Death, RunPhase};
+use musher_api::{CustomMetric, Death, RunPhase};
 use musher_cluster::limits::LastSeen;
 use musher_cluster::{Listens, Watching};
 use musher_core::compare::Comparison;
 use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
 use musher_core::spec::AppSpec;
-use musher_core::{AppId, Generation, OpId, RunId, SlotId};
+use musher_core::{AppId, Generation, OpId, RunId, SlotId, Time};
 use musher_process::{Pid, exit};
 
 use super::fitness::Checks;
@@ -41,6 +41,8 @@ pub(super) struct ManagedApp {
     pub(super) next_worker: u32,
     /// Whether a Node program of this app proved ready by listening.
     pub(super) listens: bool,
+    /// Until when somebody wants to see how its workers are.
+    pub(super) pulses_until: Option<Time>,
     /// How often its workers tell how they are.
     pub(super) pulses: Option<Duration>,
     /// When its load is looked at next, if its number of slots follows that.
@@ -81,6 +83,8 @@ pub(super) struct ManagedRun {
     pub(super) proof: Option<Watch>,
     /// How it is, by its own word of a moment ago; none when it is not asked.
     pub(super) pulse: Option<musher_core::vitals::Pulse>,
+    /// What its program told that it measures.
+    pub(super) custom_metrics: BTreeMap<String, CustomMetric>,
     /// What the cluster thread was last told to watch over.
     pub(super) watched: Watching,
     /// What watches it while it is online.
@@ -116,6 +120,7 @@ impl ManagedApp {
             deaths: BTreeMap::new(),
             next_worker: 0,
             listens: false,
+            pulses_until: None,
             pulses: None,
             looks: None,
             files: None,
@@ -252,6 +257,7 @@ impl ManagedRun {
             has_channel,
             proof: None,
             pulse: None,
+            custom_metrics: BTreeMap::new(),
             watched: Watching::default(),
             checks: None,
             memory_seen: Arc::default(),

@@ -48,6 +48,8 @@ pub(super) struct Launch<'a> {
     pub(super) preload: Option<&'a Path>,
     /// What to give as limit of open files unless the spec says another.
     pub(super) open_files: Rlimit,
+    /// Its standard input.
+    pub(super) input: OwnedFd,
     pub(super) out: OwnedFd,
     pub(super) err: OwnedFd,
     /// The worker's end of its channel.
@@ -77,7 +79,7 @@ impl Launch<'_> {
         let user = self.spec.user.as_ref();
         let credentials = user.map(|user| Credentials { uid: user.uid, gid: user.gid, groups: user.groups.clone() });
 
-        let mut fds = vec![(self.out, 1), (self.err, 2)];
+        let mut fds = vec![(self.input, 0), (self.out, 1), (self.err, 2)];
         fds.extend(self.sockets.into_iter().zip(FIRST_SOCKET..));
         fds.extend(self.channel.map(|channel| (channel, channel_number)));
         Spawn {

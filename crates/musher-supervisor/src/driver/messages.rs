@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::control::Reply;
 
-use super::Driver;
+use super::{Driver, wall_clock_ms};
 
 /// How much of a message an event shows.
 const SHOWN: usize = 1024;
@@ -23,15 +23,15 @@ impl Driver {
     pub(super) fn message(&mut self, run: RunId, value: Value) {
         // Its size is bounded by the channel.
         let text = value.to_string();
-        let shown = text.chars().take(SHOWN).collect();
-        let Some(told) = self.publish_of_run(run, EventKind::Message, shown) else { return };
-        let messages = self.world.events.messages();
-        if let (Some(app), Some(app_id), Some(slot)) = (told.app.clone(), told.app_id, told.slot) {
-            let (run, pid) = (run.0, told.pid);
-            let message =
-                WorkerMessage { seq: 0, time_ms: told.time_ms, app, app_id, slot, run, pid, message: value, lost: 0 };
-            messages.publish(message, text.len());
+        let Some((app, slot, pid)) = self.place_of_run(run) else { return };
+        let (app, app_id, time_ms) = (app.name.clone(), app.id.0, wall_clock_ms());
+        let is_report = self.reported(run, &value);
+        // What libraries report each second would leave no place for anything else.
+        if !is_report {
+            self.publish_of_run(run, EventKind::Message, text.chars().take(SHOWN).collect());
         }
+        let message = WorkerMessage { seq: 0, time_ms, app, app_id, slot, run: run.0, pid, message: value, lost: 0 };
+        self.world.events.messages().publish(message, text.len());
     }
 
     /// Sends a message to the workers of an app. Answered when it is in their channels, or has no room there.

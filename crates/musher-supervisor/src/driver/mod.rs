@@ -14,7 +14,7 @@
 //!
 //! [`app`]: an app and its processes. [`effects`]: doing what was decided. [`spawning`]: making processes, [`births`]:
 //! many of them. [`trees`]: ending all of a run's. [`exits`]: processes that end. [`death`]: how they did. [`commands`], [`hooks`]: what users want to be run then. [`fitness`],
-//! [`messages`]: what users and workers say to each other.
+//! [`messages`], [`custom`], [`input`]: what users and workers say to each other.
 //! [`liveness`]: what watches runs that serve. [`notify`]: what they notify. [`unfit`]: runs that have to go.
 //! [`canary`]: new versions on trial. [`scaling`]: following load.
 //! [`news`]: telling what was decided. [`requests`]: what users ask. [`views`]: what users see. [`plan`]: what a start
@@ -32,6 +32,7 @@ mod births;
 mod boot;
 mod canary;
 mod commands;
+mod custom;
 mod death;
 mod effects;
 mod exits;
@@ -39,6 +40,7 @@ mod fitness;
 mod foreground;
 mod group;
 mod hooks;
+mod input;
 mod launch;
 mod liveness;
 mod messages;
@@ -352,7 +354,8 @@ impl Driver {
     fn next_deadline(&self) -> Option<Time> {
         let of_apps = self.apps.values().filter_map(|app| app.machine.next_deadline());
         let looks = self.apps.values().filter_map(ManagedApp::next_look);
-        of_apps.chain(looks).chain(self.next_watchdog()).min()
+        let shown = self.apps.values().filter_map(|app| app.pulses_until);
+        of_apps.chain(looks).chain(shown).chain(self.next_watchdog()).min()
     }
 
     fn has_ended(&self) -> bool {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::hooks::HookRecord;
-use musher_api::{Death, Operation, OperationRef, PlanStep};
+use musher_api::{CustomAction, Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
 use musher_core::spec::{AppSpec, ListenAddress};
 use musher_core::tolerant::{self, Understood};
@@ -155,6 +155,9 @@ pub(super) struct RunRecord {
     /// How many processes beside ours the kernel had killed for want of memory when this one was spawned.
     #[serde(default)]
     pub(super) kills_before: Option<u64>,
+    /// What its program does when it is asked to by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) custom_actions: Vec<CustomAction>,
 }
 
 /// Why a record cannot be used.

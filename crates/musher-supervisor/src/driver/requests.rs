@@ -30,12 +30,9 @@ impl Driver {
         self.begin_turn();
         match request {
             Request::Status(reply) => drop(reply.send(Ok(self.status()))),
-            Request::Slots { target, reply } => {
-                let answer = match target.map(|target| self.find(&target)).transpose() {
-                    Ok(app) => Ok(self.rows(app)),
-                    Err(error) => Err(error),
-                };
-                drop(reply.send(answer));
+            Request::Slots { targets, pulse, reply } => {
+                let apps: Result<Vec<AppId>, ApiError> = targets.iter().map(|target| self.find(target)).collect();
+                drop(reply.send(apps.map(|apps| self.rows(&apps, pulse))));
             }
             Request::Apps(reply) => drop(reply.send(Ok(self.summaries()))),
             Request::App { target, reply } => {
@@ -56,6 +53,7 @@ impl Driver {
                 drop(reply.send(follow.ok_or_else(unknown)));
             }
             Request::Send(request, reply) => self.send(request, reply),
+            Request::Input(request, reply) => drop(reply.send(self.input(&request))),
             Request::Save(_, reply) => self.save(reply),
             Request::Resurrect(request, reply) => self.begin_resurrection(request, reply),
             Request::Upgrade(request, reply) => drop(reply.send(self.upgrade(&request))),

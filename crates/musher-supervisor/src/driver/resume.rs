@@ -219,7 +219,7 @@ fn take_over(file: TeamFile, link: &KeeperLink, held: &mut Held) -> Resumed {
 /// Gets back the pipes to which a run writes, by the numbers that they have in every run: the list may have been written
 /// before they were made.
 fn have_outputs_back(run: RunId, root: Pid, link: &KeeperLink, held: &mut Held) {
-    let (out, err) = (foreign::output_of_ours(root, 1), foreign::output_of_ours(root, 2));
+    let (out, err) = (foreign::pipe_of_ours(root, 1), foreign::pipe_of_ours(root, 2));
     let err = err.filter(|err| out.is_none_or(|out| out.inode != err.inode));
     for (part, fd) in [(names::RUN_OUT, out), (names::RUN_ERR, err)] {
         let name = names::run(run, part);

@@ -98,6 +98,7 @@ impl World {
             worker_id: app.next_worker,
             preload: preload.as_deref(),
             open_files: self.open_files,
+            input: plumbing.input,
             out: plumbing.out.1,
             err: plumbing.err.1,
             channel: worker_channel,
@@ -142,6 +143,7 @@ impl World {
             said: None,
             unfit: None,
             kills_before: self.memory_group.as_ref().and_then(MemoryGroup::kills),
+            custom_actions: Vec::new(),
         };
         let has_channel = spec.exec.runtime != Runtime::Plain;
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);
@@ -187,6 +189,8 @@ struct SpawnedRun {
 struct Plumbing {
     out: (OwnedFd, OwnedFd),
     err: (OwnedFd, OwnedFd),
+    /// Ours is opened when somebody writes ([`super::input`]).
+    input: OwnedFd,
     channel: Option<(OwnedFd, OwnedFd)>,
 }
 
@@ -207,7 +211,7 @@ impl Plumbing {
                 Some(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
             }
         };
-        Ok(Plumbing { out: pipe()?, err: pipe()?, channel })
+        Ok(Plumbing { out: pipe()?, err: pipe()?, input: super::input::pipe()?, channel })
     }
 }
 

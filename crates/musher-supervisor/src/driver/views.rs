@@ -32,10 +32,19 @@ impl Driver {
         }
     }
 
-    pub(super) fn rows(&mut self, only: Option<musher_core::AppId>) -> Vec<SlotRow> {
+    /// The rows of these apps, or of all when there are none.
+    pub(super) fn rows(&mut self, only: &[musher_core::AppId], pulse: bool) -> Vec<SlotRow> {
         let Driver { world, apps, .. } = self;
-        let shown = apps.values().filter(|app| only.is_none_or(|only| app.id == only));
-        shown.flat_map(|app| world.app_rows(app)).collect()
+        let mut rows = Vec::new();
+        for app in apps.values_mut().filter(|app| only.is_empty() || only.contains(&app.id)) {
+            let first = rows.len();
+            rows.extend(world.app_rows(app));
+            if pulse {
+                world.ask_for_pulses(app);
+                rows[first..].iter_mut().for_each(|row| row.pulse = app.pulse_of(row.pid));
+            }
+        }
+        rows
     }
 
     pub(super) fn summaries(&mut self) -> Vec<AppSummary> {
@@ -144,6 +153,7 @@ impl World {
             draining,
             successor_pid: successor.and_then(|run| app.runs.get(&run)?.pid()).and_then(number),
             retry_in_ms,
+            pulse: None,
         }
     }
 
@@ -175,6 +185,8 @@ impl World {
             pulse: managed.pulse.clone(),
             said: managed.record.said.clone(),
             phase: managed.phase,
+            custom_actions: managed.record.custom_actions.clone(),
+            custom_metrics: managed.custom_metrics.clone(),
         })
     }
 

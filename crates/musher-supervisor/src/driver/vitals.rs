@@ -15,6 +15,8 @@ use super::{Driver, World};
 const KEPT: usize = 4096;
 /// How often workers tell how they are while that decides about something.
 const PULSE: Duration = Duration::from_secs(1);
+/// How long after somebody looked they go on.
+const SHOWN_FOR: Duration = Duration::from_secs(5);
 /// Lines of a stack that an event has.
 const TOLD: usize = 4;
 
@@ -73,6 +75,15 @@ impl Driver {
         }
     }
 
+    /// Nobody looks at these apps any more.
+    pub(super) fn end_pulses(&mut self) {
+        let now = super::now();
+        for app in self.apps.values_mut().filter(|app| app.pulses_until.is_some_and(|until| until <= now)) {
+            app.pulses_until = None;
+            self.world.watch_all(app);
+        }
+    }
+
     /// A worker's event loop does not turn.
     pub(super) fn stuck(&mut self, run: RunId, after: Duration) {
         self.unfit(run, &format!("its event loop has not turned for {after:?}"));
@@ -89,6 +100,12 @@ impl World {
         for run in app.runs.keys().copied().collect::<Vec<RunId>>() {
             self.watch_vitals(app, run);
         }
+    }
+
+    /// Somebody looks at the app: for a while its workers tell how they are.
+    pub(super) fn ask_for_pulses(&self, app: &mut ManagedApp) {
+        app.pulses_until = Some(super::now() + SHOWN_FOR);
+        self.watch_all(app);
     }
 
     /// Has the cluster thread watch over a run as it is wanted now. To be called whenever that may have changed.
@@ -108,7 +125,13 @@ impl ManagedApp {
     /// How often workers have to tell how they are, for what is decided by it.
     fn wants_pulses(&self) -> Option<Duration> {
         let follows_load = self.looks.is_some();
-        (follows_load || self.machine.trial().is_some()).then_some(PULSE)
+        (follows_load || self.machine.trial().is_some() || self.pulses_until.is_some()).then_some(PULSE)
+    }
+
+    /// What the worker with this process id told last.
+    pub(super) fn pulse_of(&self, pid: Option<u32>) -> Option<Pulse> {
+        let pid = i32::try_from(pid?).ok()?;
+        self.runs.values().find(|run| run.record.pid == Some(pid))?.pulse.clone()
     }
 }
 

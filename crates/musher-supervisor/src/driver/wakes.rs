@@ -87,6 +87,7 @@ impl Driver {
             self.drop_unused_specs(app);
         }
         self.check_watchdogs();
+        self.end_pulses();
     }
 
     /// A run is ready.
@@ -198,12 +199,16 @@ impl Driver {
         }
     }
 
-    pub(super) fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) -> Option<Arc<Event>> {
-        // What a worker said may be heard when it has ended.
+    /// Whose run this is, also when it has ended: what a worker said may be heard then.
+    pub(super) fn place_of_run(&self, run: RunId) -> Option<(&ManagedApp, u32, Option<u32>)> {
         let app = self.apps.get(&run.app())?;
         let death = app.deaths.values().find(|death| death.run == run.0);
         let slot = app.machine.run(run).map(|run| run.slot.0).or(death.map(|death| death.slot))?;
-        let pid = app.pid_of(run);
+        Some((app, slot, app.pid_of(run)))
+    }
+
+    pub(super) fn publish_of_run(&self, run: RunId, kind: EventKind, detail: String) -> Option<Arc<Event>> {
+        let (app, slot, pid) = self.place_of_run(run)?;
         let news = News::new(kind, detail).of_app(&app.name, app.id.0).of_slot(slot).of_run(run.0, pid);
         Some(self.world.events.publish(news))
     }

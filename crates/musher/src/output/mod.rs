@@ -14,7 +14,7 @@ use crate::exit_codes;
 
 pub(crate) use progress::Progress;
 pub(crate) use reader::reader_gone;
-pub(crate) use sanitize::{sanitize, sanitize_keeping_colours};
+pub(crate) use sanitize::{sanitize, sanitize_keeping_colours, sanitize_without_colours};
 pub(crate) use table::{Column, Table};
 pub(crate) use terminal::{Colour, Terminal};
 

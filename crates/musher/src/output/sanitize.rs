@@ -41,6 +41,21 @@ pub(crate) fn sanitize_keeping_colours(line: &str) -> String {
     safe
 }
 
+/// The same without the sequences that set colours, which are left out.
+pub(crate) fn sanitize_without_colours(line: &str) -> String {
+    let mut safe = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        if let Some(length) = sgr(rest) {
+            rest = &rest[length..];
+        } else {
+            push(&mut safe, c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    safe
+}
+
 /// The length of the SGR sequence at the beginning of `text`, if there is one.
 fn sgr(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\x1b[")?;
@@ -83,6 +98,7 @@ mod tests {
         assert_eq!(sanitize_keeping_colours("\x1b[1;31mred\x1b[2J"), "\x1b[1;31mred\\x1b[2J\x1b[0m");
         assert_eq!(sanitize_keeping_colours("\x1b]0;title\x07"), "\\x1b]0;title\\x07");
         assert_eq!(sanitize_keeping_colours("plain\ttext"), "plain\ttext");
+        assert_eq!(super::sanitize_without_colours("\x1b[1;31mred\x1b[m \x1b[2J\t."), "red \\x1b[2J    .");
     }
 
     proptest! {

@@ -176,9 +176,23 @@ impl Process {
             "vizion": false, "pmx": false, "automation": false, "km_link": false, "windowsHide": true,
             "_pm2_version": musher_supervisor::VERSION,
             "versioning": null,
-            "axm_actions": [], "axm_monitor": {}, "axm_dynamic": {},
+            "axm_actions": self.custom_actions(), "axm_monitor": self.custom_metrics(), "axm_dynamic": {},
             "axm_options": { "module_name": self.name() },
         })
+    }
+
+    /// What its program does when it is asked to, in PM2's words.
+    fn custom_actions(&self) -> Vec<Value> {
+        let actions = self.slot.runs.last().map_or(&[][..], |run| &run.custom_actions);
+        let of = |action: &musher_api::CustomAction| json!({ "action_name": action.name, "action_type": action.kind, "arity": action.arity });
+        actions.iter().map(of).collect()
+    }
+
+    /// What its program measures, in PM2's words.
+    fn custom_metrics(&self) -> Map<String, Value> {
+        let metrics = self.slot.runs.last().into_iter().flat_map(|run| &run.custom_metrics);
+        let of = |metric: &musher_api::CustomMetric| json!({ "value": metric.value, "type": metric.kind, "unit": metric.unit });
+        metrics.map(|(name, metric)| (name.clone(), of(metric))).collect()
     }
 
     fn cells(&self) -> [String; 13] {

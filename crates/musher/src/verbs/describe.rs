@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use musher_api::{AppDetail, CanaryDetail, Operation, REDACTED, RunPhase, SlotDetail};
+use musher_api::{AppDetail, CanaryDetail, Operation, REDACTED, RunDetail, RunPhase, SlotDetail};
 use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, Reload, RestartPolicy, Runtime};
 
 use super::targets;
@@ -224,6 +224,17 @@ fn environment(page: &mut Page, spec: &AppSpec) {
     }
 }
 
+/// What the program itself measures, and does when it is asked to.
+fn custom(page: &mut Page, run: &RunDetail) {
+    for (name, metric) in &run.custom_metrics {
+        page.line(&sanitize(&format!("    {name}: {}", metric.text())));
+    }
+    let names: Vec<&str> = run.custom_actions.iter().map(|action| action.name.as_str()).collect();
+    if !names.is_empty() {
+        page.line(&sanitize(&format!("    actions: {} (`musher trigger`)", names.join(", "))));
+    }
+}
+
 fn worker(page: &mut Page, slot: &SlotDetail) {
     let row = &slot.row;
     let status = row.status.word();
@@ -249,6 +260,9 @@ fn worker(page: &mut Page, slot: &SlotDetail) {
         if run.said.is_some() || !phase.is_empty() {
             page.line(&format!("    says: {}{phase}", sanitize(run.said.as_deref().unwrap_or_default())));
         }
+    }
+    for run in &slot.runs {
+        custom(page, run);
     }
     if let Some(reason) = &slot.unfit {
         page.line(&format!("  to be replaced: {}", sanitize(reason)));

@@ -150,6 +150,7 @@ mod tests {
             draining: Vec::new(),
             successor_pid: None,
             retry_in_ms: (status == SlotStatus::Backoff).then_some(1500),
+            pulse: None,
         }
     }
 
@@ -186,6 +187,8 @@ mod tests {
             pulse: None,
             said: None,
             phase: None,
+            custom_actions: Vec::new(),
+            custom_metrics: Default::default(),
         });
         let text = table(&rows).render(Terminal::plain(80));
         let line = text.lines().nth(2).unwrap();

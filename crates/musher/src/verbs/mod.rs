@@ -1,6 +1,7 @@
 //! What each verb does: calls the control API and shows what comes back. Nothing is decided here.
 
 mod act;
+mod attach;
 mod convert;
 mod describe;
 mod documents;
@@ -19,6 +20,7 @@ mod start;
 mod startup;
 mod status;
 mod targets;
+mod trigger;
 mod upgrade;
 
 use std::time::Duration;
@@ -29,7 +31,9 @@ use tokio::time::timeout_at;
 use crate::args::{Cli, Verb};
 use crate::exit_codes;
 use crate::failure::Failure;
+use crate::monit;
 use crate::output::{reader_gone, units};
+use crate::session;
 use crate::systemd::attendant;
 
 /// How much later than `--timeout` a command is given up that nobody has answered: one that is followed ends by itself
@@ -64,6 +68,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Start(args) => start::run(cli, args).await,
         Verb::List(args) => list::run(cli, args).await,
         Verb::Describe(args) => describe::run(cli, args).await,
+        Verb::Monit => monit::run(session::client(cli)?).await,
         Verb::Logs(args) => while_read(logs::run(cli, args)).await,
         Verb::Reload(args) => act::run(cli, act::reload(args), &args.target.targets, &args.target.wait).await,
         Verb::Restart(args) => act::run(cli, Action::Restart, &args.targets, &args.wait).await,
@@ -78,6 +83,8 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Scale(args) => act::scale(cli, args).await,
         Verb::Send(args) => send::send(cli, args).await,
         Verb::Serve(args) => serve::run(cli, args).await,
+        Verb::Attach(args) => while_read(attach::run(cli, args)).await,
+        Verb::Trigger(args) => trigger::trigger(cli, args).await,
         Verb::Signal(args) => act::signal(cli, args).await,
         Verb::Load(args) => load::run(args),
         Verb::Run(args) => run::run(cli, args).await,

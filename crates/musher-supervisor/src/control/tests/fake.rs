@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use musher_api::client::Client;
 use musher_api::{
-    ActionResponse, ApiError, AppDetail, AppSummary, Cursor, LogFiles, LogLine, LogQuery, LogStream, Mode, Operation,
-    OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress, SaveResponse, SendResponse,
-    ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status, UpgradeResponse,
+    ActionResponse, ApiError, AppDetail, AppSummary, Cursor, InputResponse, LogFiles, LogLine, LogQuery, LogStream,
+    Mode, Operation, OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress, SaveResponse,
+    SendResponse, ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status, UpgradeResponse,
 };
 use musher_core::spec::{AppSpec, Balance, Exec, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +118,13 @@ async fn drive(mut asked: Requests, operation: watch::Sender<Operation>) {
     while let Some(request) = asked.recv().await {
         match request {
             Request::Status(reply) => drop(reply.send(Ok(status()))),
-            Request::Slots { target, reply } => drop(reply.send(known(target.as_deref()).map(|()| vec![row()]))),
+            Request::Slots { targets, reply, .. } => {
+                let known = targets.iter().try_for_each(|target| known(Some(target)));
+                drop(reply.send(known.map(|()| vec![row()])));
+            }
+            Request::Input(input, reply) => {
+                drop(reply.send(Ok(InputResponse { bytes: input.text.len(), pid: 99 })));
+            }
             Request::Apps(reply) => drop(reply.send(Ok(vec![summary()]))),
             Request::App { target, reply } => drop(reply.send(known(Some(&target)).map(|()| Box::new(detail())))),
             Request::Start(start, reply) => {
@@ -232,6 +238,7 @@ fn row() -> SlotRow {
         draining: Vec::new(),
         successor_pid: None,
         retry_in_ms: None,
+        pulse: None,
     }
 }
 

@@ -37,7 +37,7 @@ async fn others_get_their_turn_while_many_processes_are_made() {
     for made in [AT_ONCE, 2 * AT_ONCE, MANY] {
         assert_eq!(app(&one.driver, id).runs.len(), made);
         // Here the driver's other inputs are handled: each worker that lives is in the answer to `status`.
-        assert_eq!(one.driver.rows(Some(id)).iter().filter(|row| row.pid.is_some()).count(), made);
+        assert_eq!(one.driver.rows(&[id], false).iter().filter(|row| row.pid.is_some()).count(), made);
         assert_eq!(one.driver.world.births.are_waiting(), made < MANY);
         one.driver.spawn_waiting();
     }

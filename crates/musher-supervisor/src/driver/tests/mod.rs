@@ -236,7 +236,7 @@ async fn an_unfit_worker_is_relieved_and_a_failing_one_followed() {
     one.driver.failing(second);
     assert!(one.driver.apps[&id].machine.run(second).unwrap().failing);
     one.until("and that one's", |driver| serving(driver).is_some_and(|run| run != second)).await;
-    assert_eq!(one.driver.rows(None)[0].restarts, 2);
+    assert_eq!(one.driver.rows(&[], false)[0].restarts, 2);
     one.act("stop", Action::Stop, "web");
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod builds;
 mod home;
 mod killed;
 pub(crate) mod machine;
+pub(crate) mod pty;
 pub(crate) mod reaper;
 pub(crate) mod told;
 mod user;
