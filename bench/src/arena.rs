@@ -218,7 +218,8 @@ impl<'t> Arena<'t> {
         Ok(())
     }
 
-    fn list(&self) -> Result<Vec<Value>> {
+    /// Rows of the list, in the contender's own form.
+    pub(crate) fn list(&self) -> Result<Vec<Value>> {
         let words = match self.contender {
             Contender::Musher => vec!["list", "--json"],
             _ => vec!["jlist"],

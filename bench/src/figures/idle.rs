@@ -54,6 +54,6 @@ pub(super) fn hundred_workers(bench: &mut Bench<'_>, contender: Contender) -> Re
 }
 
 /// Lets time pass in which nothing is asked.
-fn rest(time: Duration) {
+pub(super) fn rest(time: Duration) {
     let _: Option<()> = wait::until(time, || None);
 }

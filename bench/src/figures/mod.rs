@@ -7,9 +7,12 @@ mod commands;
 mod events;
 mod idle;
 mod load;
+mod logs;
+mod many;
 mod serving;
 mod turns;
 mod upgrade;
+mod watch;
 mod wrk;
 
 use anyhow::Result;
@@ -62,6 +65,12 @@ pub(crate) const GROUPS: &[Group] = &[
     group("upgrade", "upgrades of the manager under load", upgrade::upgrade, &[Contender::Musher], (3, 1)),
     group("channel", "messages, sockets and children of the library", channel::channel, &[Contender::Musher], (5, 1)),
     group("load", "musher load beside other clients", load::load, &[Contender::Musher], (5, 1)),
+    group("apps", "memory, lists and idle CPU with 2, 50 and 500 apps", many::many, Contender::BOTH, (1, 1)),
+    group("fifty", "start, restart, reload, stop and deletion of 50 apps", many::fifty, Contender::BOTH, (3, 1)),
+    group("monit", "CPU with 50 apps, and with monit open", many::watched, Contender::BOTH, (3, 1)),
+    group("log", "throughput of a worker's output into its file", logs::throughput, Contender::BOTH, (3, 1)),
+    group("rotation", "lines lost when logs are rotated", logs::rotation, Contender::BOTH, (1, 1)),
+    group("watch", "from the change of a file to the new worker's answer", watch::reaction, Contender::BOTH, (3, 1)),
     group("idle100", "memory and CPU with 100 workers", idle::hundred_workers, Contender::BOTH, (1, 1)),
 ];
 

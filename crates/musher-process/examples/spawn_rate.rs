@@ -1,4 +1,5 @@
-//! How long a spawn takes, against the standard library: `cargo run --release --example spawn_rate [count] [MiB]`.
+//! How long a spawn takes, and a spawn with the wait for the end, against the standard library:
+//! `cargo run --release --example spawn_rate [count] [MiB]`.
 //!
 //! The second number is memory that this process holds: it must not matter. Both share the memory with the child until
 //! execve(2), where a fork(2) would copy page tables.
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 use musher_process::exit::wait_for_end;
 use musher_process::{Spawn, reap};
 
+/// Rounds of those that are compared.
+const ROUNDS: usize = 11;
+
 fn main() -> io::Result<()> {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<usize>().ok());
     let count = numbers.next().unwrap_or(1000);
@@ -22,11 +26,39 @@ fn main() -> io::Result<()> {
         let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
         writeln!(out, "{name:15} median {:?}, 99 % {:?}", at(50), at(99))?;
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut rates = [(); 3].map(|()| Vec::new());
+    // In turns, so that what drifts on the machine drifts for all.
+    for _ in 0..ROUNDS {
+        let each = (count / ROUNDS).max(1);
+        rates[0].push(rate(each, || ours().map(|_| ()))?);
+        rates[1].push(rate(each, || runtime.block_on(awaited()))?);
+        rates[2].push(rate(each, || standard().map(|_| ()))?);
+    }
+    for (name, rates) in ["Spawn", "child_process", "std::process"].iter().zip(&mut rates) {
+        rates.sort_unstable_by(f64::total_cmp);
+        let (least, most) = (rates.first().unwrap_or(&0.0), rates.last().unwrap_or(&0.0));
+        writeln!(out, "{name:15} started and awaited: {:.0}/s ({least:.0} to {most:.0})", rates[rates.len() / 2])?;
+    }
     writeln!(
         out,
         "{count} spawns each, parent with {} MiB",
         ballast.iter().map(|byte| usize::from(*byte)).sum::<usize>() >> 20
     )
+}
+
+/// How often a second something can be done.
+fn rate(count: usize, mut one: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
+    let start = Instant::now();
+    (0..count).try_for_each(|_| one())?;
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    Ok(count as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn awaited() -> io::Result<()> {
+    use musher_process::child_process::{Command, Stdio};
+    Command::new("/bin/true").stdio_all(Stdio::Ignore).spawn().map_err(io::Error::other)?.wait().await;
+    Ok(())
 }
 
 fn ours() -> io::Result<Duration> {

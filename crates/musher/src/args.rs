@@ -26,7 +26,7 @@ pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
 
-pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port};
+pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port, load_alone};
 
 /// Runs a program as a team of worker processes: one port over all cores, workers kept alive and replaced without
 /// losing a request.

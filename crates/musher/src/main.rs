@@ -33,9 +33,12 @@ fn main() -> ExitCode {
     if let Some(words) = pm2::words_of(&words) {
         return pm2::play(&words);
     }
-    let cli = match Cli::try_parse_from(words) {
-        Ok(cli) => cli,
-        Err(refused) => return output::refused(&refused),
+    let cli = match verbs::load::words_of(&words) {
+        Some(cli) => cli,
+        None => match Cli::try_parse_from(words) {
+            Ok(cli) => cli,
+            Err(refused) => return output::refused(&refused),
+        },
     };
     match run(&cli) {
         Ok(()) => ExitCode::from(exit_codes::OK),

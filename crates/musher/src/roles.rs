@@ -75,6 +75,7 @@ fn generate() -> std::io::Result<()> {
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     // Not a socket: somebody typed the word.
     stream.peer_addr().map_err(|_| std::io::Error::other("`generator` is for musher load --processes"))?;
+    musher_process::own::release_memory();
     musher_load::engine::serve(&stream)
 }
 

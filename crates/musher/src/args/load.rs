@@ -1,14 +1,15 @@
 //! `musher load`: siege's flags with siege's meaning, and what siege does not have.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use musher_load::expect::Expectation;
 use musher_load::pace::Rate;
 
-use super::duration;
+use super::{Cli, Verb, duration};
 
 pub(crate) const LOAD_HELP: &str = "\
 Examples:
@@ -34,6 +35,23 @@ Exit codes:
   2  the command line is wrong, or a public address needs --yes-i-may
   3  a list of URLs or a .siegerc is wrong
   7  this machine lacks something: open files, ports, a file that cannot be written";
+
+/// `musher load` by itself: the flags of all other verbs are not put together, which is most of what reading a command
+/// line costs.
+#[derive(Debug, Parser)]
+struct LoadAlone {
+    #[arg(long, global = true)]
+    home: Option<PathBuf>,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// The command line, if it is `musher load` and right. Help and what is wrong are told by [`Cli`].
+pub(crate) fn load_alone(words: &[OsString]) -> Option<Cli> {
+    let words = words.get(1..).filter(|words| words.first().is_some_and(|verb| verb == "load"))?;
+    let LoadAlone { home, load } = LoadAlone::try_parse_from(words).ok()?;
+    Some(Cli { home, verb: Verb::Load(Box::new(load)) })
+}
 
 /// `musher load`
 #[derive(Debug, Default, Args)]
@@ -322,4 +340,44 @@ pub(crate) fn host_and_port(text: &str) -> Option<(String, u16)> {
     }
     let (host, port) = text.rsplit_once(':')?;
     Some((host.to_owned(), port.parse().ok().filter(|port| *port > 0)?)).filter(|(host, _)| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn load_by_itself_is_read_as_among_all_verbs() {
+        for line in [
+            "musher load",
+            "musher load -b -c 64 -t 1S http://localhost:3000",
+            "musher load --home /tmp/x -c 3 -r once -f urls.txt --rate 100 --poisson -H a:b -H c:d",
+            "musher load compare a.json b.json --fail --home /tmp/x",
+            "musher load merge a.json b.json -j",
+            "musher load --expect p99<200ms --sweep --sweep-max 8 localhost",
+        ] {
+            let alone = load_alone(&words(line)).map(|cli| format!("{cli:?}"));
+            let among_all = Cli::try_parse_from(words(line)).map(|cli| format!("{cli:?}"));
+            assert_eq!(alone, Some(among_all.unwrap()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_load_or_wrong_is_left_to_the_whole_command_line() {
+        for line in [
+            "musher",
+            "musher list",
+            "musher --home x load",
+            "musher load --help",
+            "musher load --nonsense",
+            "musher load -c 0 localhost",
+            "musher load compare a.json",
+        ] {
+            assert!(load_alone(&words(line)).is_none(), "{line}");
+        }
+    }
 }

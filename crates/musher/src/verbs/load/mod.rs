@@ -17,9 +17,9 @@ use std::os::unix::net::UnixStream;
 use musher_load::engine::{Address, Engine, Observer, Outcome, RunError, is_private};
 use musher_load::plan::Plan;
 use musher_load::report::{About, Report, Said, Words, compare, compare_text, text};
-use musher_process::Spawn;
+use musher_process::{Spawn, own};
 
-use crate::args::{CompareArgs, LoadArgs, LoadVerb, MergeArgs};
+use crate::args::{Cli, CompareArgs, LoadArgs, LoadVerb, MergeArgs, load_alone};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::{Colour, Terminal, note};
@@ -34,6 +34,18 @@ const FEW_REQUESTS: u64 = 100;
 /// or to so many a second.
 const FEW_A_SECOND: f64 = 10.0;
 
+/// The command line, if it is `musher load` and right.
+///
+/// The memory of a load tester is part of its figures, and most of it would be code that has done its part, mapped by 64 KiB
+/// around each byte that was needed: the loader's and its tables here, then what read the command line, then what made the plan.
+/// Each is let go when the next begins.
+pub(crate) fn words_of(words: &[OsString]) -> Option<Cli> {
+    if words.get(1).is_some_and(|verb| verb == "load") {
+        own::release_memory();
+    }
+    load_alone(words)
+}
+
 /// `musher load`
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     match &args.verb {
@@ -41,6 +53,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
         Some(LoadVerb::Compare(two)) => return compared(two),
         None => {}
     }
+    own::release_memory();
     let planned = planning::plan(args)?;
     if args.config {
         return planning::show(&planned);
@@ -111,6 +124,7 @@ fn observed(engine: Engine, args: &LoadArgs, planned: &Planned, signals: &Signal
     let is_watched = Terminal::stderr().is_terminal() && !planned.quiet && !planned.verbose && !args.judge.no_live;
     let mut live = if is_watched { Live::begin(planned) } else { None };
     let mut lines = Lines::new(planned);
+    own::release_memory();
     let observer: &mut dyn Observer = match &mut live {
         Some(live) => live,
         None => &mut lines,
@@ -119,6 +133,7 @@ fn observed(engine: Engine, args: &LoadArgs, planned: &Planned, signals: &Signal
         None => engine.run(observer)?,
         Some(command) => during::run(engine, observer, command, &args.judge)?,
     };
+    own::release_memory();
     Ok(outcome)
 }
 
