@@ -119,7 +119,8 @@ fn start(bench: &Bench<'_>, arena: &Arena<'_>, directory: &Path, lines: u64, rat
     }
     let name = if arena.contender == Contender::Musher { "musher.json" } else { "apps.json" };
     let file = arena.path().join(name);
-    fs::write(&file, json!({ "apps": [app] }).to_string())?;
+    let list = if arena.contender == Contender::Musher { "app" } else { "apps" };
+    fs::write(&file, json!({ list: [app] }).to_string())?;
     arena.run(["start", &file.display().to_string()])?;
     Ok(())
 }

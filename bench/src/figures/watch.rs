@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use musher_bench::wait;
+use serde_json::json;
 
 use super::commands::pid_of_answer;
 use super::idle::rest;
@@ -22,9 +23,11 @@ pub(super) fn reaction(bench: &mut Bench<'_>, contender: Contender) -> Result<()
     let text = std::fs::read_to_string(&bench.tools.hello)?;
     std::fs::write(&script, &text)?;
     let port = free_port()?;
-    let mut command = arena.command(["start", "hello.cjs", "--name", "hello", "--watch", "--", &port.to_string()]);
-    let output = command.current_dir(&directory).output()?;
-    anyhow::ensure!(output.status.success(), "{command:?}: {output:?}");
+    let (list, file) = if contender == Contender::Musher { ("app", "musher.json") } else { ("apps", "apps.json") };
+    let app = json!({ "name": "hello", "script": script, "cwd": directory, "args": [port.to_string()], "watch": true });
+    let file = arena.path().join(file);
+    std::fs::write(&file, json!({ list: [app] }).to_string())?;
+    arena.run(["start", &file.display().to_string()])?;
     let mut before = answer(port, None)?;
     for change in 0..if bench.quick { 2 } else { 5 } {
         // A change in the first moments of a worker is a case of its own.
@@ -32,7 +35,7 @@ pub(super) fn reaction(bench: &mut Bench<'_>, contender: Contender) -> Result<()
         let started = Instant::now();
         std::fs::write(&script, format!("{text}// {change}\n"))?;
         before = answer(port, Some(before))?;
-        let how = "`start hello.cjs --watch`; the file is written, then the port asked every millisecond, each time on a new \
+        let how = "`watch: true`, nothing else configured (musher waits until nothing has changed for 200 ms); the file is written, then the port asked every millisecond, each time on a new \
                    connection, until another pid answers; 5 changes in each round";
         let took = started.elapsed().as_secs_f64() * 1e3;
         let name = "from a changed file to the new worker's answer";
