@@ -279,6 +279,25 @@ declare namespace musher {
     sendSignalToProcessId(signal: string | number, id: number | string): Promise<ProcessDescription[]>;
     sendSignalToProcessId(signal: string | number, id: number | string, callback: Callback<ProcessDescription[]>): void;
 
+    /** The variables of a worker, by id or name. */
+    env(target: string | number): Promise<Record<string, unknown>>;
+    env(target: string | number, callback: Callback<Record<string, unknown>>): void;
+    /** What was set: all, one key, or what belongs to an app (`null`: nothing). */
+    get(key?: string): Promise<unknown>;
+    get(callback: Callback<unknown>): void;
+    get(key: string, callback: Callback<unknown>): void;
+    /** `app:key` is a variable of the app, which is restarted with it. */
+    set(key: string, value: string | number | boolean): Promise<{ success: true }>;
+    set(key: string, value: string | number | boolean, callback: Callback<{ success: true }>): void;
+    /** `'key value key value'` */
+    multiset(text: string): Promise<{ success: true }>;
+    multiset(text: string, callback: Callback<{ success: true }>): void;
+    unset(key: string): Promise<{ success: true }>;
+    unset(key: string, callback: Callback<{ success: true }>): void;
+    /** Nothing to do: the list is always kept on the disk. */
+    autodump(): Promise<{ success: true }>;
+    autodump(callback: Callback<{ success: true }>): void;
+
     launchBus(): Promise<Bus>;
     launchBus(callback: Callback<Bus>): void;
     disconnectBus(): Promise<void>;

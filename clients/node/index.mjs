@@ -3,10 +3,10 @@ import musher from './index.js';
 
 export default musher;
 export const {
-  MusherError, addListener, app, broadcast, connect, custom, describe, destroy, disconnect, disconnectBus, dump, flush,
-  getPID, getProcessIdByName, getVersion, gracefulReload, isWorker, kill, killDaemon, launchBus, list, off, on, onDrain, once,
-  reload, reloadLogs, removeListener, reset, restart, resurrect, scale, sendDataToProcessId, sendSignalToProcessId,
-  sendSignalToProcessName, slot, start, state, stop,
+  MusherError, addListener, app, autodump, broadcast, connect, custom, describe, destroy, disconnect, disconnectBus, dump, env,
+  flush, get, getPID, getProcessIdByName, getVersion, gracefulReload, isWorker, kill, killDaemon, launchBus, list, multiset, off,
+  on, onDrain, once, reload, reloadLogs, removeListener, reset, restart, resurrect, scale, sendDataToProcessId,
+  sendSignalToProcessId, sendSignalToProcessName, set, slot, start, state, stop, unset,
 } = musher;
 const remove = musher.delete;
 export { remove as delete };

@@ -168,6 +168,41 @@ class Control {
     return this.#call('getVersion', {}, callback);
   }
 
+  // The variables of a worker, by id or name.
+  env(target, callback) {
+    return this.#call('env', { process: String(target) }, callback);
+  }
+
+  // Settings: `key`, or of an app `app:key`, which is a variable of it and restarts it.
+  get(key, callback) {
+    if (typeof key === 'function') return this.get(undefined, key);
+    return this.#call('get', { key: key === undefined ? null : String(key) }, callback);
+  }
+
+  set(key, value, callback) {
+    return this.#set([[String(key), String(value)]], callback);
+  }
+
+  // "key value key value"
+  multiset(text, callback) {
+    const words_ = String(text).split(/\s+/).filter(Boolean);
+    if (words_.length === 0 || words_.length % 2) {
+      const error = new MusherError('USAGE', 'multiset wants "key value key value"');
+      return answered(Promise.reject(error), callback);
+    }
+    const pairs = words_.flatMap((word, n) => (n % 2 ? [] : [[word, words_[n + 1]]]));
+    return this.#set(pairs, callback);
+  }
+
+  unset(key, callback) {
+    return this.#call('unset', { key: String(key) }, callback);
+  }
+
+  // The list is kept on the disk whatever this says.
+  autodump(callback) {
+    return answered(Promise.resolve({ success: true }), callback);
+  }
+
   killDaemon(callback) {
     const killed = async () => {
       const told = await this.#call('killDaemon', {});
@@ -200,6 +235,11 @@ class Control {
     const process_ = isOptions(target) ? target : String(target);
     const cwd = this.#options.cwd ?? process.cwd();
     return this.#call(method, { process: process_, options: options ?? {}, cwd, env: ownEnvironment() }, callback);
+  }
+
+  #set(pairs, callback) {
+    const cwd = this.#options.cwd ?? process.cwd();
+    return this.#call('set', { pairs, cwd, env: ownEnvironment() }, callback);
   }
 
   #call(method, params, callback) {
@@ -255,6 +295,7 @@ const ABSENT = {
   sendLineToStdin: 'workers have no standard input: `sendDataToProcessId` sends messages',
   install: 'musher has no modules',
   uninstall: 'musher has no modules',
+  inspect: 'start the app with node_args: \'--inspect\'',
   profile: 'start the app with node_args: \'--inspect\'',
   startup: '`musher startup` of the command line',
   serve: 'start a server of files as an app',

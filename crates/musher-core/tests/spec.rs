@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use musher_core::SlotId;
 use musher_core::spec::{AppSpec, Balance, Exec, Listen, ListenAddress, MAX_INSTANCES, ReadyWhen, Runtime, check_name};
 
 fn spec() -> AppSpec {
@@ -137,10 +138,24 @@ fn only_what_concerns_the_processes_makes_a_spec_another_one() {
     assert!(!differs(|spec| spec.instances = 7));
     assert!(!differs(|spec| spec.namespace = "shop".into()));
     assert!(!differs(|spec| spec.autostart = false));
+    assert!(!differs(|spec| spec.pid_file = Some("/run/web.pid".into())));
     assert!(differs(|spec| spec.slot_variables.number = Some("NO".into())));
     assert!(!differs(|spec| drop(spec.base_env.insert("SHLVL".into(), "2".into()))));
     assert!(differs(|spec| drop(spec.env.insert("A".into(), "1".into()))));
     assert!(differs(|spec| spec.exec.args.push("--verbose".into())));
+}
+
+#[test]
+fn the_pid_file_of_a_slot_has_its_number() {
+    let of = |path: &str| {
+        let spec = AppSpec { pid_file: Some(path.into()), ..spec() };
+        spec.pid_file_of(SlotId(3)).unwrap().display().to_string()
+    };
+    assert_eq!(
+        [of("/run/web.pid"), of("/run/web"), of("/run/a.b.pid")],
+        ["/run/web-3.pid", "/run/web-3", "/run/a.b-3.pid"]
+    );
+    assert_eq!(spec().pid_file_of(SlotId(0)), None);
 }
 
 #[test]

@@ -139,7 +139,8 @@ impl AppSpec {
         self.check_limits(&mut fault);
         self.check_health(&mut fault);
         self.check_hooks(&mut fault);
-        for (field, path) in [("logs.out", &self.logs.out), ("logs.err", &self.logs.err)] {
+        for (field, path) in [("pid_file", &self.pid_file), ("logs.out", &self.logs.out), ("logs.err", &self.logs.err)]
+        {
             if path.as_ref().is_some_and(|path| !path.is_absolute()) {
                 fault(field, "not an absolute path".into());
             }

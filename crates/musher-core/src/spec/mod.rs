@@ -23,6 +23,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::SlotId;
+
 pub use check::{SpecFault, check_name, is_mushers_own};
 pub use health::{Health, MAX_COMMAND, Probe};
 pub use hooks::Hooks;
@@ -105,6 +107,9 @@ pub struct AppSpec {
     /// Whether Node programs load musher's script, which lets workers of a cluster drain without cutting off anybody.
     #[serde(default = "yes")]
     pub preload: bool,
+    /// Where the pid of each worker stands, `-` and the number of the slot before the extension; none: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<PathBuf>,
     /// How workers are replaced.
     #[serde(default)]
     pub reload: Reload,
@@ -234,6 +239,7 @@ impl AppSpec {
             stop: Stop::default(),
             on_uncaught: None,
             preload: true,
+            pid_file: None,
             reload: Reload::default(),
             limits: Limits::default(),
             health: Health::default(),
@@ -251,9 +257,22 @@ impl AppSpec {
             autostart: true,
             instances: 1,
             base_env: BTreeMap::new(),
+            pid_file: None,
             ..spec.clone()
         };
         strip(self) != strip(other)
+    }
+
+    /// Where the pid of the worker in this slot stands.
+    pub fn pid_file_of(&self, slot: SlotId) -> Option<PathBuf> {
+        let path = self.pid_file.as_ref()?;
+        let mut name = path.file_stem()?.to_owned();
+        name.push(format!("-{slot}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        Some(path.with_file_name(name))
     }
 
     /// The policy that `Balance::Auto` stands for here.

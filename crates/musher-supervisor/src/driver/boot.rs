@@ -216,6 +216,7 @@ impl World {
             examined: None,
             broken: None,
             roots: std::collections::BTreeSet::new(),
+            pid_files: Default::default(),
             look: musher_process::Look::default(),
             cleared: std::collections::BTreeSet::new(),
             births: super::births::Births::default(),

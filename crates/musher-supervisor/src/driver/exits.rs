@@ -114,6 +114,10 @@ impl Driver {
         // Its number may have a new owner from now on.
         if let Some(root) = ended.pid() {
             world.roots.remove(&root);
+            let spec = managed.spec(ended.record.generation);
+            if let Some(path) = spec.and_then(|spec| spec.pid_file_of(ended.record.slot)) {
+                world.pid_files.remove(path, root.as_raw());
+            }
         }
         self.step(app, Input::Exited { run, outcome: outcome(status) });
         self.world.forget_process(run);

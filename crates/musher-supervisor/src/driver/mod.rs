@@ -23,7 +23,7 @@
 //! [`group`]: sockets of slots. [`retiring`]: slots that are scaled away.
 //! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
-//! [`watching`]: files whose change replaces workers. [`registry`]: logs for the control server.
+//! [`watching`]: files whose change replaces workers. [`registry`]: logs for the control server. [`pid_files`]: pids for other programs.
 
 mod adopt;
 mod app;
@@ -47,6 +47,7 @@ mod messages;
 mod news;
 mod notify;
 mod operations;
+mod pid_files;
 mod plan;
 mod preload;
 mod readiness;
@@ -212,6 +213,7 @@ struct World {
     broken: Option<io::Error>,
     /// The first processes of all runs.
     roots: BTreeSet<Pid>,
+    pid_files: pid_files::PidFiles,
     /// Where this turn's signals look for orphans.
     look: Look,
     /// Runs that ended and whose leftovers are killed, but whose ends were not heard of yet.

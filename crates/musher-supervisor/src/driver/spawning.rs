@@ -149,6 +149,9 @@ impl World {
         let proof = Proof::of(&spec.ready.when, spec.exec.runtime, app.listens, child.pid);
         let proof = proof.map(|proof| proof.watch(run, self.wakes.clone()));
         self.roots.insert(child.pid);
+        if let Some(path) = spec.pid_file_of(slot) {
+            self.pid_files.write(path, child.pid.as_raw());
+        }
         app.runs.insert(run, ManagedRun { proof, ..ManagedRun::new(record, child.pidfd, has_channel) });
         let news = News::new(EventKind::Spawned, format!("spawned as process {}", child.pid));
         self.events.publish(

@@ -40,6 +40,7 @@ impl Table<'_> {
             restart: self.of("restart").map(|(node, _)| restart(d, node)).unwrap_or_default(),
             stop: self.of("stop").map(|(node, _)| stop(d, node)).unwrap_or_default(),
             on_uncaught: self.read(d, "on_uncaught", on_uncaught),
+            pid_file: self.read(d, "pid_file", |d, node, path| d.text(node, path)),
             preload: self.read(d, "preload", |d, node, path| d.boolean(node, path)),
             reload: self.of("reload").map(|(node, _)| reload(d, node)).unwrap_or_default(),
             limits: self.of("limits").map(|(node, _)| limits(d, node)).unwrap_or_default(),

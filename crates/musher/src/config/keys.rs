@@ -136,6 +136,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("interpreter_args", Kind::Words, "[]", "Arguments between the interpreter and the script."),
     key(
+        "pid_file",
+        Kind::Path,
+        "",
+        "A file for each worker in which its pid stands while it runs: `web.pid` is `web-0.pid` for slot 0.",
+    ),
+    key(
         "cluster",
         Kind::Bool,
         "true for Node",

@@ -13,6 +13,7 @@ mod decode_health;
 mod fault;
 mod flags;
 mod keys;
+pub(crate) mod namesake;
 mod pm2;
 mod program;
 mod raw;
@@ -31,6 +32,7 @@ use musher_core::spec::AppSpec;
 
 pub(crate) use fault::ConfigError;
 pub(crate) use flags::Flags;
+pub(crate) use program::version as node_version;
 pub(crate) use resolve::inherited;
 pub(crate) use tree::Syntax;
 
@@ -288,6 +290,9 @@ fn from_bytes(
     if !overrides.only.is_empty() {
         apps.retain(|app| resolve::name_of(app).is_none_or(|name| overrides.only.contains(&name)));
     }
+    if is_pm2 {
+        name_apart(&mut apps, &mut notes);
+    }
     if overrides.flags.name.is_some() && apps.len() > 1 {
         faults.add(Origin::Flag("--name"), "", format!("{} apps cannot have one name", apps.len()));
     } else {
@@ -297,6 +302,22 @@ fn from_bytes(
         }
     }
     Err(faults)
+}
+
+/// PM2 takes several apps of one name.
+fn name_apart(apps: &mut [raw::RawApp], notes: &mut pm2::Notes) {
+    let mut taken: Vec<String> = Vec::new();
+    for app in apps {
+        let Some(name) = resolve::name_of(app) else { continue };
+        let own = namesake::free(&name, |name| taken.iter().any(|other| other == name));
+        if own != name {
+            app.name = Some(own.clone());
+        }
+        if taken.contains(&name) {
+            notes.add(format!("a second app is called {name}: to musher it is {own}"));
+        }
+        taken.push(own);
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {

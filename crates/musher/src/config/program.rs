@@ -282,6 +282,13 @@ fn add_type_stripping(node: &Path, args: &mut Vec<String>) -> Result<(), Unrunna
 
 /// Major and minor version of a node executable.
 pub(super) fn node_version(node: &Path) -> Option<(u32, u32)> {
+    let version = version(node)?;
+    let mut numbers = version.split('.').map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// The version that an executable tells of itself as Node does, without its `v`.
+pub(crate) fn version(node: &Path) -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a question to an interpreter before anything is started, not a worker"
@@ -305,8 +312,7 @@ pub(super) fn node_version(node: &Path) -> Option<(u32, u32)> {
     let _ = child.kill();
     let _ = child.wait();
     let text = String::from_utf8(text.ok()?).ok()?;
-    let mut numbers = text.trim().strip_prefix('v')?.split('.').map(|part| part.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
+    text.trim().strip_prefix('v').map(str::to_owned)
 }
 
 /// A command whose first word is the absolute path of its program, or what is wrong and what would be right.

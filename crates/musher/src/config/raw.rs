@@ -35,6 +35,7 @@ pub(super) struct RawApp {
     pub(super) stop: RawStop,
     pub(super) on_uncaught: Option<OnUncaught>,
     pub(super) preload: Option<bool>,
+    pub(super) pid_file: Option<String>,
     pub(super) reload: RawReload,
     pub(super) limits: RawLimits,
     pub(super) health: RawHealth,

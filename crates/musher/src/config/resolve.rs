@@ -132,6 +132,7 @@ impl Resolver<'_> {
         self.limits(&mut spec);
         self.health(&mut spec, place);
         self.hooks(&mut spec, place);
+        spec.pid_file = app.pid_file.as_ref().map(|path| cwd.join(path));
         spec.logs.out = app.logs.out.as_ref().map(|path| cwd.join(path));
         spec.logs.err = app.logs.err.as_ref().map(|path| cwd.join(path));
         spec.logs.format = app.logs.format.unwrap_or_default();

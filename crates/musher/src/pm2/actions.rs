@@ -8,7 +8,7 @@ use musher_supervisor::home::Home;
 use super::processes::{Processes, line};
 use super::view::Process;
 use super::{Context, failed, start};
-use crate::config;
+use crate::config::{self, namesake};
 use crate::failure::Failure;
 use crate::session;
 use crate::verbs::operations::{all_well, follow};
@@ -45,7 +45,8 @@ pub(super) fn all_chosen<'p>(processes: &'p Processes, words: &[String]) -> Resu
 pub(super) fn ticks(context: &Context<'_>, word: &str, chosen: &[&Process]) {
     for app in Processes::apps(chosen) {
         let ids: Vec<String> =
-            chosen.iter().filter(|process| process.name() == app).map(|process| process.id.to_string()).collect();
+            chosen.iter().filter(|process| process.app_name() == app).map(|process| process.id.to_string()).collect();
+        let app = namesake::shown(&app);
         context.say(&format!("Applying action {word} on app [{app}](ids: [ {} ])", ids.join(", ")));
         ids.iter().for_each(|id| context.say(&format!("[{app}]({id}) ✓")));
     }
@@ -58,7 +59,7 @@ pub(super) async fn end(context: &Context<'_>, command: &str, words: &[String]) 
     for word in words {
         if config::is_process_file(word.as_ref()) {
             let specs = start::specs_of_file(context, word)?;
-            let known = |name: &String| processes.list.iter().any(|process| process.name() == name);
+            let known = |name: &String| processes.list.iter().any(|process| process.app_name() == name);
             names.extend(specs.into_iter().map(|spec| spec.name).filter(known));
         } else {
             names.push(word.clone());
@@ -84,8 +85,8 @@ pub(super) async fn stop(processes: &Processes, chosen: &[&Process]) -> Result<(
 /// Deletes apps, or the last workers of them.
 pub(super) async fn take_away(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
     for app in Processes::apps(chosen) {
-        let all: Vec<&Process> = processes.list.iter().filter(|process| process.name() == app).collect();
-        let going: Vec<&&Process> = chosen.iter().filter(|process| process.name() == app).collect();
+        let all: Vec<&Process> = processes.list.iter().filter(|process| process.app_name() == app).collect();
+        let going: Vec<&&Process> = chosen.iter().filter(|process| process.app_name() == app).collect();
         let left = all.len() - going.len();
         let action = match u32::try_from(left).unwrap_or(MAX_INSTANCES) {
             0 => Action::Delete,
@@ -111,20 +112,24 @@ pub(super) async fn scale(context: &Context<'_>, words: &[String]) -> Result<(),
 
 /// Changes the number of an app's workers; whether there are more now.
 pub(super) async fn scale_to(processes: &Processes, word: &str, number: &str) -> Result<bool, Failure> {
-    let chosen = processes.chosen(word)?;
-    let apps = Processes::apps(&chosen);
-    let [app] = apps.as_slice() else { return Err(failed(&format!("{word} is more than one app"))) };
-    let now = processes.list.iter().filter(|process| process.name() == app).count();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
     let asked: i64 = number.parse().map_err(|_| failed(&format!("{number} is not a number of workers")))?;
-    let to = if number.starts_with(['+', '-']) { now.saturating_add(asked) } else { asked };
-    if to == now {
+    let mut scaled = Vec::new();
+    for app in Processes::apps(&processes.chosen(word)?) {
+        let now = processes.list.iter().filter(|process| process.app_name() == app).count();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let to = if number.starts_with(['+', '-']) { now.saturating_add(asked) } else { asked };
+        if to == now {
+            continue;
+        }
+        let to = u32::try_from(to).ok().filter(|to| (1..=MAX_INSTANCES).contains(to));
+        let to = to.ok_or_else(|| failed(&format!("{number} would not leave 1 to {MAX_INSTANCES} workers")))?;
+        act(processes, Action::Scale { to }, vec![app]).await?;
+        scaled.push(i64::from(to) > now);
+    }
+    if scaled.is_empty() {
         return Err(failed("Nothing to do"));
     }
-    let to = u32::try_from(to).ok().filter(|to| (1..=MAX_INSTANCES).contains(to));
-    let to = to.ok_or_else(|| failed(&format!("{number} would not leave 1 to {MAX_INSTANCES} workers")))?;
-    act(processes, Action::Scale { to }, apps).await?;
-    Ok(i64::from(to) > now)
+    Ok(scaled.contains(&true))
 }
 
 /// `reset NAME`

@@ -85,8 +85,15 @@ pub(super) struct Args {
     pub(super) cwd: Option<String>,
     #[arg(short, long, visible_alias = "cron-restart", allow_hyphen_values = true)]
     pub(super) cron: Option<String>,
-    #[arg(long, hide = true)]
+    /// In the foreground, as pm2-runtime does.
+    #[arg(long)]
     pub(super) no_daemon: bool,
+    /// Of pm2-runtime: wait so many seconds first.
+    #[arg(long, hide = true)]
+    pub(super) delay: Option<f64>,
+    /// Write the app into NAME-pm2.json.
+    #[arg(short = 'w', long)]
+    pub(super) write: bool,
     #[arg(long)]
     pub(super) source_map_support: bool,
     #[arg(long)]
@@ -131,9 +138,50 @@ pub(super) struct Args {
     pub(super) out: bool,
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     pub(super) timestamp: Option<String>,
+    #[command(flatten)]
+    pub(super) ignored: Ignored,
     /// Arguments of the script.
     #[arg(last = true, value_name = "ARGS")]
     pub(super) args: Vec<String>,
+}
+
+/// Options of PM2 that change nothing here.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Ignored {
+    #[arg(long, hide = true)]
+    disable_source_map_support: bool,
+    #[arg(long, hide = true)]
+    ext: Option<String>,
+    #[arg(long, hide = true)]
+    hp: Option<String>,
+    #[arg(long, hide = true)]
+    service_name: Option<String>,
+    #[arg(long, hide = true)]
+    wait_ip: bool,
+    #[arg(long, hide = true)]
+    trace: bool,
+    #[arg(long, hide = true)]
+    disable_trace: bool,
+    #[arg(long, hide = true)]
+    v8: bool,
+    #[arg(long, hide = true)]
+    event_loop_inspector: bool,
+    #[arg(long, hide = true)]
+    deep_monitoring: bool,
+    #[arg(long, hide = true)]
+    no_auto_exit: bool,
+    #[arg(long, hide = true)]
+    formatted: bool,
+    #[arg(long, hide = true)]
+    attach: bool,
+}
+
+impl Args {
+    /// Whether only data and errors are written: by the flag, or by PM2's variable.
+    pub(super) fn is_silent(&self) -> bool {
+        let on = |value: std::ffi::OsString| value == "true" || value == "1";
+        self.silent || ["PM2_SILENT", "PM2_DISCRETE_MODE"].iter().any(|name| std::env::var_os(name).is_some_and(on))
+    }
 }
 
 const COMMANDS: &str = "\

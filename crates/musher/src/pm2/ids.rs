@@ -95,6 +95,14 @@ impl Ids {
         self.save()
     }
 
+    /// Gives numbers that others had to these.
+    pub(super) fn give(&mut self, moved: Vec<Entry>) -> io::Result<()> {
+        let entries = &mut self.known.entries;
+        entries.retain(|entry| moved.iter().all(|new| new.id != entry.id && new.place != entry.place));
+        entries.extend(moved);
+        self.save()
+    }
+
     fn save(&self) -> io::Result<()> {
         let next = self.path.with_extension("json.next");
         let text = serde_json::to_vec(&self.known)?;

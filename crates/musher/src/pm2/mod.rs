@@ -6,12 +6,16 @@
 mod actions;
 mod api;
 mod args;
+mod change;
+mod flags;
 mod ids;
 mod inspect;
 mod processes;
+mod runtime;
 mod serve;
 mod settings;
 mod start;
+mod versions;
 mod view;
 
 use std::ffi::OsString;
@@ -28,10 +32,13 @@ use crate::failure::Failure;
 use crate::output::{error_text, sanitize};
 use crate::verbs;
 
+/// The name for containers.
+const RUNTIME: &str = "pm2-runtime";
+
 /// The command line behind `pm2`, if this is one: by the name that it was called by, or as `musher pm2`.
 pub(crate) fn words_of(words: &[OsString]) -> Option<Vec<OsString>> {
     let called = Path::new(words.first()?).file_name()?.to_str()?;
-    if called == "pm2" {
+    if ["pm2", RUNTIME, "pm2-docker"].contains(&called) {
         return Some(words.to_vec());
     }
     (words.get(1)? == "pm2").then(|| words.iter().skip(1).cloned().collect())
@@ -59,7 +66,11 @@ pub(crate) fn play(words: &[OsString]) -> ExitCode {
             return ExitCode::from(u8::from(refused.use_stderr()));
         }
     };
-    finish(run(&args))
+    let called = words.first().map(Path::new).and_then(Path::file_name);
+    let is_start = args.words.first().is_some_and(|word| word == "start");
+    let is_runtime = called.is_some_and(|name| name == RUNTIME || name == "pm2-docker");
+    let foreground = is_runtime || (args.no_daemon && is_start);
+    finish(run(&args, foreground))
 }
 
 /// Does it, with PM2's one code for everything that goes wrong.
@@ -89,7 +100,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// Tells what is done, as PM2 does.
     fn say(&self, text: &str) {
-        if !self.args.silent {
+        if !self.args.is_silent() {
             // A closed stream must not end the command.
             let _ = writeln!(std::io::stdout(), "[PM2] {}", sanitize(text));
         }
@@ -102,7 +113,7 @@ impl Context<'_> {
 
     /// The list that ends most commands.
     async fn show_list(&self) -> Result<(), Failure> {
-        if self.args.silent {
+        if self.args.is_silent() {
             return Ok(());
         }
         Processes::ask(&self.cli).await?.print_table(self.args)
@@ -127,8 +138,11 @@ fn failed(text: &str) -> Failure {
     Failure::new(1, sanitize(text))
 }
 
-async fn run(args: &Args) -> Result<(), Failure> {
+async fn run(args: &Args, foreground: bool) -> Result<(), Failure> {
     let context = Context { args, cli: cli(&["status"])? };
+    if foreground {
+        return runtime::run(&context, &args.words).await;
+    }
     let (command, rest) = args.words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     match command {
         "start" => start::start(&context, rest).await,
@@ -152,6 +166,7 @@ async fn run(args: &Args) -> Result<(), Failure> {
         "save" | "dump" => actions::save(&context).await,
         "resurrect" => context.verb(&["resurrect"]).await,
         "cleardump" => actions::clear_saved(&context),
+        "kill" if !rest.is_empty() => Err(failed("pm2 kill ends all apps and the daemon: it takes no names")),
         "kill" => {
             context.verb(&["kill"]).await?;
             context.say("[v] All Applications Stopped");
@@ -165,7 +180,7 @@ async fn run(args: &Args) -> Result<(), Failure> {
         "unstartup" => context.verb(&["unstartup"]).await,
         "completion" => context.verb(&["completions", "bash"]).await,
         "init" | "ecosystem" => settings::init(&context, rest),
-        "set" | "get" | "unset" | "multiset" | "conf" | "config" => settings::settings(&context, command, rest),
+        "set" | "get" | "unset" | "multiset" | "conf" | "config" => settings::settings(&context, command, rest).await,
         "" => {
             error_text("no command: `pm2 list`, `pm2 start app.js`", Some("`pm2 --help` lists the commands"));
             Err(Failure::told(1))
@@ -187,6 +202,8 @@ fn unknown(command: &str) -> Failure {
         "send" | "attach" => "workers have no standard input: `musher send NAME JSON` sends them a message",
         "trigger" => "`musher send NAME JSON` sends a message to workers",
         "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",
+        "slist" | "sysinfos" => "`musher status` tells what the daemon costs, the system's own tools about the machine",
+        "autoinstall" => "musher installs nothing: what an app needs is installed by its own package manager",
         "profile:cpu" | "profile:mem" | "inspect" => "start the app with `--node-args --inspect`",
         _ => "`pm2 --help` lists the commands",
     };

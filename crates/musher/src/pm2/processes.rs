@@ -2,18 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use musher_api::AppDetail;
 use musher_api::client::Client;
-use musher_core::spec::DEFAULT_NAMESPACE;
+use musher_core::spec::{DEFAULT_NAMESPACE, Runtime};
 use regex_lite::RegexBuilder;
 use serde_json::Value;
 
 use super::args::Args;
 use super::failed;
-use super::ids::{Ids, Place};
+use super::ids::{Entry, Ids, Place};
 use super::inspect::inspect;
+use super::versions::Versions;
 use super::view::{Process, table};
 use crate::args::Cli;
 use crate::exit_codes;
@@ -49,13 +51,21 @@ impl Processes {
         let slots: Vec<_> = slots.map(|(app, slot)| (app, slot, place(app.id, app.added_ms, slot.row.slot))).collect();
         let places: Vec<Place> = slots.iter().map(|(_, _, place)| *place).collect();
         let known = Ids::open(&home, &places, &before)?.entries();
-        let process = |(app, slot, place): &(&Rc<_>, &musher_api::SlotDetail, Place)| {
+        let mut versions = Versions::open(&home);
+        let mut process = |(app, slot, place): &(&Rc<AppDetail>, &musher_api::SlotDetail, Place)| {
             let entry = known.get(place)?;
-            Some(Process { id: entry.id, asked: entry.asked, slot: (*slot).clone(), app: Rc::clone(app) })
+            let exec = &app.spec.exec;
+            let node_version = (exec.runtime != Runtime::Plain).then(|| versions.of(&exec.program)).flatten();
+            let (slot, app) = ((*slot).clone(), Rc::clone(app));
+            Some(Process { id: entry.id, asked: entry.asked, node_version, slot, app })
         };
-        let mut list: Vec<Process> = slots.iter().filter_map(process).collect();
+        let mut list: Vec<Process> = slots.iter().filter_map(&mut process).collect();
         list.sort_by_key(|process| process.id);
         Ok(Processes { list, client, home })
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Asks anew for the workers of one app; whether all of them are known. One that is gone stays as it was.
@@ -84,6 +94,25 @@ impl Processes {
         Ok(Ids::open(&self.home, &places, &BTreeSet::new())?.count(&ids, reset)?)
     }
 
+    /// Gives the ids of apps to those that took their places under other names.
+    pub(super) async fn take_over_ids(&self, renamed: &[(String, String)]) -> Result<(), Failure> {
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        let mut moved = Vec::new();
+        for (old, new) in renamed {
+            // One that could not be added has no id either.
+            let Ok(app) = self.client.app(new, true).await else { continue };
+            for process in self.list.iter().filter(|process| process.app_name() == old) {
+                let place = Place { app: app.id, added_ms: app.added_ms, slot: process.slot.row.slot };
+                let ran = u32::from(process.slot.row.pid.is_some());
+                moved.push(Entry { place, id: process.id, asked: process.restarts().saturating_add(ran) });
+            }
+        }
+        let places: Vec<Place> = self.list.iter().map(place_of).collect();
+        Ok(Ids::open(&self.home, &places, &BTreeSet::new())?.give(moved)?)
+    }
+
     /// The workers that a word means, in PM2's order: all, an expression, a name, a namespace, an id.
     pub(super) fn chosen(&self, word: &str) -> Result<Vec<&Process>, Failure> {
         let by = |wanted: &dyn Fn(&Process) -> bool| -> Vec<&Process> {
@@ -105,7 +134,7 @@ impl Processes {
         let script = std::fs::canonicalize(word).ok();
         let is_script = |process: &Process| script.is_some() && process.app.spec.exec.script == script;
         for found in [
-            by(&|process| process.name() == word || is_script(process)),
+            by(&|process| [process.name(), process.app_name()].contains(&word) || is_script(process)),
             by(&|process| process.app.spec.namespace == word && word != DEFAULT_NAMESPACE),
             by(&|process| process.app.spec.namespace == word),
             by(&|process| process.id.to_string() == word),
@@ -121,12 +150,12 @@ impl Processes {
     pub(super) fn whole_apps(&self, chosen: &[&Process], part: &str) -> Result<Vec<String>, Failure> {
         let mut apps = Vec::new();
         for process in chosen {
-            let name = process.name().to_owned();
+            let name = process.app_name().to_owned();
             if apps.contains(&name) {
                 continue;
             }
-            let meant = chosen.iter().filter(|other| other.name() == name).count();
-            let all = self.list.iter().filter(|other| other.name() == name).count();
+            let meant = chosen.iter().filter(|other| other.app_name() == name).count();
+            let all = self.list.iter().filter(|other| other.app_name() == name).count();
             if meant < all {
                 let text = format!("{} is one of {all} workers of {name}: {part}", process.id);
                 return Err(failed(&text));
@@ -139,7 +168,7 @@ impl Processes {
     /// The apps of some workers, also of those that are meant in part.
     pub(super) fn apps(chosen: &[&Process]) -> Vec<String> {
         let mut seen = BTreeSet::new();
-        chosen.iter().map(|process| process.name().to_owned()).filter(|name| seen.insert(name.clone())).collect()
+        chosen.iter().map(|process| process.app_name().to_owned()).filter(|name| seen.insert(name.clone())).collect()
     }
 
     pub(super) fn print_table(mut self, args: &Args) -> Result<(), Failure> {

@@ -1,19 +1,18 @@
 //! `start`, `restart`, `reload`: scripts, commands, process files and apps that exist.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use musher_api::client::request_id;
 use musher_api::{Action, StartRequest};
 use musher_core::spec::AppSpec;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::actions::{act, all_chosen, ticks};
-use super::args::Args;
+use super::change::Change;
 use super::processes::Processes;
 use super::view::Process;
-use super::{Context, failed};
-use crate::config::{self, ConfigError, Flags, Overrides, Surroundings};
+use super::{Context, failed, flags, settings};
+use crate::config::{self, ConfigError, Flags, Overrides, Surroundings, namesake};
 use crate::failure::Failure;
 use crate::output::{note, sanitize};
 use crate::session;
@@ -68,8 +67,7 @@ pub(super) async fn reload(context: &Context<'_>, command: &str, words: &[String
     }
     let processes = Processes::ask(&context.cli).await?;
     let chosen = all_chosen(&processes, words)?;
-    let env = if context.args.update_env { Some(surroundings()?.env) } else { None };
-    renew_gently(&processes, &chosen, env.as_ref()).await?;
+    renew_gently(&processes, &chosen, &change(context)?).await?;
     ticks(context, "reloadProcessId", &chosen);
     context.show_list().await
 }
@@ -77,64 +75,46 @@ pub(super) async fn reload(context: &Context<'_>, command: &str, words: &[String
 /// Restarts what runs and starts what does not.
 async fn again(context: &Context<'_>, processes: &Processes, words: &[String]) -> Result<(), Failure> {
     let chosen = all_chosen(processes, words)?;
-    let env = if context.args.update_env { Some(surroundings()?.env) } else { None };
-    run_again(processes, &chosen, env.as_ref()).await?;
+    run_again(processes, &chosen, &change(context)?).await?;
     ticks(context, "restartProcessId", &chosen);
     Ok(())
 }
 
-/// Restarts what runs and starts what does not; with other variables, if these are given.
-pub(super) async fn run_again(
-    processes: &Processes,
-    chosen: &[&Process],
-    env: Option<&BTreeMap<String, String>>,
-) -> Result<(), Failure> {
+/// What the command line changes about apps that exist.
+fn change(context: &Context<'_>) -> Result<Change, Failure> {
+    Ok(Change { keys: flags::keys(context.args), update_env: context.args.update_env, around: surroundings()? })
+}
+
+/// Restarts what runs and starts what does not; with what is to be other from now on.
+pub(super) async fn run_again(processes: &Processes, chosen: &[&Process], change: &Change) -> Result<(), Failure> {
     let (run, rest): (Vec<_>, Vec<_>) = chosen.iter().copied().partition(|process| process.app.running);
-    if let Some(env) = env {
-        renew(processes, &Processes::apps(chosen), env).await?;
-    } else {
+    if change.is_none() {
         act(processes, Action::Restart, Processes::apps(&run)).await?;
         act(processes, Action::Start, Processes::apps(&rest)).await?;
+        processes.count(&run, false)
+    } else {
+        processes.count(&run, false)?;
+        change.carry_out(processes, chosen).await
     }
-    processes.count(&run, false)
 }
 
-/// Reloads whole apps; with other variables, if these are given.
-pub(super) async fn renew_gently(
-    processes: &Processes,
-    chosen: &[&Process],
-    env: Option<&BTreeMap<String, String>>,
-) -> Result<(), Failure> {
-    match env {
-        Some(env) => renew(processes, &Processes::apps(chosen), env).await?,
-        None => act(processes, Action::Reload, Processes::apps(chosen)).await?,
+/// Reloads whole apps; with what is to be other from now on.
+pub(super) async fn renew_gently(processes: &Processes, chosen: &[&Process], change: &Change) -> Result<(), Failure> {
+    if change.is_none() {
+        act(processes, Action::Reload, Processes::apps(chosen)).await?;
+        processes.count(chosen, false)
+    } else {
+        processes.count(chosen, false)?;
+        change.carry_out(processes, chosen).await
     }
-    processes.count(chosen, false)
-}
-
-/// Gives apps the variables of a shell.
-async fn renew(processes: &Processes, apps: &[String], env: &BTreeMap<String, String>) -> Result<(), Failure> {
-    let mut specs: Vec<AppSpec> = Vec::new();
-    for process in &processes.list {
-        let name = process.name();
-        if !apps.iter().any(|app| app == name) || specs.iter().any(|spec| spec.name == name) {
-            continue;
-        }
-        let mut spec = process.app.spec.clone();
-        spec.instances = u32::try_from(process.app.slots.len()).unwrap_or(spec.instances);
-        for (key, value) in &mut spec.env {
-            if let Some(new) = env.get(key) {
-                value.clone_from(new);
-            }
-        }
-        spec.base_env = config::inherited(env);
-        specs.push(spec);
-    }
-    send(processes, specs).await
 }
 
 /// Makes apps run as described, those that run already, too.
-pub(super) async fn send(processes: &Processes, specs: Vec<AppSpec>) -> Result<(), Failure> {
+pub(super) async fn send(processes: &Processes, mut specs: Vec<AppSpec>) -> Result<(), Failure> {
+    for spec in specs.iter_mut().filter(|spec| spec.pid_file.is_none()) {
+        // Programs around PM2 look there.
+        spec.pid_file = Some(processes.home().join("pids").join(format!("{}.pid", spec.name)));
+    }
     let request = StartRequest { request_id: request_id(), specs, dry_run: false, force: true };
     let response = processes.client.start(&request).await?;
     let ended = follow(&processes.client, &response.operations, &Default::default()).await?;
@@ -147,25 +127,27 @@ pub(super) fn specs_of_file(context: &Context<'_>, file: &str) -> Result<Vec<App
     let flags = Flags { env: context.args.env.clone().into_iter().collect(), ..Flags::default() };
     let overrides = Overrides { only: only.collect(), flags };
     let loaded = config::from_file(file.as_ref(), &overrides, &surroundings()?).map_err(one_code)?;
-    for told in loaded.notes.iter().filter(|_| !context.args.silent) {
+    for told in loaded.notes.iter().filter(|_| !context.args.is_silent()) {
         note(&format!("[PM2][WARN] {}", sanitize(told)));
     }
     Ok(loaded.specs)
 }
 
 async fn start_file(context: &Context<'_>, file: &str) -> Result<(), Failure> {
-    let specs = specs_of_file(context, file)?;
+    let mut specs = specs_of_file(context, file)?;
+    settings::apply(&context.cli, &mut specs)?;
     session::started(&context.cli)?;
     let processes = Processes::ask(&context.cli).await?;
     let known: Vec<_> = processes
         .list
         .iter()
-        .filter(|process| process.app.running && specs.iter().any(|spec| spec.name == process.name()))
+        .filter(|process| process.app.running && specs.iter().any(|spec| spec.name == process.app_name()))
         .collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     send(&processes, specs).await?;
     processes.count(&known, false)?;
-    names.iter().for_each(|name| context.say(&format!("App [{name}] launched")));
+    let launched = |name: &String| context.say(&format!("App [{}] launched", namesake::shown(name)));
+    names.iter().for_each(launched);
     context.show_list().await
 }
 
@@ -176,116 +158,51 @@ async fn start_script(
     word: &str,
     around: &Surroundings,
 ) -> Result<(), Failure> {
-    let app = described(context.args, word);
-    let text = json!({ "apps": [app] }).to_string();
+    let mut app = flags::keys(context.args);
+    app.insert("script".into(), word.into());
+    let text = json!({ "apps": [&app] }).to_string();
     let loaded = config::from_described(&text, &Overrides::default(), around).map_err(one_code)?;
-    for told in loaded.notes.iter().filter(|_| !context.args.silent) {
+    for told in loaded.notes.iter().filter(|_| !context.args.is_silent()) {
         note(&format!("[PM2][WARN] {}", sanitize(told)));
     }
-    let Some(spec) = loaded.specs.into_iter().next() else { return Err(failed("there is nothing to start")) };
-    refuse_second(processes, &spec, context.args.force)?;
+    let Some(mut spec) = loaded.specs.into_iter().next() else { return Err(failed("there is nothing to start")) };
+    find_place(processes, &mut spec, context.args.force)?;
+    settings::apply(&context.cli, std::slice::from_mut(&mut spec))?;
     session::started(&context.cli)?;
     let processes = Processes::ask(&context.cli).await?;
-    let (name, count) = (spec.name.clone(), spec.instances);
+    let (name, count) = (namesake::shown(&spec.name).to_owned(), spec.instances);
     context.say(&format!("Starting {word} ({} instance{})", count, if count == 1 { "" } else { "s" }));
     send(&processes, vec![spec]).await?;
     context.say(&format!("[{name}] Done."));
+    if context.args.write {
+        let file = around.cwd.join(format!("{name}-pm2.json"));
+        std::fs::write(&file, format!("{:#}\n", json!({ "apps": [app] })))?;
+        context.say(&format!("{} is written", file.display()));
+    }
     Ok(())
 }
 
-/// A script that runs already is not started by its path again.
-pub(super) fn refuse_second(processes: &Processes, spec: &AppSpec, force: bool) -> Result<(), Failure> {
-    let Some(there) = processes.list.iter().find(|process| process.name() == spec.name) else { return Ok(()) };
-    if there.app.spec.exec.script != spec.exec.script {
-        return Err(failed(&format!(
-            "an app called {} runs something else already: give this one a --name",
-            spec.name
-        )));
+/// Decides which app a script is that is started by its path: one that is there and does not run, or a further one. A script
+/// that runs already is started once more only if that is asked for.
+pub(super) fn find_place(processes: &Processes, spec: &mut AppSpec, force: bool) -> Result<(), Failure> {
+    let name = namesake::shown(&spec.name).to_owned();
+    let same: Vec<&Process> = processes
+        .list
+        .iter()
+        .filter(|process| process.name() == name && process.app.spec.exec.script == spec.exec.script)
+        .collect();
+    if let Some(stopped) = same.iter().find(|process| !process.app.running) {
+        stopped.app_name().clone_into(&mut spec.name);
+        return Ok(());
     }
-    if there.app.running && !force {
+    if !same.is_empty() && !force {
         return Err(failed("Script already launched, add -f option to force re-execution"));
     }
+    spec.name = namesake::free(&name, |name| processes.list.iter().any(|process| process.app_name() == name));
     Ok(())
 }
 
-/// The flags as an app of a process file.
-fn described(args: &Args, script: &str) -> Value {
-    let mut app = Map::new();
-    app.insert("script".into(), script.into());
-    let texts = [
-        ("name", &args.name),
-        ("interpreter", &args.interpreter),
-        ("node_args", &args.interpreter_args),
-        ("out_file", &args.output),
-        ("error_file", &args.error),
-        ("log_type", &args.log_type),
-        ("log_date_format", &args.log_date_format),
-        ("instances", &args.instances),
-        ("pid_file", &args.pid),
-        ("kill_timeout", &args.kill_timeout),
-        ("listen_timeout", &args.listen_timeout),
-        ("max_memory_restart", &args.max_memory_restart),
-        ("restart_delay", &args.restart_delay),
-        ("exp_backoff_restart_delay", &args.exp_backoff_restart_delay),
-        ("max_restarts", &args.max_restarts),
-        ("user", &args.user),
-        ("uid", &args.uid),
-        ("gid", &args.gid),
-        ("namespace", &args.namespace),
-        ("cwd", &args.cwd),
-        ("cron_restart", &args.cron),
-    ];
-    for (key, value) in texts {
-        if let Some(value) = value {
-            app.insert(key.into(), value.as_str().into());
-        }
-    }
-    // `--log FILE` is for both outputs.
-    if let Some(log) = args.log.as_deref().filter(|log| !log.is_empty()) {
-        app.insert("out_file".into(), log.into());
-        app.insert("error_file".into(), log.into());
-    }
-    let flags = [
-        ("time", args.time),
-        ("disable_logs", args.disable_logs),
-        ("shutdown_with_message", args.shutdown_with_message),
-        ("execute_command", args.execute_command),
-        ("source_map_support", args.source_map_support),
-        ("wait_ready", args.wait_ready),
-    ];
-    app.extend(flags.into_iter().filter(|(_, given)| *given).map(|(key, _)| (key.to_owned(), true.into())));
-    let off = [("autostart", args.no_autostart), ("autorestart", args.no_autorestart), ("treekill", args.no_treekill)];
-    app.extend(off.into_iter().filter(|(_, given)| *given).map(|(key, _)| (key.to_owned(), false.into())));
-    let words: Vec<&str> = args.filter_env.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
-    match (args.filter_env.is_empty(), words.is_empty()) {
-        (false, true) => drop(app.insert("filter_env".into(), true.into())),
-        (false, false) => drop(app.insert("filter_env".into(), words.into())),
-        (true, _) => {}
-    }
-    if !args.watch.is_empty() {
-        let paths: Vec<&str> = args.watch.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
-        app.insert("watch".into(), if paths.is_empty() { true.into() } else { paths.into() });
-    }
-    if !args.ignore_watch.is_empty() {
-        app.insert("ignore_watch".into(), args.ignore_watch.clone().into());
-    }
-    if let Some(delay) = &args.watch_delay {
-        // Seconds, or with a unit.
-        let seconds = delay.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
-        let text = seconds.map_or_else(|| delay.clone(), |seconds| format!("{:.0}ms", seconds * 1000.0));
-        app.insert("watch_delay".into(), text.into());
-    }
-    if !args.stop_exit_codes.is_empty() {
-        let codes = args.stop_exit_codes.iter().flat_map(|codes| codes.split(',')).map(Value::from);
-        app.insert("stop_exit_codes".into(), codes.collect());
-    }
-    if !args.args.is_empty() {
-        app.insert("args".into(), args.args.clone().into());
-    }
-    Value::Object(app)
-}
-
-fn surroundings() -> Result<Surroundings, Failure> {
+pub(super) fn surroundings() -> Result<Surroundings, Failure> {
     Surroundings::current()
         .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use musher_api::{AppDetail, Mode, SlotDetail, SlotStatus};
+use musher_core::SlotId;
 use musher_core::spec::{AppSpec, LogFormat, RestartPolicy, SlotVariables};
 use serde_json::{Map, Value, json};
 
+use crate::config::namesake;
 use crate::output::{sanitize, units};
 
 /// One worker with its number.
@@ -13,12 +15,20 @@ pub(super) struct Process {
     pub(super) id: u32,
     /// How often a command restarted it.
     pub(super) asked: u32,
+    /// Of a Node program: which.
+    pub(super) node_version: Option<String>,
     pub(super) slot: SlotDetail,
     pub(super) app: std::rc::Rc<AppDetail>,
 }
 
 impl Process {
+    /// The name that PM2 would show.
     pub(super) fn name(&self) -> &str {
+        namesake::shown(&self.app.app)
+    }
+
+    /// The name that musher knows.
+    pub(super) fn app_name(&self) -> &str {
         &self.app.app
     }
 
@@ -52,13 +62,13 @@ impl Process {
         if self.app.mode == Mode::Cluster { "cluster_mode" } else { "fork_mode" }
     }
 
-    fn script(&self) -> &Path {
+    pub(super) fn script(&self) -> &Path {
         let exec = &self.app.spec.exec;
         exec.script.as_deref().unwrap_or(&exec.program)
     }
 
     /// What the script gets, and what its interpreter gets before.
-    fn arguments(&self) -> (&[String], &[String]) {
+    pub(super) fn arguments(&self) -> (&[String], &[String]) {
         let exec = &self.app.spec.exec;
         let script = exec.script.as_deref().map(Path::to_string_lossy);
         match script.and_then(|script| exec.args.iter().position(|arg| *arg == script)) {
@@ -117,6 +127,7 @@ impl Process {
     fn own_fields(&self, spec: &AppSpec) -> Map<String, Value> {
         // What PM2 does not have without a value.
         let optional = ["max_memory_restart", "restart_delay", "log_type", "stop_exit_codes", "uid", "gid"];
+        let optional: Vec<&str> = optional.into_iter().chain(["node_version", "pm_pid_path", "cron_restart"]).collect();
         let all = [self.what_runs(spec), self.how_it_is_kept(spec)];
         let fields = all.into_iter().filter_map(|part| if let Value::Object(part) = part { Some(part) } else { None });
         fields.flatten().filter(|(key, value)| !value.is_null() || !optional.contains(&key.as_str())).collect()
@@ -146,6 +157,8 @@ impl Process {
             "args": behind,
             "pm_out_log_path": logs.out,
             "pm_err_log_path": logs.err,
+            "pm_pid_path": spec.pid_file_of(SlotId(self.slot.row.slot)),
+            "node_version": self.node_version,
             "version": package_version(self.script()).unwrap_or_else(|| "N/A".into()),
             "username": self.user(),
             "uid": spec.user.as_ref().map(|user| user.uid),

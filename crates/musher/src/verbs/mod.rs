@@ -12,7 +12,7 @@ mod list;
 pub(crate) mod load;
 mod logs;
 pub(crate) mod operations;
-mod run;
+pub(crate) mod run;
 mod save;
 mod send;
 mod serve;

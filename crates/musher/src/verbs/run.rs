@@ -5,6 +5,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use musher_core::spec::{AppSpec, LogFormat};
 use musher_supervisor::foreground::Foreground;
@@ -28,19 +29,46 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     }
     let around = Surroundings::current()
         .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
-    let mut specs = match start::wanted_anew(start, &around)? {
+    let specs = match start::wanted_anew(start, &around)? {
         Wanted::Known(_) => Vec::new(),
         wanted => start::specs_of(wanted, start, &around)?,
     };
+    let manner = Manner {
+        json: args.json,
+        health: args.health,
+        ready_file: args.ready_file.clone(),
+        grace: args.shutdown_grace,
+        linger: args.linger.unwrap_or_default(),
+    };
+    become_team(cli, specs, manner)
+}
+
+/// What a team in the foreground does besides.
+#[derive(Debug)]
+pub(crate) struct Manner {
+    /// Lines of output are JSON.
+    pub(crate) json: bool,
+    /// Answers health checks here.
+    pub(crate) health: Option<SocketAddr>,
+    /// A file that exists once all are ready.
+    pub(crate) ready_file: Option<PathBuf>,
+    /// How long workers may take to end.
+    pub(crate) grace: Duration,
+    /// How long they serve on after they were told to end.
+    pub(crate) linger: Duration,
+}
+
+/// Becomes the team. Returns only if that fails.
+pub(crate) fn become_team(cli: &Cli, mut specs: Vec<AppSpec>, manner: Manner) -> Result<(), Failure> {
     let several = specs.len() > 1;
-    specs.iter_mut().for_each(|spec| to_our_streams(spec, several, args.json));
-    let health = args.health.map(listen).transpose()?;
+    specs.iter_mut().for_each(|spec| to_our_streams(spec, several, manner.json));
+    let health = manner.health.map(listen).transpose()?;
     let (home, throw_away) = home(cli)?;
     let foreground = Foreground {
         specs,
-        ready_file: args.ready_file.as_deref().map(absolute).transpose()?,
-        grace: args.shutdown_grace,
-        linger: args.linger.unwrap_or_default(),
+        ready_file: manner.ready_file.as_deref().map(absolute).transpose()?,
+        grace: manner.grace,
+        linger: manner.linger,
         throw_away,
     };
     if let Some(file) = &foreground.ready_file {

@@ -158,6 +158,39 @@ fn files_options_and_what_there_is_not_are_told() {
 }
 
 #[test]
+fn several_apps_have_one_name_and_flags_change_apps() {
+    let ours = ours();
+    let script = ["start", "tell.js", "--name", "x", "-s"];
+    ours.ok(script);
+    ours.run(script).failed(1, &["already launched"]);
+    ours.ok(script.into_iter().chain(["-f", "-p", "mine.pid"]).collect::<Vec<_>>());
+    let shown = |keys: &[&str]| -> Vec<Value> {
+        listed(&ours).iter().map(|one| keys.iter().map(|key| one[key].clone()).collect()).collect()
+    };
+    assert_eq!(shown(&["id", "name", "status"]), [json!([0, "x", "online"]), json!([1, "x", "online"])]);
+    let pid = ours.ok(["jlist"]).json()[1]["pid"].to_string();
+    let file = ours.app_directory().join("mine-0.pid");
+    wait_equal("its pid is in the file", &Some(pid), || fs::read_to_string(&file).ok());
+    ours.ok(["stop", "1", "-s"]);
+    wait_equal("the file is gone with it", &false, || file.exists());
+    assert_eq!(shown(&["id", "status"]), [json!([0, "online"]), json!([1, "stopped"])]);
+
+    ours.ok(["restart", "0", "--name", "7", "--node-args", "--max-old-space-size=200", "--namespace", "n", "-s"]);
+    let changed = [json!([0, "7", "n", ["--max-old-space-size=200"], 1]), json!([1, "x", "default", [], 0])];
+    assert_eq!(shown(&["id", "name", "namespace", "node_args", "restarts"]), changed);
+    ours.ok(["set", "7:COLOUR", "red"]);
+    assert_eq!(ours.ok(["get", "7.COLOUR"]).out, "red\n");
+    let first = &ours.ok(["jlist"]).json()[0];
+    let env = &first["pm2_env"];
+    assert_eq!((&env["COLOUR"], &env["restart_time"]), (&json!("red"), &json!(2)));
+    assert!(env["node_version"].as_str().unwrap().starts_with(char::is_numeric), "{env}");
+    assert_eq!(fs::read_to_string(env["pm_pid_path"].as_str().unwrap()).unwrap(), first["pid"].to_string());
+    ours.run(["kill", "everything"]).failed(1, &["no names"]);
+    ours.ok(["unset", "7.COLOUR"]);
+    ours.run(["get", "7.COLOUR"]).failed(1, &["not set"]);
+}
+
+#[test]
 fn apps_are_named_together_and_counted_anew() {
     let home = prepared(Home::new());
     home.write(

@@ -71,7 +71,7 @@ const KEYS: &[(&[&str], Meaning)] = &[
     (&["log_date_format"], Special),
     (&["time"], Special),
     (&["log_type"], Special),
-    (&["pid_file", "pid"], Missing("`musher pid NAME` tells the pids")),
+    (&["pid_file", "pid"], File("pid_file")),
     (&["uid", "user"], Same("user")),
     (&["gid"], Same("group")),
     (&["force"], Needless("an app is known by its name here: the same script under another name is another app")),

@@ -165,7 +165,6 @@ fn nothing_is_dropped_without_a_word() {
         (r#""watch":true,"watch_options":{"usePolling":true}"#, "watch_options changes nothing here"),
         (r#""cron_restart":"0 3 * * *""#, "cron_restart is not taken over"),
         (r#""log_file":"all.log""#, "musher logs"),
-        (r#""pid_file":"x.pid""#, "musher pid"),
         (r#""vizion":false"#, "vizion changes nothing here"),
         (r#""instnaces":2"#, "\"instnaces\" is no key of PM2: did you mean \"instances\"?"),
         (r#""log_date_format":"YYYY""#, "in UTC"),
@@ -177,6 +176,18 @@ fn nothing_is_dropped_without_a_word() {
     }
     let notes = ground.pm2(r#"{"apps":[{"script":"server.js"}],"deploy":{},"static":[]}"#, None).notes.join("; ");
     assert!(notes.contains("deploy:"), "{notes}");
+}
+
+#[test]
+fn a_name_that_is_there_twice_is_told_apart() {
+    let ground = Ground::new();
+    let json =
+        r#"[{"script":"server.js"},{"script":"server.js","pid_file":"x.pid"},{"script":"server.js","name":"7"}]"#;
+    let loaded = ground.pm2(json, None);
+    let names: Vec<&str> = loaded.specs.iter().map(|spec| spec.name.as_str()).collect();
+    assert_eq!(names, ["server", "server::2", "7::1"]);
+    assert_eq!(loaded.notes, ["a second app is called server: to musher it is server::2"]);
+    assert!(loaded.specs[1].pid_file.as_ref().unwrap().ends_with("x.pid"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::args::Cli;
+use crate::config::namesake;
 use crate::failure::Failure;
 use crate::pm2::processes::Processes;
 use crate::pm2::view::Process;
@@ -63,12 +64,15 @@ fn followed() -> LogQuery {
     LogQuery { follow: true, ..LogQuery::default() }
 }
 
-/// Whether a stream that ended is opened again: not when the daemon is gone.
-fn reopened<T>(opened: Result<T, ClientError>) -> Result<Option<T>, Over> {
-    match opened {
-        Ok(stream) => Ok(Some(stream)),
-        Err(ClientError::NotRunning { .. }) => Err(Over),
-        Err(_) => Ok(None),
+/// Opens a stream that ended again, and again: until it is open, or the daemon gone.
+async fn opened_again<T>(mut open: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Over> {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        match open().await {
+            Ok(stream) => return Ok(stream),
+            Err(ClientError::NotRunning { .. }) => return Err(Over),
+            Err(_) => {}
+        }
     }
 }
 
@@ -88,12 +92,7 @@ impl Bus {
                 self.event(&event).await?;
             }
             last = stream.last_id().or(last);
-            stream = loop {
-                tokio::time::sleep(AGAIN).await;
-                if let Some(stream) = reopened(self.client.events(last).await)? {
-                    break stream;
-                }
-            };
+            stream = opened_again(async || self.client.events(last).await).await?;
         }
     }
 
@@ -104,12 +103,7 @@ impl Bus {
                 last = Some(message.seq);
                 self.message(message).await?;
             }
-            stream = loop {
-                tokio::time::sleep(AGAIN).await;
-                if let Some(stream) = reopened(self.client.messages(last.or(Some(0))).await)? {
-                    break stream;
-                }
-            };
+            stream = opened_again(async || self.client.messages(last.or(Some(0))).await).await?;
         }
     }
 
@@ -120,13 +114,9 @@ impl Bus {
                 since = Some(line.cursor);
                 self.line(&line).await?;
             }
-            stream = loop {
-                tokio::time::sleep(AGAIN).await;
-                let lines = if since.is_some() { None } else { Some(0) };
-                if let Some(stream) = reopened(self.client.logs(&LogQuery { since, lines, ..followed() }).await)? {
-                    break stream;
-                }
-            };
+            let lines = if since.is_some() { None } else { Some(0) };
+            let behind = LogQuery { since, lines, ..followed() };
+            stream = opened_again(async || self.client.logs(&behind).await).await?;
         }
     }
 
@@ -202,7 +192,7 @@ impl Bus {
         let process = known.of(app, Some(slot)).next();
         json!({
             "pm_id": process.map(|process| process.id),
-            "name": app,
+            "name": namesake::shown(app),
             "rev": null,
             "namespace": process.map(|process| &process.app.spec.namespace),
         })
@@ -238,7 +228,7 @@ impl Known {
 
     fn of(&self, app: &str, slot: Option<u32>) -> impl Iterator<Item = &Process> {
         let all = self.processes.iter().flat_map(|processes| &processes.list);
-        all.filter(move |one| one.name() == app && slot.is_none_or(|slot| slot == one.slot.row.slot))
+        all.filter(move |one| one.app_name() == app && slot.is_none_or(|slot| slot == one.slot.row.slot))
     }
 
     fn environments(&self, app: &str, slot: Option<u32>) -> Vec<Value> {

@@ -13,9 +13,10 @@ use super::session::Session;
 use crate::config::{self, Flags, Loaded, Overrides, Surroundings};
 use crate::exit_codes;
 use crate::failure::Failure;
+use crate::pm2::change::Change;
 use crate::pm2::processes::Processes;
 use crate::pm2::view::Process;
-use crate::pm2::{actions, start};
+use crate::pm2::{actions, settings, start};
 use crate::verbs::kill;
 use crate::verbs::operations::{all_well, follow};
 
@@ -71,6 +72,20 @@ pub(super) enum Call {
         process: Option<String>,
     },
     GetVersion {},
+    Env {
+        process: String,
+    },
+    Get {
+        key: Option<String>,
+    },
+    Set {
+        pairs: Vec<(String, String)>,
+        cwd: PathBuf,
+        env: BTreeMap<String, String>,
+    },
+    Unset {
+        key: String,
+    },
     KillDaemon {},
 }
 
@@ -168,6 +183,19 @@ impl Call {
             Call::Resurrect {} => resurrect(session).await?,
             Call::GetPid { process } => pids(&session.processes().await?, process.as_deref()),
             Call::GetVersion {} => session.started().await?.0.status().await?.version.into(),
+            Call::Env { process } => {
+                let processes = session.processes().await?;
+                let chosen = processes.list.iter().find(|one| one.name() == process || one.id.to_string() == process);
+                Value::Object(chosen.ok_or_else(|| unknown(&process))?.environment())
+            }
+            Call::Get { key } => settings::get(session.cli(), key.as_deref())?,
+            Call::Set { pairs, cwd, env } => {
+                let pairs: Vec<(&str, &str)> =
+                    pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+                settings::set(session.cli(), &pairs, around(cwd, env)).await?;
+                success()
+            }
+            Call::Unset { key } => settings::unset(session.cli(), &key).map(|()| success())?,
             Call::KillDaemon {} => {
                 session.close_bus();
                 kill::end(session.cli(), None, |_| ()).await?;
@@ -212,8 +240,7 @@ async fn after(session: &Session, chosen: &[&Process]) -> Result<Value, Failure>
 
 /// `start`, `restart`, `reload`
 async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Answer, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    let around = Surroundings { cwd: what.cwd, env: what.env, cores };
+    let around = around(what.cwd, what.env);
     let mut options = what.options;
     let mut flag = |names: [&str; 2]| names.iter().filter_map(|name| options.remove(*name)).any(|set| set == true);
     let (update_env, force) = (flag(["updateEnv", "update_env"]), flag(["force", "f"]));
@@ -230,16 +257,16 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
             if manner == Manner::Start && !is_known {
                 let mut app = options;
                 app.insert("script".into(), word.into());
-                let loaded =
+                let mut loaded =
                     config::from_described(&json!({ "apps": [app] }).to_string(), &Overrides::default(), &around)?;
-                loaded.specs.iter().try_for_each(|spec| start::refuse_second(&processes, spec, force))?;
+                loaded.specs.iter_mut().try_for_each(|spec| start::find_place(&processes, spec, force))?;
                 return send_apps(session, loaded, manner).await;
             }
             let chosen = processes.chosen(&word)?;
-            let env = update_env.then_some(&around.env);
+            let change = Change { keys: options, update_env, around };
             match manner {
-                Manner::Reload => start::renew_gently(&processes, &chosen, env).await?,
-                Manner::Start | Manner::Restart => start::run_again(&processes, &chosen, env).await?,
+                Manner::Reload => start::renew_gently(&processes, &chosen, &change).await?,
+                Manner::Start | Manner::Restart => start::run_again(&processes, &chosen, &change).await?,
             }
             Ok(after(session, &chosen).await?.into())
         }
@@ -258,6 +285,11 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
     }
 }
 
+fn around(cwd: PathBuf, env: BTreeMap<String, String>) -> Surroundings {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    Surroundings { cwd, env, cores }
+}
+
 /// What options say about a process file.
 fn overrides(options: &Map<String, Value>) -> Result<Overrides, Failure> {
     let words = |value: &Value| match value {
@@ -271,11 +303,12 @@ fn overrides(options: &Map<String, Value>) -> Result<Overrides, Failure> {
 }
 
 /// Makes apps run as described, those that run already, too: these are replaced without a gap.
-async fn send_apps(session: &Session, loaded: Loaded, manner: Manner) -> Result<Answer, Failure> {
+async fn send_apps(session: &Session, mut loaded: Loaded, manner: Manner) -> Result<Answer, Failure> {
+    settings::apply(session.cli(), &mut loaded.specs)?;
     session.started().await?;
     let processes = session.processes().await?;
     let names: Vec<String> = loaded.specs.iter().map(|spec: &AppSpec| spec.name.clone()).collect();
-    let is_ours = |process: &&Process| names.iter().any(|name| name == process.name());
+    let is_ours = |process: &&Process| names.iter().any(|name| name == process.app_name());
     let known: Vec<&Process> = processes.list.iter().filter(is_ours).filter(|process| process.app.running).collect();
     start::send(&processes, loaded.specs).await?;
     processes.count(&known, false)?;
@@ -304,7 +337,7 @@ async fn signal(session: &Session, signal: &str, word: &str, by_id: bool) -> Res
         let process = processes.list.iter().find(|process| process.id.to_string() == word);
         let process = process.ok_or_else(|| unknown(word))?;
         let action = Action::Signal { signal: number, slot: Some(process.slot.row.slot) };
-        actions::act(&processes, action, vec![process.name().to_owned()]).await?;
+        actions::act(&processes, action, vec![process.app_name().to_owned()]).await?;
     } else {
         let apps = Processes::apps(&processes.chosen(word)?);
         actions::act(&processes, Action::Signal { signal: number, slot: None }, apps).await?;

@@ -1,0 +1,81 @@
+//! The flags of PM2's command line as keys of its process files.
+
+use serde_json::{Map, Value};
+
+use super::args::Args;
+
+/// What the flags say of an app, as keys of a process file.
+pub(super) fn keys(args: &Args) -> Map<String, Value> {
+    let mut app = Map::new();
+    let texts = [
+        ("name", &args.name),
+        ("interpreter", &args.interpreter),
+        ("node_args", &args.interpreter_args),
+        ("out_file", &args.output),
+        ("error_file", &args.error),
+        ("log_type", &args.log_type),
+        ("log_date_format", &args.log_date_format),
+        ("instances", &args.instances),
+        ("pid_file", &args.pid),
+        ("kill_timeout", &args.kill_timeout),
+        ("listen_timeout", &args.listen_timeout),
+        ("max_memory_restart", &args.max_memory_restart),
+        ("restart_delay", &args.restart_delay),
+        ("exp_backoff_restart_delay", &args.exp_backoff_restart_delay),
+        ("max_restarts", &args.max_restarts),
+        ("user", &args.user),
+        ("uid", &args.uid),
+        ("gid", &args.gid),
+        ("namespace", &args.namespace),
+        ("cwd", &args.cwd),
+        ("cron_restart", &args.cron),
+    ];
+    for (key, value) in texts {
+        if let Some(value) = value {
+            app.insert(key.into(), value.as_str().into());
+        }
+    }
+    // `--log FILE` is for both outputs.
+    if let Some(log) = args.log.as_deref().filter(|log| !log.is_empty()) {
+        app.insert("out_file".into(), log.into());
+        app.insert("error_file".into(), log.into());
+    }
+    let flags = [
+        ("time", args.time),
+        ("disable_logs", args.disable_logs),
+        ("shutdown_with_message", args.shutdown_with_message),
+        ("execute_command", args.execute_command),
+        ("source_map_support", args.source_map_support),
+        ("wait_ready", args.wait_ready),
+    ];
+    app.extend(flags.into_iter().filter(|(_, given)| *given).map(|(key, _)| (key.to_owned(), true.into())));
+    let off = [("autostart", args.no_autostart), ("autorestart", args.no_autorestart), ("treekill", args.no_treekill)];
+    app.extend(off.into_iter().filter(|(_, given)| *given).map(|(key, _)| (key.to_owned(), false.into())));
+    let words: Vec<&str> = args.filter_env.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
+    match (args.filter_env.is_empty(), words.is_empty()) {
+        (false, true) => drop(app.insert("filter_env".into(), true.into())),
+        (false, false) => drop(app.insert("filter_env".into(), words.into())),
+        (true, _) => {}
+    }
+    if !args.watch.is_empty() {
+        let paths: Vec<&str> = args.watch.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
+        app.insert("watch".into(), if paths.is_empty() { true.into() } else { paths.into() });
+    }
+    if !args.ignore_watch.is_empty() {
+        app.insert("ignore_watch".into(), args.ignore_watch.clone().into());
+    }
+    if let Some(delay) = &args.watch_delay {
+        // Seconds, or with a unit.
+        let seconds = delay.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+        let text = seconds.map_or_else(|| delay.clone(), |seconds| format!("{:.0}ms", seconds * 1000.0));
+        app.insert("watch_delay".into(), text.into());
+    }
+    if !args.stop_exit_codes.is_empty() {
+        let codes = args.stop_exit_codes.iter().flat_map(|codes| codes.split(',')).map(Value::from);
+        app.insert("stop_exit_codes".into(), codes.collect());
+    }
+    if !args.args.is_empty() {
+        app.insert("args".into(), args.args.clone().into());
+    }
+    app
+}
