@@ -10,6 +10,7 @@ use crate::exit_codes;
 use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
 mod attach;
+mod deploy;
 mod events;
 mod list;
 mod load;
@@ -19,6 +20,7 @@ mod send;
 mod serve;
 
 pub(crate) use attach::{AttachArgs, TriggerArgs};
+pub(crate) use deploy::DeployArgs;
 pub(crate) use events::EventsArgs;
 pub(crate) use list::{DescribeArgs, ListArgs, PidArgs};
 pub(crate) use moment::Moment;
@@ -142,6 +144,9 @@ pub(crate) enum Verb {
     /// Have workers do something that their program registered by a name
     #[command(after_help = attach::TRIGGER_HELP)]
     Trigger(TriggerArgs),
+    /// Bring a program to machines, by git and ssh, and start it there
+    #[command(after_help = deploy::DEPLOY_HELP)]
+    Deploy(DeployArgs),
     /// Take over the apps of a PM2 that runs, or of its dump
     #[command(after_help = pm2::IMPORT_HELP)]
     Import(ImportArgs),

@@ -27,6 +27,10 @@ pub(super) fn apps(root: &Node, faults: &mut Faults) -> Vec<RawApp> {
     let mut apps = Vec::new();
     let mut seen: Option<Origin> = None;
     for entry in entries {
+        // It says nothing about apps: `musher deploy` reads it.
+        if entry.key == "deploy" {
+            continue;
+        }
         if entry.key != "app" {
             let fault = faults.add(entry.at, "", format!("unknown key {:?}", shorten(&entry.key)));
             fault.hint(match KEYS.iter().any(|key| key.path == entry.key) {
@@ -35,7 +39,7 @@ pub(super) fn apps(root: &Node, faults: &mut Faults) -> Vec<RawApp> {
                     entry.key
                 ),
                 false => match nearest(&entry.key, ["app"]).is_empty() && entry.key != "apps" {
-                    true => "the only key of a process file is \"app\"".to_owned(),
+                    true => "the keys of a process file are \"app\" and \"deploy\"".to_owned(),
                     false => did_you_mean(&["app"]),
                 },
             });

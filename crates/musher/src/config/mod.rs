@@ -10,6 +10,7 @@
 mod decode;
 mod decode_app;
 mod decode_health;
+mod deploy;
 mod fault;
 mod flags;
 mod keys;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use musher_core::spec::AppSpec;
 
+pub(crate) use deploy::{Deployment, deployment};
 pub(crate) use fault::ConfigError;
 pub(crate) use flags::Flags;
 pub(crate) use program::version as node_version;

@@ -176,6 +176,12 @@ async fn run(args: &Args, foreground: bool) -> Result<(), Failure> {
         "update" | "updatePM2" | "deepUpdate" => context.verb(&["upgrade"]).await,
         "ping" => actions::ping(&context).await,
         "report" => actions::report(&context).await,
+        "deploy" => {
+            let force = if context.args.force { &["--force"][..] } else { &[] };
+            let words: Vec<&str> =
+                ["deploy"].iter().chain(force).copied().chain(rest.iter().map(String::as_str)).collect();
+            context.verb(&words).await
+        }
         "startup" => context.verb(&["startup"]).await,
         "unstartup" => context.verb(&["unstartup"]).await,
         "completion" => context.verb(&["completions", "bash"]).await,
@@ -198,7 +204,6 @@ fn unknown(command: &str) -> Failure {
         "install" | "uninstall" | "module:update" | "module:generate" | "package" | "publish" => {
             "musher has no modules: logs are rotated by itself, and its control API is for everybody"
         }
-        "deploy" => "what builds your releases deploys them; `musher start FILE` on the machine starts what changed",
         "send" | "attach" => "workers have no standard input: `musher send NAME JSON` sends them a message",
         "trigger" => "`musher send NAME JSON` sends a message to workers",
         "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",

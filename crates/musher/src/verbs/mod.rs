@@ -3,6 +3,7 @@
 mod act;
 mod attach;
 mod convert;
+mod deploy;
 mod describe;
 mod documents;
 mod events;
@@ -98,6 +99,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Status(args) => status::run(cli, args).await,
         Verb::Events(args) => while_read(events::run(cli, args)).await,
         Verb::Import(args) => import::run(cli, args).await,
+        Verb::Deploy(args) => deploy::run(args),
         Verb::Convert(args) => convert::run(args),
         Verb::Openapi => documents::openapi(),
         Verb::Completions(args) => documents::completions(args),

@@ -24,6 +24,7 @@ mod cgroups;
 mod clients;
 mod crash;
 mod death;
+mod deploy;
 mod disk;
 mod ecosystem;
 mod events;

@@ -99,7 +99,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// `maxMemoryRestart` and `max-memory-restart` as `max_memory_restart`.
-pub(super) fn snake(key: &str) -> String {
+pub(in crate::config) fn snake(key: &str) -> String {
     let mut snake = String::with_capacity(key.len() + 4);
     for (n, c) in key.chars().enumerate() {
         match c {

@@ -20,7 +20,8 @@ use super::tree::{Entry, Node, Value, shorten};
 pub(super) use convert::toml;
 pub(super) use evaluate::evaluate;
 
-use keys::{Meaning, meaning, names, snake};
+pub(super) use keys::snake;
+use keys::{Meaning, meaning, names};
 
 /// What of a file is not the same here, each a sentence.
 #[derive(Debug, Default)]
@@ -97,7 +98,7 @@ pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults,
         _ => None,
     };
     let sites = sites.map(|entry| site::of_static(&entry.node, notes)).unwrap_or_default();
-    let apps: Vec<Node> = found(root, notes)
+    let apps: Vec<Node> = found(root)
         .into_iter()
         .filter_map(|node| {
             let Value::Table(entries) = &node.value else {
@@ -124,22 +125,21 @@ pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults,
 }
 
 /// The apps of a file, in any of the forms that PM2 knows.
-fn found<'n>(root: &'n Node, notes: &mut Notes) -> Vec<&'n Node> {
-    let listed = |node: &'n Node| match &node.value {
-        Value::List(items) => items.iter().collect(),
-        _ => vec![node],
-    };
-    let Value::Table(entries) = &root.value else { return listed(root) };
-    let mut apps = None;
-    for entry in entries {
-        match entry.key.as_str() {
-            "apps" | "pm2" => apps = Some(listed(&entry.node)),
-            "deploy" => notes.add("deploy: musher does not deploy; `pm2 deploy` does, or what builds your releases"),
-            _ => {}
+fn found(root: &Node) -> Vec<&Node> {
+    fn listed(node: &Node) -> Vec<&Node> {
+        match &node.value {
+            Value::List(items) => items.iter().collect(),
+            _ => vec![node],
         }
     }
+    let Value::Table(entries) = &root.value else { return listed(root) };
+    let apps = entries.iter().rfind(|entry| matches!(entry.key.as_str(), "apps" | "pm2"));
     let served_only = || entries.iter().all(|entry| matches!(entry.key.as_str(), "static" | "deploy"));
-    apps.unwrap_or_else(|| if served_only() { Vec::new() } else { vec![root] })
+    match apps {
+        Some(entry) => listed(&entry.node),
+        None if served_only() => Vec::new(),
+        None => vec![root],
+    }
 }
 
 /// One app on its way.
