@@ -290,9 +290,9 @@ const METHODS = Object.getOwnPropertyNames(Control.prototype).filter((name) => n
 
 // What pm2 has besides, and what there is for it here.
 const ABSENT = {
-  trigger: 'send a message: `sendDataToProcessId`',
-  attach: 'workers have no standard input: `launchBus` has their output, `sendDataToProcessId` sends messages',
-  sendLineToStdin: 'workers have no standard input: `sendDataToProcessId` sends messages',
+  trigger: '`musher trigger` of the command line; or send a message: `sendDataToProcessId`',
+  attach: '`musher attach` of the command line; `launchBus` has their output',
+  sendLineToStdin: '`musher attach` or `musher pm2 send` of the command line',
   install: 'musher has no modules',
   uninstall: 'musher has no modules',
   inspect: 'start the app with node_args: \'--inspect\'',

@@ -22,7 +22,7 @@ mod serve;
 pub(crate) use attach::{AttachArgs, TriggerArgs};
 pub(crate) use deploy::DeployArgs;
 pub(crate) use events::EventsArgs;
-pub(crate) use list::{DescribeArgs, ListArgs, PidArgs};
+pub(crate) use list::{DescribeArgs, Field, ListArgs, PidArgs, Sorting};
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;

@@ -186,7 +186,7 @@ impl Args {
 
 const COMMANDS: &str = "\
 Commands: start stop restart reload delete startOrRestart startOrReload scale reset list jlist prettylist describe
-env pid id logs flush reloadLogs sendSignal save resurrect cleardump startup unstartup kill ping update report init
+env pid id logs flush reloadLogs sendSignal send attach trigger monit save resurrect cleardump startup unstartup kill ping update report init
 What musher does otherwise, and why: docs/guide/coming-from-pm2.md";
 
 #[cfg(test)]

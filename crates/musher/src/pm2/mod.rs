@@ -15,6 +15,7 @@ mod runtime;
 mod serve;
 mod settings;
 mod start;
+mod talk;
 mod versions;
 mod view;
 
@@ -162,6 +163,10 @@ async fn run(args: &Args, foreground: bool) -> Result<(), Failure> {
         "id" => Processes::ask(&context.cli).await?.print_ids(rest.first()),
         "env" => Processes::ask(&context.cli).await?.print_environment(rest.first()),
         "describe" | "desc" | "info" | "show" => actions::describe(&context, rest).await,
+        "monit" | "dash" | "dashboard" | "imonit" => context.verb(&["monit"]).await,
+        "send" => talk::send(&context, rest).await,
+        "attach" => talk::attach(&context, rest).await,
+        "trigger" => talk::trigger(&context, rest).await,
         "logs" | "log" => actions::show_logs(&context, rest).await,
         "save" | "dump" => actions::save(&context).await,
         "resurrect" => context.verb(&["resurrect"]).await,
@@ -197,15 +202,12 @@ async fn run(args: &Args, foreground: bool) -> Result<(), Failure> {
 
 fn unknown(command: &str) -> Failure {
     let instead = match command {
-        "monit" | "dash" | "dashboard" | "imonit" => "`musher list` and `musher events` show what happens",
         "link" | "unlink" | "plus" | "register" | "login" | "logout" | "monitor" | "unmonitor" | "open" => {
             "it belongs to PM2's own services, which musher has nothing to do with"
         }
         "install" | "uninstall" | "module:update" | "module:generate" | "package" | "publish" => {
             "musher has no modules: logs are rotated by itself, and its control API is for everybody"
         }
-        "send" | "attach" => "workers have no standard input: `musher send NAME JSON` sends them a message",
-        "trigger" => "`musher send NAME JSON` sends a message to workers",
         "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",
         "slist" | "sysinfos" => "`musher status` tells what the daemon costs, the system's own tools about the machine",
         "autoinstall" => "musher installs nothing: what an app needs is installed by its own package manager",

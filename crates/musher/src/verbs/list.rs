@@ -1,34 +1,103 @@
 //! `musher list`
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 use musher_api::client::Client;
 use musher_api::{SlotRow, SlotStatus};
+use tokio::time::sleep;
 
 use super::targets;
-use crate::args::{Cli, ListArgs, PidArgs};
+use crate::args::{Cli, Field, ListArgs, PidArgs, Sorting};
 use crate::failure::Failure;
 use crate::output::{Colour, Column, Table, Terminal, note, sanitize, units};
 use crate::session;
 
+/// How often the list is shown again.
+const EACH: Duration = Duration::from_secs(1);
+
 /// Shows every worker. Without a supervisor there is none, which is not an error.
 pub(crate) async fn run(cli: &Cli, args: &ListArgs) -> Result<(), Failure> {
     let client = session::client(cli)?;
-    let rows = match args.targets.as_slice() {
+    show(&client, args, false).await?;
+    if args.watch {
+        loop {
+            sleep(EACH).await;
+            show(&client, args, true).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows the rows once; over those of before, where that is possible.
+async fn show(client: &Client, args: &ListArgs, again: bool) -> Result<(), Failure> {
+    let mut rows = match args.targets.as_slice() {
         [] => session::unless_absent(client.slots(None).await)?.unwrap_or_default(),
-        targets => rows_of(&client, targets).await?,
+        targets => rows_of(client, targets).await?,
     };
+    if let Some(sorting) = args.sort {
+        sort(client, &mut rows, sorting).await?;
+    }
     let mut out = std::io::stdout().lock();
+    if args.watch && Terminal::stdout().is_terminal() && !args.json {
+        // To the first column of the first line, and nothing below (ECMA-48, 8.3.21 and 8.3.39); what scrolled away stays.
+        write!(out, "{}", if again { "\x1b[H\x1b[J" } else { "\x1b[2J\x1b[H" })?;
+    }
     if args.json {
         let json = serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?;
         writeln!(out, "{json}")?;
     } else if rows.is_empty() {
         note("no apps; `musher start server.js` starts one");
+    } else if args.mini {
+        rows.iter().try_for_each(|row| write!(out, "{}", mini(row)))?;
     } else {
         write!(out, "{}", table(&rows).render(Terminal::stdout()))?;
     }
     out.flush()?;
     Ok(())
+}
+
+/// Orders rows; those that are equal stay as they are.
+async fn sort(client: &Client, rows: &mut [SlotRow], sorting: Sorting) -> Result<(), Failure> {
+    match sorting.field {
+        Field::Id => rows.sort_by_key(|row| (row.id, row.slot)),
+        Field::Name => rows.sort_by(|a, b| a.app.cmp(&b.app)),
+        Field::Namespace => {
+            let apps = session::unless_absent(client.apps().await)?.unwrap_or_default();
+            let spaces: BTreeMap<u32, String> = apps.into_iter().map(|app| (app.id, app.namespace)).collect();
+            rows.sort_by_key(|row| spaces.get(&row.id).cloned());
+        }
+        Field::Pid => rows.sort_by_key(|row| row.pid),
+        Field::Cpu => rows.sort_by(|a, b| a.cpu_percent.total_cmp(&b.cpu_percent)),
+        Field::Memory => rows.sort_by_key(|row| row.memory_bytes),
+        Field::Uptime => rows.sort_by_key(|row| row.uptime_ms),
+        Field::Restarts => rows.sort_by_key(|row| row.restarts),
+        Field::Status => rows.sort_by_key(|row| row.status.word()),
+    }
+    if sorting.descends {
+        rows.reverse();
+    }
+    Ok(())
+}
+
+/// A worker without a table.
+fn mini(row: &SlotRow) -> String {
+    let up = row.pid.is_some();
+    let none = || "-".to_owned();
+    format!(
+        "{}/{}\n  id: {}\n  mode: {}\n  status: {}\n  pid: {}\n  uptime: {}\n  restarts: {}\n  cpu: {}\n  memory: {}\n",
+        sanitize(&row.app),
+        row.slot,
+        row.id,
+        row.mode.word(),
+        status_text(row),
+        row.pid.map_or_else(none, |pid| pid.to_string()),
+        if up { units::uptime(row.uptime_ms) } else { none() },
+        row.restarts,
+        if up { units::percent(row.cpu_percent) } else { none() },
+        if up { units::bytes(row.memory_bytes) } else { none() },
+    )
 }
 
 /// The rows of these apps, in the order in which they were named.

@@ -21,7 +21,7 @@ mod start;
 mod startup;
 mod status;
 mod targets;
-mod trigger;
+pub(crate) mod trigger;
 mod upgrade;
 
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn while_read(shown: impl Future<Output = Result<(), Failure>>) -> Result<
 async fn act(cli: &Cli) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Start(args) => start::run(cli, args).await,
-        Verb::List(args) => list::run(cli, args).await,
+        Verb::List(args) => while_read(list::run(cli, args)).await,
         Verb::Describe(args) => describe::run(cli, args).await,
         Verb::Monit => monit::run(session::client(cli)?).await,
         Verb::Logs(args) => while_read(logs::run(cli, args)).await,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 use musher_api::client::{Client, request_id};
 use musher_api::{RunState, SendRequest, WorkerMessage};
@@ -16,28 +17,51 @@ use crate::failure::Failure;
 use crate::output::{note, sanitize, units};
 use crate::session;
 
-/// Those who know the action, and its kind.
-struct Called {
+/// A worker that knows an action.
+pub(crate) struct Called {
     app: String,
     slot: u32,
     pid: u32,
     is_scoped: bool,
 }
 
+/// What is to be done, and how long its answers are waited for.
+pub(crate) struct Call<'a> {
+    pub(crate) action: &'a str,
+    pub(crate) param: Option<&'a str>,
+    pub(crate) timeout: Duration,
+}
+
 /// Has workers do what their programs registered by this name, and shows what they answer.
 pub(crate) async fn trigger(cli: &Cli, args: &TriggerArgs) -> Result<(), Failure> {
-    let deadline = Instant::now() + args.timeout;
     let client = session::client(cli)?;
-    let called = called(&client, args).await?;
+    let (target, slot) = app_and_slot(&args.target);
+    let called = called(&client, (target, slot), &args.action).await?;
+    note(&format!("{} asked", units::count(called.len() as u64, "worker")));
+    let mut shown = Shown { json: args.json, answers: Vec::new() };
+    let call = Call { action: &args.action, param: args.param.as_deref(), timeout: args.timeout };
+    let silent = ask(&client, &call, &called, |message, value| shown.take(message, value)).await?;
+    shown.end()?;
+    silent
+}
+
+/// Asks these workers. What they answer is given to `heard` as it comes; the inner result tells who did not answer in time.
+pub(crate) async fn ask(
+    client: &Client,
+    call: &Call<'_>,
+    called: &[Called],
+    mut heard: impl FnMut(&WorkerMessage, Value) -> Result<(), Failure>,
+) -> Result<Result<(), Failure>, Failure> {
+    let deadline = Instant::now() + call.timeout;
     let mut answers = client.messages(None).await?;
     // From here on no answer is missed.
     answers.opened().await?;
     let id = request_id();
     let mut open: BTreeMap<(String, u32), &Called> = BTreeMap::new();
-    for worker in &called {
-        let mut message = json!({ "msg": args.action, "action_name": args.action });
-        if let Some(param) = &args.param {
-            message["opts"] = param.as_str().into();
+    for worker in called {
+        let mut message = json!({ "msg": call.action, "action_name": call.action });
+        if let Some(param) = call.param {
+            message["opts"] = param.into();
         }
         if worker.is_scoped {
             message["uuid"] = id.as_str().into();
@@ -46,39 +70,39 @@ pub(crate) async fn trigger(cli: &Cli, args: &TriggerArgs) -> Result<(), Failure
         client.send(&SendRequest { request_id: request_id(), target, slot: Some(worker.slot), message }).await?;
         open.insert((worker.app.clone(), worker.slot), worker);
     }
-    note(&format!("{} asked", units::count(called.len() as u64, "worker")));
-    let mut shown = Shown { json: args.json, answers: Vec::new() };
     while !open.is_empty() {
         let Ok(next) = timeout_at(deadline, answers.next()).await else { break };
         let Some(message) = next? else {
             let ended = Failure::new(exit_codes::UNREACHABLE, "the supervisor ended before every worker had answered");
             return Err(ended.with_hint("it may have been done: `musher logs` tells"));
         };
-        if let Some(answer) = answer_of(&message, &args.action, &id)
+        if let Some(answer) = answer_of(&message, call.action, &id)
             && let Some(worker) = open.get(&(message.app.clone(), message.slot))
             && message.pid.is_none_or(|pid| pid == worker.pid)
         {
             if let Some(value) = answer.value {
-                shown.take(&message, value)?;
+                heard(&message, value)?;
             }
             if answer.is_last {
                 open.remove(&(message.app.clone(), message.slot));
             }
         }
     }
-    shown.end()?;
     if open.is_empty() {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let silent: Vec<String> = open.keys().map(|(app, slot)| format!("{}/{slot}", sanitize(app))).collect();
-    let limit = units::precise(u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX));
-    Err(Failure::new(exit_codes::TIMEOUT, format!("no answer within {limit} from {}", silent.join(", ")))
-        .with_hint("an action that does not call back never answers; --timeout says how long to wait"))
+    let limit = units::precise(u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX));
+    Ok(Err(Failure::new(exit_codes::TIMEOUT, format!("no answer within {limit} from {}", silent.join(", ")))
+        .with_hint("an action that does not call back never answers; --timeout says how long to wait")))
 }
 
 /// The workers that know the action.
-async fn called(client: &Client, args: &TriggerArgs) -> Result<Vec<Called>, Failure> {
-    let (target, slot) = app_and_slot(&args.target);
+pub(crate) async fn called(
+    client: &Client,
+    (target, slot): (&str, Option<u32>),
+    action: &str,
+) -> Result<Vec<Called>, Failure> {
     let words = [target.to_owned()];
     let mut names = targets::expanded(client, &words).await?;
     if names.iter().any(|name| name == "all") {
@@ -94,8 +118,8 @@ async fn called(client: &Client, args: &TriggerArgs) -> Result<Vec<Called>, Fail
             let run = of.runs.iter().rev().find(|run| matches!(run.state, RunState::Online | RunState::Starting));
             let Some(run) = run else { continue };
             known.extend(run.custom_actions.iter().map(|action| action.name.clone()));
-            if let Some(action) = run.custom_actions.iter().find(|action| action.name == args.action) {
-                let is_scoped = action.kind.as_deref() == Some("scoped");
+            if let Some(known) = run.custom_actions.iter().find(|known| known.name == action) {
+                let is_scoped = known.kind.as_deref() == Some("scoped");
                 called.push(Called { app: detail.app.clone(), slot: of.row.slot, pid: run.pid, is_scoped });
             }
         }
@@ -111,7 +135,7 @@ async fn called(client: &Client, args: &TriggerArgs) -> Result<Vec<Called>, Fail
             .to_owned(),
         known => format!("there are: {}", sanitize(&known.join(", "))),
     };
-    let message = format!("no worker of {} has an action {:?}", sanitize(&args.target), args.action);
+    let message = format!("no worker of {} has an action {action:?}", sanitize(target));
     Err(Failure::new(exit_codes::FAILED, message).with_hint(hint))
 }
 

@@ -29,6 +29,8 @@ fn a_worker_of_any_program_is_talked_to_until_one_detaches() {
     shell.shows("got <two!>");
     shell.types("more\n");
     shell.shows("got <more>");
+    home.ok(["pm2", "send", "0", "as with PM2"]);
+    shell.shows("got <as with PM2>");
     assert!(!home.log("echo", "out.log").contains("ended"));
 }
 

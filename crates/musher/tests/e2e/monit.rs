@@ -81,6 +81,22 @@ fn the_view_outlives_the_daemon_and_gives_the_terminal_back_when_it_is_ended() {
 }
 
 #[test]
+fn the_list_is_shown_again_and_again_in_the_order_that_is_asked_for() {
+    let home = Home::new();
+    home.ok(["start", "--name", "b", "--", "sleep", "1000"]);
+    let mut list = Pty::start(&home.command(["list", "--watch", "--sort", "name:desc"]));
+    list.shows("b ");
+    home.ok(["start", "--name", "c", "--", "sleep", "1000"]);
+    list.shows("c ");
+    assert!(list.text().find("c ").unwrap() < list.text().find("b ").unwrap(), "{}", list.text());
+    list.types("\x03");
+    assert_eq!(list.ended(), None, "^C is a signal as always");
+    list.is_restored();
+    home.run(["list", "--sort", "colour"]).failed(2, &["id, name, namespace"]);
+    assert!(home.ok(["list", "-m", "c"]).out.starts_with("c/0\n  id: 2\n"));
+}
+
+#[test]
 fn what_is_no_terminal_is_told_what_programs_use() {
     let home = Home::new();
     home.run(["monit"]).failed(7, &["needs a terminal", "musher list --json"]);

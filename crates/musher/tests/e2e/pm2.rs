@@ -147,9 +147,10 @@ fn files_options_and_what_there_is_not_are_told() {
     ours.ok(["scale", "a", "-1"]);
     let ids: Vec<u64> = listed(&ours).iter().map(|process| process["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, [0, 2, 3], "1 is gone and not given again");
-    for (command, word) in [("monit", "musher list"), ("link", "services"), ("install", "modules")] {
+    for (command, word) in [("link", "services"), ("install", "modules")] {
         ours.run([command]).failed(1, &["command not found", word]);
     }
+    ours.run(["monit"]).failed(1, &["needs a terminal", "musher list"]);
     let shell = ours.command(["restart", "b", "--update-env"]).env("NEW", "of this shell").status().unwrap();
     assert!(shell.success());
     let list = ours.ok(["jlist"]).json();

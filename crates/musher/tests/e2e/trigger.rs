@@ -29,6 +29,10 @@ fn actions_that_a_program_registered_are_called_by_name_and_their_answers_shown(
     assert_eq!(home.ok(["trigger", "web/1", "level", "debug"]).out, "web/1: {\"level\":\"debug\"}\n");
     home.run(["trigger", "web", "db:claen"]).failed(1, &["an action \"db:claen\"", "there are: db:clean, level"]);
     home.run(["trigger", "web/0", "silent", "--timeout", "200ms"]).failed(6, &["no answer within 200 ms from web/0"]);
+    let as_pm2 = home.ok(["pm2", "trigger", "web", "level", "info"]).out;
+    for id in [0, 1] {
+        assert!(as_pm2.contains(&format!("[web:{id}:default]={{\"level\":\"info\"}}")), "{as_pm2}");
+    }
     // What was registered once is known to the next supervisor, and to those who ask as with PM2.
     home.kill_supervisor();
     assert_eq!(home.ok(["trigger", "web/0", "level", "x"]).out, "web/0: {\"level\":\"x\"}\n");
@@ -42,5 +46,5 @@ fn actions_that_a_program_registered_are_called_by_name_and_their_answers_shown(
     };
     assert_eq!(wait_for("the metric is told again", metric)["unit"], "users");
     // What is reported each second leaves place for what happens.
-    assert!(!home.ok(["describe", "web", "--json"]).out.is_empty());
+    assert!(!home.ok(["events", "--no-follow", "--since", "1h"]).out.contains("axm:monitor"));
 }

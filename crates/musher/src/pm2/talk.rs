@@ -1,0 +1,92 @@
+//! What is said to workers: lines, actions; and the dashboard.
+
+use std::time::Duration;
+
+use musher_api::InputRequest;
+use musher_api::client::request_id;
+use serde_json::Value;
+
+use super::processes::{Processes, line};
+use super::view::Process;
+use super::{Context, failed};
+use crate::failure::Failure;
+use crate::output::sanitize;
+use crate::verbs::trigger::{Call, ask, called};
+
+/// How long the answers to an action are waited for; PM2 waits for ever.
+const ANSWERS: Duration = Duration::from_secs(30);
+
+/// `send`: one line to the standard input of a worker.
+pub(super) async fn send(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let [word, text] = words else { return Err(failed("send takes an id and a line")) };
+    let processes = Processes::ask(&context.cli).await?;
+    for process in processes.chosen(word)? {
+        let text = format!("{text}\n");
+        let (target, slot) = (process.app.app.clone(), Some(process.slot.row.slot));
+        let length = text.len();
+        let request = InputRequest { request_id: request_id(), target, slot, text };
+        let taken = processes.client.input(&request).await?.bytes;
+        if taken < length {
+            return Err(failed(&format!("{} does not read its standard input: it is full", process.name())));
+        }
+    }
+    context.say("Done");
+    Ok(())
+}
+
+/// `attach`
+pub(super) async fn attach(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let (word, separator) = match words {
+        [word] => (word, None),
+        [word, separator] => (word, Some(separator)),
+        _ => return Err(failed("attach takes an id, and what separates lines")),
+    };
+    let worker = match Processes::ask(&context.cli).await?.chosen(word)?.as_slice() {
+        [process] => place(process),
+        several => return Err(failed(&format!("{word} has {} processes: which id?", several.len()))),
+    };
+    let mut all = vec!["attach", &worker];
+    all.extend(separator.map(String::as_str));
+    context.verb(&all).await
+}
+
+/// `trigger`: each answer is a line, as with PM2.
+pub(super) async fn trigger(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let (word, action, param) = match words {
+        [word, action] => (word, action, None),
+        [word, action, param] => (word, action, Some(param.as_str())),
+        _ => return Err(failed("trigger takes a process, an action and its parameter")),
+    };
+    let processes = Processes::ask(&context.cli).await?;
+    let chosen = processes.chosen(word)?;
+    let (mut all, mut nobody) = (Vec::new(), None);
+    for process in &chosen {
+        match called(&processes.client, (&process.app.app, Some(process.slot.row.slot)), action).await {
+            Ok(found) => all.extend(found),
+            Err(why) => nobody = Some(why),
+        }
+    }
+    if let (true, Some(why)) = (all.is_empty(), nobody) {
+        return Err(why);
+    }
+    context.say(&format!("{} processes have received command {action}", all.len()));
+    let call = Call { action, param, timeout: ANSWERS };
+    let of = |message: &musher_api::WorkerMessage| {
+        chosen.iter().find(|process| (process.app.id, process.slot.row.slot) == (message.app_id, message.slot))
+    };
+    ask(&processes.client, &call, &all, |message, value: Value| {
+        of(message).map_or(Ok(()), |process| line(&answer(process, &value)))
+    })
+    .await?
+}
+
+/// `[web:0:default]={"done":true}`
+fn answer(process: &Process, value: &Value) -> String {
+    let (name, namespace) = (process.name(), &process.app.spec.namespace);
+    sanitize(&format!("[{name}:{}:{namespace}]={value}", process.id))
+}
+
+/// A worker as `musher` names it.
+fn place(process: &Process) -> String {
+    format!("{}/{}", process.app.app, process.slot.row.slot)
+}
