@@ -21,10 +21,13 @@ function done() {
   fs.renameSync(`${directory}/done.new`, `${directory}/done`);
 }
 
-// A pipe is written to at once: a full one holds the program up.
+// What is not taken holds the program up, as streams want it.
 function fast() {
-  while (written < total) process.stdout.write(chunk(600));
-  done();
+  while (written < total) {
+    const text = chunk(600);
+    if (written === total) process.stdout.write(text, done);
+    else if (!process.stdout.write(text)) return process.stdout.once('drain', fast);
+  }
 }
 
 function slow() {

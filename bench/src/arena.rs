@@ -275,22 +275,6 @@ impl<'t> Arena<'t> {
         self.managers()?.last().copied().context("no manager runs")
     }
 
-    pub(crate) fn manager_rss(&self) -> Result<f64> {
-        let mut bytes = 0;
-        for pid in self.managers()? {
-            bytes += proc_fs::rss_bytes(pid).context("a manager is gone")?;
-        }
-        Ok(float(bytes))
-    }
-
-    pub(crate) fn manager_cpu(&self) -> Result<Duration> {
-        let mut time = Duration::ZERO;
-        for pid in self.managers()? {
-            time += proc_fs::cpu_time(pid).context("a manager is gone")?;
-        }
-        Ok(time)
-    }
-
     fn processes(&self) -> Vec<u32> {
         // The daemons keep their home, the workers what the command had.
         let home = self.home().display().to_string();
@@ -316,6 +300,17 @@ impl Drop for Arena<'_> {
             let _ = primary.wait();
         }
     }
+}
+
+/// Resident memory of managers, in bytes. Who asks for their pids wakes them: that comes before they rest.
+pub(crate) fn rss_of(pids: &[u32]) -> Result<f64> {
+    let sizes = pids.iter().map(|pid| proc_fs::rss_bytes(*pid).context("a process is gone"));
+    Ok(float(sizes.sum::<Result<u64>>()?))
+}
+
+/// CPU time of processes until now.
+pub(crate) fn cpu_of(pids: &[u32]) -> Result<Duration> {
+    pids.iter().map(|pid| proc_fs::cpu_time(*pid).context("a process is gone")).sum()
 }
 
 /// A count as a measured value.

@@ -6,12 +6,13 @@ use anyhow::{Result, ensure};
 use musher_bench::wait;
 
 use super::{Bench, side};
-use crate::arena::{Arena, Contender, Team, free_port};
+use crate::arena::{Arena, Contender, Team, cpu_of, free_port, rss_of};
 use crate::report::{Goal, PM2, Unit};
 
 pub(super) fn two_workers(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
     let arena = Arena::new(contender, bench.tools)?;
     arena.start(&Team { name: "hello", instances: 2, port: free_port()?, blocking: false })?;
+    let managers = arena.managers()?;
     rest(Duration::from_secs(if bench.quick { 1 } else { 5 }));
     bench.figures.add(
         "memory of the manager, 2 workers",
@@ -19,7 +20,7 @@ pub(super) fn two_workers(bench: &mut Bench<'_>, contender: Contender) -> Result
         Goal::AtMostOf(PM2, 1.0 / 6.0),
         "VmRSS of keeper and supervisor together (PM2: of the daemon) 5 s after the start of `hello.cjs -i 2` (1 s in a quick round)",
         side(contender),
-        arena.manager_rss()?,
+        rss_of(&managers)?,
     );
     Ok(())
 }
@@ -27,6 +28,7 @@ pub(super) fn two_workers(bench: &mut Bench<'_>, contender: Contender) -> Result
 pub(super) fn hundred_workers(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
     let arena = Arena::new(contender, bench.tools)?;
     arena.start(&Team { name: "hello", instances: 100, port: free_port()?, blocking: false })?;
+    let managers = arena.managers()?;
     // What is left of starting is not rest.
     rest(Duration::from_secs(if bench.quick { 5 } else { 15 }));
     bench.figures.add(
@@ -35,12 +37,12 @@ pub(super) fn hundred_workers(bench: &mut Bench<'_>, contender: Contender) -> Re
         Goal::AtMost(12e6),
         "VmRSS of keeper and supervisor together (PM2: of the daemon) at rest with `hello.cjs -i 100`",
         side(contender),
-        arena.manager_rss()?,
+        rss_of(&managers)?,
     );
 
-    let (managers, started, before) = (arena.managers()?, Instant::now(), arena.manager_cpu()?);
+    let (started, before) = (Instant::now(), cpu_of(&managers)?);
     rest(Duration::from_secs(if bench.quick { 10 } else { 40 }));
-    let (after, took) = (arena.manager_cpu()?, started.elapsed());
+    let (after, took) = (cpu_of(&managers)?, started.elapsed());
     ensure!(managers == arena.managers()?, "a manager was replaced while it was measured");
     bench.figures.add(
         "CPU of the manager at rest, 100 workers",

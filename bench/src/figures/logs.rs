@@ -12,7 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{Bench, side};
-use crate::arena::{Arena, Contender, float};
+use crate::arena::{Arena, Contender, cpu_of, float};
 use crate::report::{Goal, PLAIN, PM2, Unit};
 
 /// How long anything may take.
@@ -26,11 +26,12 @@ pub(super) fn throughput(bench: &mut Bench<'_>, contender: Contender) -> Result<
     let directory = arena.path().join("logs-of-it");
     fs::create_dir(&directory)?;
     start(bench, &arena, &directory, lines, None)?;
-    let (before, started) = (arena.manager_cpu()?, Instant::now());
+    let managers = arena.managers()?;
+    let (before, started) = (cpu_of(&managers)?, Instant::now());
     fs::write(directory.join("go"), "")?;
     let whole = wait::until(PATIENCE, || (size(&directory).ok()? >= lines * LINE).then(Instant::now));
     let took = whole.context("the file does not get all lines")? - started;
-    let cpu = arena.manager_cpu()? - before;
+    let cpu = cpu_of(&managers)? - before;
     let worker = told(&directory)?;
 
     let megabytes = float(lines * LINE) / 1e6;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::idle::rest;
 use super::{Bench, side};
-use crate::arena::{Arena, Contender, float};
+use crate::arena::{Arena, Contender, cpu_of, float, rss_of};
 use crate::report::{Goal, PM2, Unit};
 
 /// How long anything may take.
@@ -38,15 +38,16 @@ pub(super) fn many(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
         running = names.apps;
         let online = wait::until(PATIENCE, || (online(&arena).ok()? == running).then_some(()));
         ensure!(online.is_some(), "{contender:?}: {running} apps are not online in {PATIENCE:?}");
+        let managers = arena.managers()?;
         rest(Duration::from_secs(if bench.quick { 3 } else { 8 }));
         let how = "VmRSS of keeper and supervisor together (PM2: of the daemon), 8 s after the start of so many apps, \
                    each one `sleep` (3 s in a quick round)";
-        let rss = arena.manager_rss()?;
+        let rss = rss_of(&managers)?;
         bench.figures.add(names.memory, Unit::Mebibytes, Goal::AtMostOf(PM2, 1.0), how, side(contender), rss);
         if running == 500 {
             let how =
                 "CPU time of the manager's processes over 20 s of rest (5 s in a quick round), in percent of one core";
-            let cpu = cpu_at_rest(bench, &arena)?;
+            let cpu = cpu_at_rest(bench, &managers)?;
             let name = "CPU of the manager at rest, 500 apps";
             bench.figures.add(name, Unit::Percent, Goal::AtMostOf(PM2, 1.0), how, side(contender), cpu);
         }
@@ -89,8 +90,9 @@ pub(super) fn fifty(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
 pub(super) fn watched(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
     let arena = Arena::new(contender, bench.tools)?;
     arena.run(["start", &file(&arena, 0, 50)?])?;
+    let managers = arena.managers()?;
     rest(Duration::from_secs(3));
-    let cpu = cpu_at_rest(bench, &arena)?;
+    let cpu = cpu_at_rest(bench, &managers)?;
     let how = "CPU time of the manager's processes over 20 s (5 s in a quick round), in percent of one core";
     let goal = Goal::AtMostOf(PM2, 1.0);
     bench.figures.add("CPU of the manager at rest, 50 apps", Unit::Percent, goal, how, side(contender), cpu);
@@ -110,7 +112,7 @@ pub(super) fn watched(bench: &mut Bench<'_>, contender: Contender) -> Result<()>
     let shows = viewer.processes();
     ensure!(!shows.is_empty(), "{contender:?}: monit ended");
     let (before, started) = (cpu_of(&shows)?, Instant::now());
-    let cpu = cpu_at_rest(bench, &arena)?;
+    let cpu = cpu_at_rest(bench, &managers)?;
     let own = (cpu_of(&shows)? - before).as_secs_f64() / started.elapsed().as_secs_f64() * 100.0;
     let how = "the same with `monit` open in a terminal of 80 by 24 (script(1))";
     bench.figures.add("CPU of the manager, 50 apps, monit open", Unit::Percent, goal, how, side(contender), cpu);
@@ -138,16 +140,11 @@ impl Drop for Viewer {
     }
 }
 
-fn cpu_of(pids: &[u32]) -> Result<Duration> {
-    let times = pids.iter().map(|pid| proc_fs::cpu_time(*pid).context("monit ended"));
-    times.sum()
-}
-
 /// In percent of one core.
-fn cpu_at_rest(bench: &Bench<'_>, arena: &Arena<'_>) -> Result<f64> {
-    let (started, before) = (Instant::now(), arena.manager_cpu()?);
+fn cpu_at_rest(bench: &Bench<'_>, managers: &[u32]) -> Result<f64> {
+    let (started, before) = (Instant::now(), cpu_of(managers)?);
     rest(Duration::from_secs(if bench.quick { 5 } else { 20 }));
-    Ok((arena.manager_cpu()? - before).as_secs_f64() / started.elapsed().as_secs_f64() * 100.0)
+    Ok((cpu_of(managers)? - before).as_secs_f64() / started.elapsed().as_secs_f64() * 100.0)
 }
 
 /// A process file of PM2, which both read, with the apps of these numbers: the smallest program that stays.

@@ -8,7 +8,7 @@ use musher_bench::{proc_fs, wait};
 
 use super::commands::pid_of_answer;
 use super::{Bench, side, wrk};
-use crate::arena::{Arena, Contender, Team, float, free_port};
+use crate::arena::{Arena, Contender, Team, cpu_of, float, free_port};
 use crate::report::{Goal, PM2, Unit};
 
 pub(super) fn keep_alive(bench: &mut Bench<'_>, contender: Contender) -> Result<()> {
@@ -53,9 +53,10 @@ pub(super) fn new_connections(bench: &mut Bench<'_>, contender: Contender) -> Re
     let team = Team { name: "hello", instances: 2, port: free_port()?, blocking: false };
     arena.start(&team)?;
     warm(bench, &team)?;
-    let before = arena.manager_cpu()?;
+    let managers = arena.managers()?;
+    let before = cpu_of(&managers)?;
     let measured = wrk::run(bench.tools, team.port, 4, &["-H", "Connection: close"], || Ok(()))?;
-    let used = arena.manager_cpu()? - before;
+    let used = cpu_of(&managers)? - before;
     let (figures, side) = (&mut bench.figures, side(contender));
     figures.add(
         "new connections",
