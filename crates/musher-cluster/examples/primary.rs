@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use musher_cluster::{Cluster, ClusterEvent, FdStore, Listens, PRELOAD, WorkerConfig};
+use musher_cluster::{Bounds, Cluster, ClusterEvent, FdStore, Listens, PRELOAD, WorkerConfig};
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
 use musher_process::channel::Channel;
@@ -48,7 +48,7 @@ fn main() {
     let (sink, mut events) = tokio::sync::mpsc::channel(1024);
     let cluster = Cluster::start(Arc::new(Nowhere), sink).unwrap();
     cluster.add_app(APP);
-    let listens = Arc::new(Listens { policy, inherited: Vec::new() });
+    let listens = Arc::new(Listens { policy, inherited: Vec::new(), own: false });
     let mut children = BTreeMap::new();
     let mut runs = 0;
     let mut start = |slot: u32, children: &mut BTreeMap<RunId, (u32, Child)>| {
@@ -64,6 +64,7 @@ fn main() {
             channel: channel.into_socket(),
             cluster: true,
             advanced: false,
+            bounds: Bounds::default(),
             adopted: false,
         });
         children.insert(run, (slot, child));

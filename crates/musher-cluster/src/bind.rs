@@ -9,6 +9,7 @@ use musher_process::net::{self, tcp, udp, unix};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Listens;
 use crate::message::{AddressType, Identity, Query};
 
 /// libuv's flags in a query.
@@ -29,7 +30,7 @@ pub(crate) enum Bind {
     Udp { address: SocketAddr, v6_only: bool, reuse_address: bool },
     /// A unix socket.
     Unix { path: PathBuf, readable_all: bool, writable_all: bool },
-    /// The n-th socket of the app's `listen` entries.
+    /// The n-th socket of the app's `listen` entries, or the descriptor with that number of this process.
     Inherited { index: usize },
 }
 
@@ -131,7 +132,7 @@ impl Bind {
     pub(crate) fn open_shared(
         &mut self,
         backlog: u32,
-        inherited: &[OwnedFd],
+        listens: &Listens,
         before: impl FnOnce(&OwnedFd),
     ) -> Result<(OwnedFd, Option<unix::SocketFile>), Refusal> {
         match self {
@@ -157,8 +158,7 @@ impl Bind {
                 Ok((socket, file))
             }
             Bind::Inherited { index } => {
-                let socket = inherited.get(*index).ok_or(Errno::BADF)?;
-                let socket = rustix::io::fcntl_dupfd_cloexec(socket, 0)?;
+                let socket = given(listens, *index)?;
                 net::set_nonblocking(&socket)?;
                 let is_stream = matches!(net::kind(&socket)?, net::Kind::Tcp | net::Kind::Unix);
                 if is_stream && !rustix::net::sockopt::socket_acceptconn(&socket)? {
@@ -194,6 +194,26 @@ impl Bind {
             Bind::Unix { path, .. } => path.to_string_lossy().replace('\0', "@"),
             Bind::Inherited { index } => format!("listen[{index}]"),
         }
+    }
+}
+
+/// A duplicate of what a worker names by its number.
+pub(crate) fn given(listens: &Listens, index: usize) -> Result<OwnedFd, Errno> {
+    match listens.inherited.get(index) {
+        Some(socket) => rustix::io::fcntl_dupfd_cloexec(socket, 0),
+        None if listens.own => own(index),
+        None => Err(Errno::BADF),
+    }
+}
+
+/// A duplicate of a socket of this process. What has a peer is nothing to listen on.
+fn own(index: usize) -> Result<OwnedFd, Errno> {
+    let number = i64::try_from(index).ok().and_then(|index| i32::try_from(FIRST_INHERITED + index).ok());
+    let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::BADF);
+    let socket = musher_process::inherit::duplicate(number.ok_or(Errno::BADF)?).map_err(errno)?;
+    match net::kind(&socket).map_err(errno)? {
+        net::Kind::Tcp | net::Kind::Unix | net::Kind::Udp if rustix::net::getpeername(&socket).is_err() => Ok(socket),
+        _ => Err(Errno::INVAL),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
+use musher_process::channel::Bounds;
 use musher_process::v8;
 use serde_json::Value;
 
@@ -35,6 +36,8 @@ pub struct Listens {
     pub policy: Balance,
     /// The sockets of the spec's `listen` entries: a worker that calls `listen({fd: 3 + n})` gets the n-th.
     pub inherited: Vec<OwnedFd>,
+    /// Whether it may name any socket of this process's by its number beyond those, as in Node.
+    pub own: bool,
 }
 
 /// A Node worker.
@@ -54,6 +57,8 @@ pub struct WorkerConfig {
     pub cluster: bool,
     /// Whether it speaks V8's format instead of JSON: `serialization: 'advanced'`.
     pub advanced: bool,
+    /// How much of its messages is kept.
+    pub bounds: Bounds,
     /// Whether it was started by a supervisor before this one.
     pub adopted: bool,
 }

@@ -50,6 +50,15 @@ pub enum ClusterEvent {
         /// The socket that came with it.
         handle: Option<Passed>,
     },
+    /// The worker sent a message for a runtime that is not the cluster's: an object whose `cmd` begins with `NODE_`.
+    Internal {
+        /// Which.
+        run: RunId,
+        /// The message.
+        value: Value,
+        /// The socket that came with it.
+        handle: Option<Passed>,
+    },
     /// The worker tells that it leaves the cluster of its own will.
     Leaving {
         /// Which.
@@ -140,6 +149,7 @@ impl ClusterEvent {
             | ClusterEvent::Listening { run, .. }
             | ClusterEvent::Ready { run }
             | ClusterEvent::Message { run, .. }
+            | ClusterEvent::Internal { run, .. }
             | ClusterEvent::Leaving { run }
             | ClusterEvent::TooLong { run, .. }
             | ClusterEvent::Disconnected { run }

@@ -106,6 +106,7 @@ pub use handle::Passed;
 pub use musher_core::lifecycle;
 #[cfg(feature = "programs")]
 pub use musher_core::spec::{Canary, Limits};
+pub use musher_process::channel::Bounds;
 #[cfg(feature = "programs")]
 pub use musher_process::child_process::Stdio;
 #[cfg(feature = "programs")]

@@ -23,7 +23,6 @@ pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// There is none, or no room for one more.
-#[cfg(feature = "tokio")]
 pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     sys::inherit::duplicate(number)
 }

@@ -33,7 +33,9 @@ use crate::exit;
 use crate::pid::Pid;
 
 pub use look::Look;
-pub use scan::{MARKER, find_by_home, find_by_marker, find_marked, has_our_environment, is_marked, variable_of};
+pub use scan::{
+    MARKER, ancestors, find_by_home, find_by_marker, find_marked, has_our_environment, is_marked, variable_of,
+};
 
 /// How often processes are looked for that appeared while the others were killed. A process with a waiting SIGKILL
 /// cannot fork, so each round leaves only children of the moment.
@@ -46,7 +48,10 @@ pub struct Tree<'a> {
     pub root: Pid,
     /// Its pidfd: tells whether `root` is still that process.
     pub pidfd: BorrowedFd<'a>,
-    /// The value of `MUSHER_RUN` in its environment.
+    /// The variable in its environment that tells its processes from those of other runs: [`MARKER`], or one of the
+    /// caller's own.
+    pub variable: &'a str,
+    /// The value of that variable.
     pub marker: &'a str,
     /// The directory of the run's cgroup, if it has one.
     pub cgroup: Option<&'a Path>,

@@ -50,6 +50,7 @@ impl Run {
         use_it(Tree {
             root: self.running.child.pid,
             pidfd: self.running.child.pidfd.as_fd(),
+            variable: MARKER,
             marker: &self.marker,
             cgroup: self.cgroup.as_ref().map(|(_, _, path)| path.as_path()),
             reapers: &[Pid::own()],

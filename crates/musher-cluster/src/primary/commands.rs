@@ -69,6 +69,7 @@ impl Primary {
         };
         let memory = app.memory.remove(&run);
         let watched = Channel::new(config.channel).and_then(|channel| {
+            let channel = channel.bounded_by(config.bounds);
             let token = self.reactor.add(&channel, Source::Channel { run, hung_up: false }, reactor::READ)?;
             Ok((if config.advanced { channel.advanced() } else { channel }, token))
         });

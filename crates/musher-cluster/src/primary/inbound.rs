@@ -12,7 +12,7 @@ use crate::bind::words_of;
 use crate::event::ClusterEvent;
 use crate::group::{CLOSED, Group, Part, Sharing};
 use crate::handle::Passed;
-use crate::message::{self, Identity, MUSHER, Query, Request};
+use crate::message::{self, CLUSTER, Identity, MUSHER, Query, Request};
 use crate::reactor::Timer;
 use crate::worker::Asked;
 
@@ -47,7 +47,11 @@ impl Primary {
             }
             Kind::Internal { cmd } => {
                 let request = Request::parse(&cmd, &message.text);
-                if worker.cluster || cmd == MUSHER {
+                if cmd != MUSHER && cmd != CLUSTER {
+                    let value = serde_json::from_str(&message.text).unwrap_or(Value::String(message.text));
+                    let handle = message.handle.map(Passed::from);
+                    self.outbox.push(ClusterEvent::Internal { run, value, handle });
+                } else if worker.cluster || cmd == MUSHER {
                     self.request(run, request);
                 }
             }
@@ -98,6 +102,10 @@ impl Primary {
     /// The worker calls listen: give it a socket, or say why not.
     fn query(&mut self, run: RunId, seq: u64, query: Query) {
         let Some(worker) = self.workers.get(&run) else { return };
+        // As Node: its worker has closed its channel by the time the answer comes, and dies of a descriptor that comes then.
+        if worker.leaving || worker.draining && !worker.preload {
+            return;
+        }
         let app = worker.app;
         let (key, identity, data) = (query.identity.key(), query.identity.clone(), query.data.clone());
         if worker.asked.len() >= MAX_ASKED {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::Primary;
 use super::inbound::words;
-use crate::bind::{BACKLOG, Bind, Refusal};
+use crate::bind::{BACKLOG, Bind, Refusal, given};
 use crate::cluster::{Listens, Stats};
 use crate::event::ClusterEvent;
 use crate::group::{Group, Part, Sharing, Single, SlotSocket, Slots, UNUSED};
@@ -92,7 +92,7 @@ impl Primary {
         let backlog = query.backlog.unwrap_or(BACKLOG);
         let single = |bind: &mut Bind| {
             let name = shared_name(id, number);
-            bind.open_shared(backlog, &listens.inherited, |socket| self.store.put(&name, socket.as_fd()))
+            bind.open_shared(backlog, listens, |socket| self.store.put(&name, socket.as_fd()))
                 .inspect_err(|_| self.store.remove(&name))
         };
         let is_udp = matches!(bind, Bind::Udp { .. });
@@ -389,7 +389,7 @@ impl Primary {
 fn key(query: &Query, listens: &Listens) -> Result<String, Errno> {
     let key = query.identity.key();
     let Ok(Bind::Inherited { index }) = Bind::of(query) else { return Ok(key) };
-    let socket = listens.inherited.get(index).ok_or(Errno::BADF)?;
+    let socket = given(listens, index)?;
     let cookie = rustix::net::sockopt::socket_cookie(socket)?;
     Ok(format!("{key}@{cookie}"))
 }

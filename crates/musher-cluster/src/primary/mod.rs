@@ -294,7 +294,7 @@ impl Primary {
         let retry = match flushed {
             Ok(()) => false,
             // The end will be read.
-            Err(SendError::Closed | SendError::Full | SendError::LineBreak) => return false,
+            Err(SendError::Closed | SendError::Full { .. } | SendError::LineBreak) => return false,
             Err(error) => {
                 tracing::warn!(%run, %error, "cannot send to a worker yet");
                 true

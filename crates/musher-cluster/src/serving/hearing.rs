@@ -74,6 +74,14 @@ impl Hearing {
         }
     }
 
+    /// A message came that is of no use later.
+    pub(crate) fn hear_now(&self, message: Message) {
+        let handlers = self.with(|ears| ears.handlers.clone());
+        for handler in handlers {
+            handler(message.clone());
+        }
+    }
+
     /// Nothing more will come.
     pub(crate) fn end(&self) {
         self.with(|ears| {

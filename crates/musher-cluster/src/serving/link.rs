@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use musher_process::ipc::{self, Handle, Order as Turn, Received, Receiver, SendError, Sender};
+use musher_process::ipc::{self, Handle, Internal, Order as Turn, Received, Receiver, SendError, Sender};
 use musher_process::v8;
 use rustix::io::Errno;
 use serde_json::Value;
@@ -18,6 +18,7 @@ use super::drain;
 use super::environment::Environment;
 use super::hearing::{Hearing, Message};
 use super::words::{self, Answer, Order, Wanted};
+use crate::message::{CLUSTER, MUSHER};
 
 /// Connections that may wait for a worker to accept them. A primary stops long before.
 const OFFERS: usize = 1024;
@@ -30,6 +31,8 @@ pub(crate) struct Link {
     sender: Sender,
     inner: Mutex<Inner>,
     pub(crate) hearing: Hearing,
+    /// Messages for a runtime.
+    pub(crate) internal: Hearing,
     /// It speaks V8's format.
     advanced: bool,
     /// The primary's end means nothing: musher's workers go on serving with what they have.
@@ -46,6 +49,8 @@ struct Inner {
     /// How often the same was asked for.
     asked: Vec<Wanted>,
     leaving: bool,
+    /// The primary asked this worker to leave: it answers no more questions.
+    dismissed: bool,
     ended: bool,
 }
 
@@ -118,6 +123,7 @@ impl Link {
             sender: channel.sender,
             inner: Mutex::default(),
             hearing: Hearing::default(),
+            internal: Hearing::default(),
             advanced: environment.advanced,
             survives: environment.slot.is_some(),
         });
@@ -179,9 +185,9 @@ impl Link {
         let given = match answer {
             Some((seq, answer)) => {
                 self.tell_as(seq, wanted.question(index));
-                answer.await.map_err(|_| gone())?
+                answer.await.map_err(|_| self.gone())?
             }
-            None => return Err(gone()),
+            None => return Err(self.gone()),
         };
         match given.refused {
             None => Ok((given, index)),
@@ -190,6 +196,13 @@ impl Link {
                 Err(io::Error::from_raw_os_error(errno))
             }
         }
+    }
+
+    /// Why there is no answer.
+    fn gone(&self) -> io::Error {
+        let dismissed = self.lock().dismissed;
+        let why = if dismissed { "the primary has asked this worker to leave" } else { "the primary is gone" };
+        io::Error::new(io::ErrorKind::NotConnected, why)
     }
 
     /// Says that it listens now.
@@ -238,20 +251,34 @@ impl Link {
                 let v8 = if self.advanced { message.value().ok() } else { None };
                 self.hearing.hear(Message { value, v8, handle: message.handle });
             }
-            Received::Internal(internal) => {
-                let value = internal.message.parse().unwrap_or(Value::Null);
-                let socket = internal.message.handle.and_then(|handle| handle.into_fd().ok());
-                match Order::parse(&internal.cmd, &value) {
+            Received::Internal(Internal { cmd, message }) => {
+                let value = message.parse().unwrap_or(Value::Null);
+                let order = Order::parse(&cmd, &value);
+                if matches!(order, Order::Other) {
+                    if !matches!(cmd.as_str(), CLUSTER | MUSHER) {
+                        self.internal.hear_now(Message { value, v8: None, handle: message.handle });
+                    }
+                    return;
+                }
+                let socket = message.handle.and_then(|handle| handle.into_fd().ok());
+                match order {
                     Order::Answer(answer) => self.answered(answer, socket),
                     Order::Connection { key, seq } => self.offered(&key, seq, socket),
-                    Order::Drain => {
-                        self.lock().leaving = true;
-                        drain::begin();
-                    }
+                    Order::Drain => self.dismissed(),
                     Order::Other => {}
                 }
             }
         }
+    }
+
+    /// The primary asks this worker to leave. It answers no more questions, as Node's does not.
+    fn dismissed(&self) {
+        let mut inner = self.lock();
+        (inner.leaving, inner.dismissed) = (true, true);
+        let unanswered = std::mem::take(&mut inner.questions);
+        drop(inner);
+        drop(unanswered);
+        drain::begin();
     }
 
     fn answered(&self, answer: Answer, socket: Option<OwnedFd>) {
@@ -300,7 +327,7 @@ impl Inner {
 
     /// A question's number and its answer; none after the end.
     fn question(&mut self) -> Option<(u64, oneshot::Receiver<Given>)> {
-        if self.ended {
+        if self.ended || self.dismissed {
             return None;
         }
         let (sender, answer) = oneshot::channel();
@@ -316,10 +343,6 @@ fn failed(error: SendError) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, format!("the primary does not get the message: {error}"))
-}
-
-fn gone() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the primary is gone")
 }
 
 /// Reads the channel until its end.

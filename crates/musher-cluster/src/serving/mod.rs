@@ -280,6 +280,21 @@ impl OwnWorker {
         self.link.hearing.on(Arc::new(handler));
     }
 
+    /// Calls `handler` with every message from now on that is for a runtime and not for a program, as Node has it: an object
+    /// whose `cmd` begins with `NODE_`, but for those of the cluster. Node's `process.on('internalMessage')`.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// if let Some(worker) = musher_cluster::own_worker()? {
+    ///     worker.on_internal(|message| println!("for my runtime: {}", message.value));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_internal(&self, handler: impl Fn(Message) + Send + Sync + 'static) {
+        self.link.internal.on(Arc::new(handler));
+    }
+
     /// The messages of the primary from now on, and up to 1024 that came before anybody wanted them.
     pub fn messages(&self) -> Messages {
         self.link.hearing.stream()

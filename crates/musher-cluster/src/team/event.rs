@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use musher_core::lifecycle;
-use musher_process::ExitStatus;
+use musher_process::{ExitStatus, v8};
 use serde_json::Value;
 
 use super::Settings;
@@ -36,6 +36,19 @@ pub enum Event {
     },
     /// A worker sent a message.
     Message {
+        /// Which.
+        worker: Worker,
+        /// The message.
+        value: Value,
+        /// The same whole, as a value of JavaScript, of a worker with
+        /// [`Serialization::Advanced`](crate::Serialization).
+        v8: Option<v8::Value>,
+        /// The socket that came with it.
+        handle: Option<Handle>,
+    },
+    /// A worker sent a message for a runtime, not for a program: an object whose `cmd` begins with `NODE_`, but for those
+    /// of the cluster. Node's `worker.process.on('internalMessage')`.
+    Internal {
         /// Which.
         worker: Worker,
         /// The message.

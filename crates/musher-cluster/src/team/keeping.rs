@@ -22,7 +22,7 @@ use super::event::Event;
 use super::settings::Settings;
 use super::table::{APP, Proof, State};
 use super::vitals::Vitals;
-use super::{Primary, Shared, now};
+use super::{Primary, Shared, leftovers, now};
 
 /// How long idle connections of a Node worker that drains are kept, as in the daemon.
 const KEEP_ALIVE_GRACE: Duration = Duration::from_secs(1);
@@ -491,6 +491,7 @@ impl State {
         let instances: OsString = kept.app.slots().len().to_string().into();
         let mut env = if kept.preload { settings.script_variables(run, &kept.policy) } else { BTreeMap::new() };
         env.insert("MUSHER_INSTANCES".into(), instances);
+        env.insert(leftovers::VARIABLE.into(), leftovers::marker(run).into());
         match self.spawn(shared, &Arc::clone(settings), (run, slot), (&env, &kept.vitals.limits)) {
             Ok(_) => Input::Spawned { run },
             Err(error) => Input::SpawnFailed { run, reason: error.to_string() },

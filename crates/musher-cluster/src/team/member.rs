@@ -1,7 +1,9 @@
 //! A worker as its primary sees it.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use musher_core::ids::{RunId, SlotId};
@@ -56,6 +58,8 @@ pub(crate) struct Life {
     pub(crate) exit: Option<ExitStatus>,
     /// It told of an exception that ends it: its end is a crash, however orderly.
     pub(crate) failed: bool,
+    /// What it left has been killed, or is about to be.
+    pub(crate) cleared: bool,
     /// The table does not have it any more.
     pub(crate) forgotten: bool,
     pub(crate) addresses: Vec<Address>,
@@ -88,6 +92,8 @@ impl Life {
 pub struct Process {
     pid: Pid,
     pidfd: OwnedFd,
+    program: PathBuf,
+    args: Vec<OsString>,
     cluster: Cluster,
     run: RunId,
     pipes: Mutex<Pipes>,
@@ -97,10 +103,10 @@ impl Worker {
     pub(crate) fn new(
         (id, run, slot): (u32, RunId, SlotId),
         cluster: Cluster,
-        (pid, pidfd): (Pid, OwnedFd),
+        (pid, pidfd, program, args): (Pid, OwnedFd, PathBuf, Vec<OsString>),
         pipes: Pipes,
     ) -> Worker {
-        let process = Process { pid, pidfd, cluster: cluster.clone(), run, pipes: Mutex::new(pipes) };
+        let process = Process { pid, pidfd, program, args, cluster: cluster.clone(), run, pipes: Mutex::new(pipes) };
         let life = Mutex::new(Life { connected: true, ..Life::default() });
         let state = watch::Sender::new(WorkerState::Forked);
         Worker(Arc::new(Member { id, run, slot, cluster, hearing: Hearing::default(), process, life, state }))
@@ -116,8 +122,9 @@ impl Worker {
         &self.0.process
     }
 
-    /// Sends a message. It does not wait: what the worker does not read is queued, up to 4 MiB or 4096 messages, and
-    /// dropped beyond that.
+    /// Sends a message. It does not wait: what the worker does not read is queued, up to
+    /// [`Settings::max_queued`](super::Settings::max_queued), and dropped beyond that with a warning
+    /// ([`send_and_wait`](Worker::send_and_wait) tells).
     ///
     /// # Errors
     ///
@@ -140,6 +147,36 @@ impl Worker {
         self.check_connected()?;
         self.0.cluster.send(self.0.run, message.into());
         Ok(())
+    }
+
+    /// Sends a message, and waits until it is in the worker's channel; Node's `worker.send(message, callback)`.
+    ///
+    /// # Errors
+    ///
+    /// The worker is not connected any more, or does not read and [`Settings::max_queued`](super::Settings::max_queued) is
+    /// reached.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "sleep 60"]).max_queued(100))?;
+    /// let worker = cluster.fork()?;
+    /// let mut sent = 0;
+    /// while worker.send_and_wait("x".repeat(10_000)).await.is_ok() {
+    ///     sent += 1;    // until nothing more fits into the socket
+    /// }
+    /// assert!(sent > 0 && worker.is_connected());
+    /// worker.kill(9)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn send_and_wait(&self, message: impl Into<Value>) -> io::Result<()> {
+        self.check_connected()?;
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        self.0.cluster.send_and_tell(self.0.run, message.into(), move |sent| drop(sender.send(sent)));
+        let sent = answer.await.map_err(|_| io::Error::from(io::ErrorKind::NotConnected))?;
+        sent.map_err(io::Error::other)
     }
 
     /// Sends a value of JavaScript: whole where [`Settings::serialization`](super::Settings::serialization) is advanced,
@@ -375,6 +412,26 @@ impl Process {
     /// Its number.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The program that was executed: Node's `spawnfile`.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// All its arguments with `argv[0]`: Node's `spawnargs`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_cluster::{Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("true").args(["--version"]))?;
+    /// assert_eq!(cluster.fork()?.process().args(), ["true", "--version"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn args(&self) -> &[OsString] {
+        &self.args
     }
 
     /// Sends it a signal.

@@ -5,10 +5,12 @@
 //!
 //! - [`settings`]: what is forked. [`member`]: a worker. [`event`]: what happens.
 //! - [`table`]: all workers, and how events change it.
-//! - [`keeping`]: a team that is kept up, replaced and scaled. [`vitals`]: how its workers are.
+//! - [`keeping`]: a team that is kept up, replaced and scaled. [`vitals`]: how its workers are. [`leftovers`]: what
+//!   descends from them.
 
 mod event;
 mod keeping;
+mod leftovers;
 mod member;
 mod settings;
 mod table;
@@ -237,6 +239,8 @@ impl Primary {
     /// ```
     pub fn on(&self, handler: impl Fn(&Event) + Send + Sync + 'static) {
         self.shared.handlers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(Arc::new(handler));
+        // What has happened before the first of them is told now: `setup`, which nothing else may follow.
+        self.shared.wake.notify_one();
     }
 
     /// A stream of the events from now on. A reader that is more than 4096 events behind gets [`Event::Missed`].
@@ -262,7 +266,9 @@ impl Primary {
     /// # }
     /// ```
     pub fn events(&self) -> Events {
-        Events(self.shared.streams.subscribe())
+        let events = Events(self.shared.streams.subscribe());
+        self.shared.wake.notify_one();
+        events
     }
 
     /// Asks all workers to disconnect and waits until they have; Node's `cluster.disconnect(callback)`.

@@ -10,8 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use musher_core::spec::Balance;
+use musher_process::channel::Bounds;
 use musher_process::child_process::Stdio;
-use musher_process::ipc::Serialization;
+use musher_process::ipc::{self, Serialization};
 use musher_process::{Credentials, lookup};
 
 pub(crate) use self::process::Pipes;
@@ -96,8 +97,19 @@ pub struct Settings {
     pub credentials: Option<Credentials>,
     /// The port of the inspector of each worker. Default: one after the other, from the one that `exec_args` name or 9229 on.
     pub inspect_port: Option<u16>,
+    /// The longest message of a worker, in bytes; a longer one is dropped with a warning. Default: 64 MiB. Node has no
+    /// limit, and no protection from a worker that sends without end.
+    pub max_message: usize,
+    /// How many bytes of messages wait for a worker that does not read; what is sent then is dropped with a warning, but a
+    /// single message always fits. Default: 64 MiB.
+    pub max_queued: usize,
+    /// Whether `listen({ fd })` may name any socket of this process that has no peer, as in Node. Default: yes.
+    pub own_descriptors: bool,
     pub(crate) listens: Arc<Listens>,
 }
+
+/// What a message at least costs besides its bytes while it waits.
+const COST_OF_MESSAGE: usize = 128;
 
 impl Settings {
     /// This very program, with the arguments it was started with.
@@ -126,7 +138,10 @@ impl Settings {
             scheduling: Scheduling::from_env(),
             credentials: None,
             inspect_port: None,
-            listens: Arc::new(Listens { policy: Balance::Kernel, inherited: Vec::new() }),
+            max_message: ipc::MAX_MESSAGE,
+            max_queued: ipc::MAX_QUEUED_BYTES,
+            own_descriptors: true,
+            listens: Arc::new(Listens { policy: Balance::Kernel, inherited: Vec::new(), own: false }),
         }
     }
 
@@ -245,8 +260,45 @@ impl Settings {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn sockets(mut self, sockets: Vec<OwnedFd>) -> Settings {
-        self.listens = Arc::new(Listens { policy: self.scheduling.policy(), inherited: sockets });
+        self.listens = Arc::new(Listens { policy: self.scheduling.policy(), inherited: sockets, own: false });
         self
+    }
+
+    /// The longest message of a worker, in bytes, instead of 64 MiB. A worker that sends a longer one is not harmed: the
+    /// message is dropped with a warning.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    /// let line = "echo '\"too long for this\"' >&3; echo '\"short\"' >&3";
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", line]).max_message(10))?;
+    /// assert_eq!(cluster.fork()?.messages().next().await.ok_or("no message")?.value, "short");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_message(mut self, bytes: usize) -> Settings {
+        self.max_message = bytes;
+        self
+    }
+
+    /// How many bytes of messages wait for a worker that does not read, instead of 64 MiB.
+    pub fn max_queued(mut self, bytes: usize) -> Settings {
+        self.max_queued = bytes;
+        self
+    }
+
+    /// Whether `listen({ fd })` may name any socket of this process that has no peer, by the number that it has here, as in
+    /// Node; else only the [`sockets`](Settings::sockets).
+    pub fn own_descriptors(mut self, may_be_named: bool) -> Settings {
+        self.own_descriptors = may_be_named;
+        self
+    }
+
+    /// How much of a worker's messages is kept.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let queued_messages = (self.max_queued / COST_OF_MESSAGE).max(1);
+        Bounds { message: self.max_message, queued_bytes: self.max_queued, queued_messages }
     }
 
     /// The same with everything looked up, to be forked from.
@@ -258,7 +310,7 @@ impl Settings {
         if inherited.is_empty() {
             inherited = crate::serving::given_sockets()?;
         }
-        self.listens = Arc::new(Listens { policy: self.scheduling.policy(), inherited });
+        self.listens = Arc::new(Listens { policy: self.scheduling.policy(), inherited, own: self.own_descriptors });
         let cwd = match self.cwd.take() {
             Some(cwd) => std::path::absolute(cwd)?,
             None => std::env::current_dir()?,

@@ -140,6 +140,9 @@ impl Table {
                 let message = Message { value, v8: v8.map(|v8| *v8), handle: handle.map(received) };
                 state.about(run, |worker, state| state.message(worker, message));
             }
+            ClusterEvent::Internal { run, value, handle } => state.about(run, |worker, state| {
+                state.push(Event::Internal { worker: worker.clone(), value, handle: handle.map(received) });
+            }),
             ClusterEvent::Leaving { run } => {
                 state.about(run, |worker, _| worker.life().leaves());
             }
@@ -179,6 +182,10 @@ impl Table {
     pub(super) fn exited(&self, shared: &Shared, run: RunId, status: ExitStatus) {
         let mut state = self.lock();
         state.about(run, |worker, state| {
+            // What a worker of a team leaves is gone when its end is told.
+            if worker.0.slot.0 < FIRST_SLOT && !std::mem::replace(&mut worker.life().cleared, true) {
+                return shared.clear(run, status, state.traces(worker));
+            }
             worker.life().exit = Some(status);
             // What it still wrote is read, and the end of its channel told, before its end is.
             shared.cluster.remove_worker(run);
@@ -249,7 +256,8 @@ impl State {
             }
         }
         self.last_id = id;
-        let worker = Worker::new((id, run, slot), shared.cluster.clone(), (pid, pidfd), spawned.pipes);
+        let of_process = (pid, pidfd, settings.exec_path.clone(), spawned.command);
+        let worker = Worker::new((id, run, slot), shared.cluster.clone(), of_process, spawned.pipes);
         self.held_until = None;
         shared.cluster.add_worker(WorkerConfig {
             app: APP,
@@ -259,6 +267,7 @@ impl State {
             channel: channel.into_socket(),
             cluster: true,
             advanced: settings.serialization == Serialization::Advanced,
+            bounds: settings.bounds(),
             adopted: false,
         });
         self.workers.insert(id, worker.clone());
@@ -269,8 +278,8 @@ impl State {
 
     fn message(&mut self, worker: &Worker, message: Message) {
         worker.0.hearing.hear(message.clone());
-        let Message { value, handle, .. } = message;
-        self.push(Event::Message { worker: worker.clone(), value, handle });
+        let Message { value, v8, handle } = message;
+        self.push(Event::Message { worker: worker.clone(), value, v8, handle });
     }
 
     /// A worker's channel has ended.

@@ -15,7 +15,7 @@ use musher_core::ids::RunId;
 use musher_core::lifecycle::{App, Input, Policy};
 use musher_core::spec::{Limits, Runtime};
 use musher_core::vitals::Pulse;
-use musher_process::{Pid, Tree};
+use musher_process::Pid;
 use tokio::task::AbortHandle;
 
 use super::keeping::Kept;
@@ -101,27 +101,6 @@ impl State {
             let Some(worker) = self.runs.get(&run) else { continue };
             let limits = &vitals.limits;
             vitals.checks.entry(run).or_insert_with(|| check(shared, run, worker.process().pid(), limits));
-        }
-    }
-
-    /// Sends a signal to every process of a run: it, and what descends from it.
-    pub(super) fn signal_tree(&self, run: RunId, signal: i32) {
-        self.with_tree(run, |tree| tree.signal_all(signal).map(drop));
-    }
-
-    /// Kills every process of a run.
-    pub(super) fn kill_tree(&self, run: RunId) {
-        self.with_tree(run, |tree| tree.kill_all(Duration::ZERO).map(drop));
-    }
-
-    fn with_tree(&self, run: RunId, act: impl FnOnce(&Tree<'_>) -> std::io::Result<()>) {
-        let Some(worker) = self.runs.get(&run) else { return };
-        let others: BTreeSet<Pid> = self.runs.values().map(|worker| worker.process().pid()).collect();
-        let (root, pidfd) = (worker.process().pid(), worker.process().pidfd());
-        // Orphans fall to somebody else, who was not asked to look after them.
-        let tree = Tree { root, pidfd, marker: "", cgroup: None, reapers: &[], others: &others };
-        if let Err(error) = act(&tree) {
-            tracing::warn!(worker = worker.id(), %error, "a process of the worker could not be signalled");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use musher_cluster::{Cluster, ClusterEvent, FdStore, Listens, PRELOAD, Stats, WorkerConfig};
+use musher_cluster::{Bounds, Cluster, ClusterEvent, FdStore, Listens, PRELOAD, Stats, WorkerConfig};
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Balance;
 use musher_process::channel::Channel;
@@ -94,7 +94,7 @@ impl Team {
             directory,
             cluster,
             store,
-            listens: Arc::new(Listens { policy, inherited }),
+            listens: Arc::new(Listens { policy, inherited, own: false }),
             node: find_node(),
             preload: true,
             events,
@@ -106,7 +106,7 @@ impl Team {
 
     /// Workers that come from now on are of a spec that says this.
     pub(crate) fn change(&mut self, policy: Balance, inherited: Vec<OwnedFd>) {
-        self.listens = Arc::new(Listens { policy, inherited });
+        self.listens = Arc::new(Listens { policy, inherited, own: false });
     }
 
     /// Uses another Node.
@@ -180,6 +180,7 @@ impl Team {
             channel: worker.channel.try_clone().unwrap(),
             cluster: worker.cluster,
             advanced: false,
+            bounds: Bounds::default(),
             adopted,
         });
         self.workers.insert(run, worker);

@@ -114,7 +114,7 @@ impl Framing {
             }
             Framing::Advanced => {
                 let body = v8::encode(value);
-                let length = u32::try_from(body.len()).map_err(|_| SendError::Full)?;
+                let length = u32::try_from(body.len()).map_err(|_| SendError::TooLong)?;
                 Ok([&length.to_be_bytes(), body.as_slice()].concat())
             }
         }

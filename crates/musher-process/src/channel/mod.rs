@@ -9,8 +9,8 @@
 //! message comes at least once. Only a message that the socket cannot hold as a whole is gathered in memory.
 //!
 //! **The peer is not trusted.** Whatever it sends ends in a [`Fault`], which is its own: broken JSON, descriptors that
-//! belong to nothing. Of a message over [`MAX_MESSAGE`], which Node itself would take, only its size is told, and it is
-//! not kept while it comes. Memory is bounded in both directions.
+//! belong to nothing. Of a message over [`MAX_MESSAGE`] ([`Bounds::message`]), which Node itself would take, only its size
+//! is told, and it is not kept while it comes. Memory is bounded in both directions.
 
 mod framing;
 mod line;
@@ -32,7 +32,7 @@ use crate::fdpass;
 use crate::sys;
 use crate::v8::Value;
 
-/// The longest message that is handed out, in bytes.
+/// The longest message that is handed out, in bytes, if nothing else is said.
 pub const MAX_MESSAGE: usize = 1 << 20;
 /// The most messages that one [`Channel::read`] hands out.
 pub const MAX_BATCH: usize = 128;
@@ -63,10 +63,28 @@ pub struct Channel {
     /// Bytes at the head of the socket that were handed out.
     handed_out: usize,
     outgoing: Outgoing,
+    most: Bounds,
     /// The first line may be the rest of a message whose beginning our predecessor took along when it died.
     after_predecessor: bool,
     /// The peer marks internal messages by a byte 0x02 (Bun) and expects the same.
     marks_internal: bool,
+}
+
+/// How much of a peer's is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest message that is handed out, in bytes.
+    pub message: usize,
+    /// The most bytes that wait for a peer that does not read.
+    pub queued_bytes: usize,
+    /// The most messages that do.
+    pub queued_messages: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { message: MAX_MESSAGE, queued_bytes: MAX_QUEUED_BYTES, queued_messages: MAX_QUEUED_MESSAGES }
+    }
 }
 
 /// A message of the peer.
@@ -94,7 +112,7 @@ pub enum Kind {
     },
     /// The peer took the descriptor of the oldest message sent with one that is not yet answered.
     HandleTaken,
-    /// A message of so many bytes, more than [`MAX_MESSAGE`]: it was dropped. What it said, and whose it is, is not known.
+    /// A message of so many bytes, more than [`Bounds::message`]: it was dropped. What it said, and whose it is, is not known.
     TooLong {
         /// Its size.
         bytes: u64,
@@ -150,6 +168,7 @@ impl Channel {
             framing: Framing::Lines,
             handed_out: 0,
             outgoing: Outgoing::default(),
+            most: Bounds::default(),
             after_predecessor: false,
             marks_internal: false,
         })
@@ -159,6 +178,12 @@ impl Channel {
     #[must_use]
     pub fn advanced(self) -> Channel {
         Channel { framing: Framing::Advanced, ..self }
+    }
+
+    /// The same with other bounds than the usual ones.
+    #[must_use]
+    pub fn bounded_by(self, most: Bounds) -> Channel {
+        Channel { most, ..self }
     }
 
     /// Another process has read from this socket and may have died while it gathered a large message: a first line that
@@ -235,7 +260,9 @@ impl Channel {
         let state = match rustix::net::recv(&self.socket, &mut buffer[..bytes], RecvFlags::DONTWAIT) {
             Ok(_) if handle.is_some() && self.gathered_handle.is_some() => State::Broken(Fault::TooManyHandles),
             Ok((taken, _)) => {
-                if self.skipped > 0 || self.gathered.len() + taken > MAX_MESSAGE + self.framing.head() {
+                if self.skipped > 0
+                    || self.gathered.len() + taken > self.most.message.saturating_add(self.framing.head())
+                {
                     let gathered = std::mem::take(&mut self.gathered);
                     if self.skipped == 0 {
                         self.announced = self.framing.size(if gathered.is_empty() { buffer } else { &gathered });
@@ -261,13 +288,13 @@ impl Channel {
         for (at, end) in ends.iter().enumerate() {
             let (line, is_last) = (&chunk[begin..*end], at + 1 == ends.len());
             begin = *end;
+            let most = self.most.message.saturating_add(self.framing.frame());
             let skipped = match std::mem::take(&mut self.skipped) {
-                0 if self.gathered.len() + line.len() > MAX_MESSAGE + self.framing.frame() => {
-                    std::mem::take(&mut self.gathered).len() as u64
-                }
-                skipped => skipped,
+                0 if self.gathered.len() + line.len() > most => Some(std::mem::take(&mut self.gathered).len() as u64),
+                0 => None,
+                skipped => Some(skipped),
             };
-            if skipped > 0 {
+            if let Some(skipped) = skipped {
                 let came = if is_last { handle.take() } else { None };
                 let with = self.gathered_handle.take().or(came);
                 let bytes = (skipped + line.len() as u64).saturating_sub(self.framing.frame() as u64);
@@ -335,18 +362,18 @@ impl Channel {
 
     /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`. See [`queue`](Channel::queue).
     pub fn queue_internal(&mut self, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
-        self.outgoing.push(self.framing.write(if self.marks_internal { "\u{2}" } else { "" }, text)?, handle)
+        self.outgoing.push(self.framing.write(if self.marks_internal { "\u{2}" } else { "" }, text)?, handle, self.most)
     }
 
     /// Queues a message: `text` is one JSON text without a line break. `handle` must be a socket or pipe (a Node peer
     /// ends with SIGABRT when given a file) and `text` then a `NODE_HANDLE` message; it is made non-blocking.
     pub fn queue(&mut self, text: &str, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
-        self.outgoing.push(self.framing.write("", text)?, handle)
+        self.outgoing.push(self.framing.write("", text)?, handle, self.most)
     }
 
     /// Queues a value of JavaScript; over a channel of JSON, what `JSON.stringify` makes of it.
     pub fn queue_value(&mut self, value: &Value) -> Result<(), SendError> {
-        self.outgoing.push(self.framing.write_value(value)?, None)
+        self.outgoing.push(self.framing.write_value(value)?, None, self.most)
     }
 
     /// Sends what is queued, as far as the socket takes it. A message up to 32 KiB goes as a whole or not at all.

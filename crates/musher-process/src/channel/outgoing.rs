@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::Bounds;
 use crate::{fdpass, net};
 
-/// The most bytes that wait for a peer that does not read.
+/// The most bytes that wait for a peer that does not read, if nothing else is said.
 pub const MAX_QUEUED_BYTES: usize = 4 << 20;
-/// The most messages that wait for a peer that does not read.
+/// The most messages that do.
 pub const MAX_QUEUED_MESSAGES: usize = 4096;
 
 /// Why a message was not sent.
@@ -17,8 +18,16 @@ pub const MAX_QUEUED_MESSAGES: usize = 4096;
 #[non_exhaustive]
 pub enum SendError {
     /// The peer does not read and the queue is full. The message was not queued.
-    #[error("the worker does not read its channel and {MAX_QUEUED_MESSAGES} messages or {MAX_QUEUED_BYTES} bytes wait")]
-    Full,
+    #[error("the worker does not read its channel and {messages} messages of {bytes} bytes wait")]
+    Full {
+        /// How many wait.
+        messages: usize,
+        /// Of how many bytes.
+        bytes: usize,
+    },
+    /// It has more than 4 GiB.
+    #[error("a message has at most 4 GiB")]
+    TooLong,
     /// A line break in a message would break the peer.
     #[error("a message with a line break in it cannot be sent")]
     LineBreak,
@@ -49,11 +58,11 @@ struct Pending {
 
 impl Outgoing {
     /// Queues a message in its frame.
-    pub(super) fn push(&mut self, bytes: Vec<u8>, handle: Option<Arc<OwnedFd>>) -> Result<(), SendError> {
+    pub(super) fn push(&mut self, bytes: Vec<u8>, handle: Option<Arc<OwnedFd>>, most: Bounds) -> Result<(), SendError> {
         let length = bytes.len();
         // One message always fits, so that nothing that is within the other limits is refused for ever.
-        if self.queue.len() >= MAX_QUEUED_MESSAGES || (self.bytes > 0 && self.bytes + length > MAX_QUEUED_BYTES) {
-            return Err(SendError::Full);
+        if self.queue.len() >= most.queued_messages || (self.bytes > 0 && self.bytes + length > most.queued_bytes) {
+            return Err(SendError::Full { messages: self.queue.len(), bytes: self.bytes });
         }
         if let Some(handle) = &handle {
             // libuv does not do it for descriptors that it receives, and reads them as if it were set.

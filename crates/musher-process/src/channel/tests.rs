@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::{Batch, Channel, Fault, Kind, MAX_BATCH, MAX_MESSAGE, READ_BUFFER, SendError, State};
+use super::{Batch, Bounds, Channel, Fault, Kind, MAX_BATCH, MAX_MESSAGE, READ_BUFFER, SendError, State};
 use crate::fdpass;
 
 /// A channel and the worker's end of it.
@@ -79,6 +79,22 @@ fn large_messages_are_gathered_up_to_the_limit() {
         all = messages;
     }
     assert_eq!(all, [text]);
+}
+
+#[test]
+fn bounds_are_the_owners_to_set() {
+    let (channel, mut theirs) = pair();
+    let mut channel = channel.bounded_by(Bounds { message: 16, queued_bytes: 8, queued_messages: 2 });
+    theirs.write_all(b"\"fourteen bytes\"\n\"and one more, it is\"\n").unwrap();
+    let batch = read(&mut channel);
+    assert_eq!(batch.messages[0].text, "\"fourteen bytes\"");
+    assert_eq!(batch.messages[1].kind, Kind::TooLong { bytes: 21 });
+    channel.queue("\"one message always fits\"", None).unwrap();
+    assert!(matches!(channel.queue("1", None), Err(SendError::Full { messages: 1, .. })));
+    channel.flush().unwrap();
+    channel.queue("1", None).unwrap();
+    channel.queue("2", None).unwrap();
+    assert!(matches!(channel.queue("3", None), Err(SendError::Full { messages: 2, bytes: 4 })));
 }
 
 #[test]
@@ -222,7 +238,7 @@ fn a_peer_that_does_not_read_fills_a_bounded_queue() {
         }
         channel.flush().unwrap();
     };
-    assert!(matches!(error, SendError::Full));
+    assert!(matches!(error, SendError::Full { .. }));
     assert!((300..600).contains(&queued), "{queued}");
     assert!(matches!(channel.queue("1\n2", None), Err(SendError::LineBreak)));
 }

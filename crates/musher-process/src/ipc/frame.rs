@@ -57,7 +57,9 @@ impl Frame {
                 Framed { body: Body::V8(body), internal, marked: false }
             })),
             Frame::Fast => Ok(next_counted(bytes, FAST_HEADER, u32::from_le_bytes, most)?.map(|(flags, body)| {
-                Framed { body: Body::Json(body), internal: flags & INTERNAL != 0, marked: false }
+                // A program that sends what only a runtime sends is understood like Node's.
+                let internal = flags & INTERNAL != 0 || may_be_internal(&body);
+                Framed { body: Body::Json(body), internal, marked: false }
             })),
         }
     }
@@ -140,8 +142,13 @@ fn next_line(bytes: &mut BytesMut, seen: &mut usize, most: usize) -> Result<Opti
     if line.trim_ascii().is_empty() {
         return Err(Fault::NotAMessage("an empty line".to_owned()));
     }
-    let internal = line.trim_ascii_start().first() == Some(&b'{') && memmem::find(&line, b"\"NODE_").is_some();
+    let internal = may_be_internal(&line);
     Ok(Some(Framed { body: Body::Json(line.freeze()), internal, marked }))
+}
+
+/// Whether a look at a text's `cmd` is worth it.
+fn may_be_internal(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'{') && memmem::find(text, b"\"NODE_").is_some()
 }
 
 /// A message of a known length: the last byte of its header, and what is behind it.
@@ -232,5 +239,27 @@ impl<T: Serialize + ?Sized> Outward<'_, T> {
                 Value::Object(members)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use serde_json::json;
+
+    use super::{Frame, Outward};
+
+    /// Whether a message of a program is looked at as one of a runtime.
+    fn is_internal(frame: Frame, message: &serde_json::Value) -> bool {
+        let mut bytes = BytesMut::from(&frame.write(&Outward::User(message), false).unwrap()[..]);
+        frame.next(&mut bytes, &mut 0, 1 << 20).unwrap().unwrap().internal
+    }
+
+    #[test]
+    fn a_command_of_node_is_one_in_every_frame() {
+        for frame in [Frame::Json, Frame::Advanced, Frame::Fast] {
+            assert!(is_internal(frame, &json!({"cmd": "NODE_OURS", "x": 1})), "{frame:?}");
+            assert!(!is_internal(frame, &json!({"cmd": "ours"})), "{frame:?}");
+        }
     }
 }

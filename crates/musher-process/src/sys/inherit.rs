@@ -34,7 +34,6 @@ pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// A duplicate of whatever is open under this number, close-on-exec.
-#[cfg(feature = "tokio")]
 pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: fcntl with F_DUPFD_CLOEXEC touches no memory, and fails for a number that is not open.
     let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::pid::Pid;
 use crate::stat::{ProcessStat, since_boot};
 use crate::tree::Tree;
-use crate::tree::scan::{all_children, children_files, marker_of};
+use crate::tree::scan::{all_children, children_files, variable_of};
 
 /// What the searches of one moment list only once: the orphans, which have to be looked through for each run. To do
 /// that anew for each of a thousand runs that end together would take the square of their number.
 ///
-/// Good for runs with the same `others`, and until something has been done to what was found: what appears later is not
+/// Good for runs with the same `others` and `variable`, and until something has been done to what was found: what appears later is not
 /// in it.
 #[derive(Debug, Default)]
 pub struct Look {
@@ -62,7 +62,7 @@ impl Look {
         let own = Pid::own();
         let may_be_one = |pid: &&Pid| **pid != own && !tree.reapers.contains(pid) && !tree.others.contains(pid);
         for pid in orphans.all.iter().filter(may_be_one) {
-            if let Some(marker) = marker_of(*pid) {
+            if let Some(marker) = variable_of(*pid, tree.variable) {
                 orphans.marked.entry(marker).or_default().push(*pid);
             } else if let Ok(stat) = ProcessStat::read(*pid) {
                 for number in BTreeSet::from([stat.group, stat.session]) {

@@ -142,7 +142,7 @@ impl<'a> Scan<'a> {
     }
 
     fn is_orphan_of_run(&self, stat: &ProcessStat) -> bool {
-        match marker_of(stat.pid) {
+        match variable_of(stat.pid, self.tree.variable) {
             Some(marker) => marker == self.tree.marker.as_bytes(),
             // A session or group keeps its number from being given to a new process while it has members. But the
             // number may be that of a later process with a group of its own, if the first one is reaped.
@@ -190,6 +190,23 @@ pub(super) fn all_children() -> io::Result<BTreeMap<Pid, Vec<Pid>>> {
 fn all_processes() -> io::Result<impl Iterator<Item = Pid>> {
     let numbers = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     Ok(numbers.filter_map(Pid::from_raw))
+}
+
+/// A process and those that it descends from, itself first: one of them is where its orphaned descendants fall to, for a
+/// subreaper (PR_SET_CHILD_SUBREAPER) is always one of these, or process 1.
+#[must_use]
+pub fn ancestors(of: Pid) -> Vec<Pid> {
+    let mut all = vec![of];
+    while let Some(last) = all.last()
+        && let Ok(ProcessStat { parent: Some(parent), .. }) = ProcessStat::read(*last)
+        && !all.contains(&parent)
+    {
+        all.push(parent);
+    }
+    if !all.contains(&Pid::INIT) {
+        all.push(Pid::INIT);
+    }
+    all
 }
 
 /// Every living process whose environment has `MUSHER_RUN=<marker>`, the oldest first (if the run's first process lives,
@@ -243,7 +260,7 @@ pub fn find_by_home(home: &str) -> io::Result<BTreeMap<String, Vec<Pid>>> {
 }
 
 /// The marker in the environment that a process was started with. `None` also if we may not look.
-pub(super) fn marker_of(pid: Pid) -> Option<Vec<u8>> {
+fn marker_of(pid: Pid) -> Option<Vec<u8>> {
     variable_of(pid, MARKER)
 }
 
@@ -279,6 +296,14 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(children_files(pid), Some(vec![]), "no such process has no children");
+    }
+
+    #[test]
+    fn ancestors_end_with_the_first_process() {
+        let all = ancestors(Pid::own());
+        assert_eq!((all[0], all.last()), (Pid::own(), Some(&Pid::INIT)));
+        assert_eq!(ProcessStat::read(all[0]).unwrap().parent, Some(all[1]));
+        assert_eq!(ancestors(Pid::INIT), [Pid::INIT]);
     }
 
     proptest! {

@@ -61,6 +61,7 @@ fn with_trees<'a, T>(runs: &'a [Run], act: impl FnOnce(&[Tree<'_>]) -> T) -> T {
     let tree = |run: &'a Run| Tree {
         root: run.pid,
         pidfd: run.pidfd.as_fd(),
+        variable: MARKER,
         marker: &run.marker,
         cgroup: None,
         reapers: &reapers,

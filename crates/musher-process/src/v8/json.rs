@@ -27,7 +27,7 @@ impl Value {
     pub fn to_json(&self, buffers: Buffers) -> Option<Json> {
         let item = |value: &Value| value.to_json(buffers).unwrap_or(Json::Null);
         Some(match self {
-            Value::Undefined | Value::Circular => return None,
+            Value::Undefined | Value::Circular(_) => return None,
             Value::Null => Json::Null,
             Value::Bool(bool) => Json::Bool(*bool),
             Value::Number(value) => number(*value),

@@ -5,7 +5,7 @@
 //!
 //! The bytes may come from anybody: reading ends in a [`DecodeError`], never in a panic; it goes at most [`MAX_DEPTH`] deep
 //! and makes at most [`MAX_VALUES`] values. An object that occurs twice in a message is two equal values here, and one
-//! that contains itself has [`Value::Circular`] in its place.
+//! that contains itself has [`Value::Circular`] in its place, which goes back as that very object.
 //!
 //! ```
 //! use musher_process::v8::{self, Value};

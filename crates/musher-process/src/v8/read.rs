@@ -53,7 +53,8 @@ pub enum DecodeError {
 /// # Ok::<(), musher_process::v8::DecodeError>(())
 /// ```
 pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
-    let mut reader = Reader { bytes, at: 0, objects: Vec::new(), next: 0, values: 0, depth: 0 };
+    let mut reader =
+        Reader { bytes, at: 0, objects: Vec::new(), open: Vec::new(), level: 0, next: 0, values: 0, depth: 0 };
     if reader.byte()? != tag::VERSION {
         return Err(DecodeError::Broken("it has no header"));
     }
@@ -67,8 +68,12 @@ pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where each object begins, and whether it is complete. A back reference reads it again.
-    objects: Vec<(usize, bool)>,
+    /// Where each object begins. A back reference reads it again.
+    objects: Vec<usize>,
+    /// The objects that are being read, outermost first, and their levels in the value. A back reference to one of them
+    /// is a circle.
+    open: Vec<(usize, usize)>,
+    level: usize,
     /// The number of the next object.
     next: usize,
     values: usize,
@@ -170,21 +175,19 @@ impl<'a> Reader<'a> {
             tag::REFERENCE => self.again()?,
             _ => {
                 let number = self.begin(start);
+                // A host object that is no view stands for the plain object that follows.
+                let deeper = usize::from(tag != tag::HOST);
+                self.open.push((number, self.level + 1));
+                self.level += deeper;
                 let value = self.object(tag)?;
-                if let Some(entry) = self.objects.get_mut(number) {
-                    entry.1 = true;
+                self.level -= deeper;
+                self.open.pop();
+                let (value, is_view) = self.view_of(value)?;
+                if is_view {
+                    // The view is an object of its own, behind its buffer.
+                    self.begin(start);
                 }
-                match self.view_of(value)? {
-                    (value, true) => {
-                        // The view is an object of its own, behind its buffer.
-                        let view = self.begin(start);
-                        if let Some(entry) = self.objects.get_mut(view) {
-                            *entry = (start, true);
-                        }
-                        value
-                    }
-                    (value, false) => value,
-                }
+                value
             }
         })
     }
@@ -194,7 +197,7 @@ impl<'a> Reader<'a> {
         let number = self.next;
         self.next += 1;
         if number == self.objects.len() {
-            self.objects.push((start, false));
+            self.objects.push(start);
         }
         number
     }
@@ -202,13 +205,13 @@ impl<'a> Reader<'a> {
     /// A back reference.
     fn again(&mut self) -> Result<Value, DecodeError> {
         let number = self.length()?;
-        let (start, complete) = *self.objects.get(number).ok_or(DecodeError::Broken("it refers to nothing"))?;
-        if !complete {
-            return Ok(Value::Circular);
+        let start = *self.objects.get(number).ok_or(DecodeError::Broken("it refers to nothing"))?;
+        if let Some((_, level)) = self.open.iter().find(|(open, _)| *open == number) {
+            // Directly within a host object that is no view there is no level yet.
+            return Ok(Value::Circular((self.level + 1).saturating_sub(*level).max(1)));
         }
         let (at, next) = (self.at, self.next);
         (self.at, self.next) = (start, number);
-        // Within, the same objects are incomplete again: that an object contains itself was seen the first time.
         let value = self.value();
         (self.at, self.next) = (at, next);
         value

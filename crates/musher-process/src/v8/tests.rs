@@ -26,9 +26,38 @@ fn an_object_that_occurs_twice_is_two_equal_values() {
     );
 }
 
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
 #[test]
-fn an_object_that_contains_itself_ends() {
-    assert_eq!(decode(b"\xff\x0fo\"\x01a^\x00{\x01").unwrap(), Value::Object(vec![("a".into(), Value::Circular)]));
+fn an_object_that_contains_itself_comes_and_goes_whole() {
+    let itself = b"\xff\x0fo\"\x01a^\x00{\x01";
+    assert_eq!(decode(itself).unwrap(), object([("a", Value::Circular(1))]));
+    assert_eq!(encode(&object([("a", Value::Circular(1))])), itself);
+    // The numbers of objects count dates and buffers, too.
+    let within = Value::Array(vec![
+        Value::Date(0.0),
+        Value::Buffer(vec![1]),
+        Value::Map(vec![("up".into(), Value::Circular(2)), ("own".into(), Value::Circular(1))]),
+    ]);
+    assert_eq!(decode(&encode(&within)).unwrap(), within);
+    assert_eq!(encode(&Value::Circular(1)), encode(&Value::Undefined), "it contains nothing");
+    assert_eq!(encode(&object([("a", Value::Circular(0))])), encode(&object([("a", Value::Undefined)])));
+}
+
+#[test]
+fn an_object_that_contains_itself_and_occurs_twice_ends() {
+    // [a, a] with a = {a}
+    let twice = decode(b"\xff\x0fA\x02o\"\x01a^\x01{\x01^\x01$\x00\x02").unwrap();
+    let a = || object([("a", Value::Circular(1))]);
+    assert_eq!(twice, Value::Array(vec![a(), a()]));
+    // [a, a.b] with a = {b: {a}}
+    let each = decode(b"\xff\x0fA\x02o\"\x01bo\"\x01a^\x01{\x01{\x01^\x02$\x00\x02").unwrap();
+    let around = || object([("b", object([("a", Value::Circular(2))]))]);
+    assert_eq!(each, Value::Array(vec![around(), object([("a", around())])]));
+    let node = encode(&each);
+    assert_eq!(decode(&node).unwrap(), each);
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub enum Value {
     View(ViewKind, Vec<u8>),
     /// An `Error`.
     Error(Box<ErrorValue>),
-    /// An object that contains the place where this stands.
-    Circular,
+    /// An object that contains the place where this stands: 1 is the one right around it, 2 the one around that, ...
+    Circular(usize),
 }
 
 /// An integer of any size.

@@ -20,13 +20,17 @@ pub fn encode(value: &Value) -> Vec<u8> {
 pub(crate) fn append(value: &Value, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&[tag::VERSION, VERSION]);
     let start = bytes.len() - 2;
-    Writer { bytes, start }.value(value);
+    Writer { bytes, start, next: 0, open: Vec::new() }.value(value);
 }
 
 struct Writer<'a> {
     bytes: &'a mut Vec<u8>,
     /// Where the header is: alignment counts from there.
     start: usize,
+    /// The number of the next object.
+    next: u64,
+    /// The numbers of the objects that are being written, outermost first.
+    open: Vec<u64>,
 }
 
 impl Writer<'_> {
@@ -45,14 +49,28 @@ impl Writer<'_> {
 
     fn value(&mut self, value: &Value) {
         match value {
-            // An object that contains itself cannot be said as a tree.
-            Value::Undefined | Value::Circular => self.bytes.push(tag::UNDEFINED),
+            Value::Undefined => self.bytes.push(tag::UNDEFINED),
+            Value::Circular(up) => match self.open.iter().nth_back(up.wrapping_sub(1)) {
+                Some(number) => self.tagged(tag::REFERENCE, *number),
+                None => self.bytes.push(tag::UNDEFINED),
+            },
             Value::Null => self.bytes.push(tag::NULL),
             Value::Bool(true) => self.bytes.push(tag::TRUE),
             Value::Bool(false) => self.bytes.push(tag::FALSE),
             Value::Number(number) => self.number(*number),
             Value::BigInt(number) => self.big_int(number),
             Value::String(text) => self.string(text),
+            object => {
+                self.open.push(self.next);
+                self.next += 1;
+                self.object(object);
+                self.open.pop();
+            }
+        }
+    }
+
+    fn object(&mut self, object: &Value) {
+        match object {
             Value::Date(time) => {
                 self.bytes.push(tag::DATE);
                 self.bytes.extend_from_slice(&time.to_le_bytes());
@@ -96,6 +114,14 @@ impl Writer<'_> {
                 self.bytes.extend_from_slice(bytes);
             }
             Value::Error(error) => self.error(error),
+            // No objects: written already.
+            Value::Undefined
+            | Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::BigInt(_)
+            | Value::String(_)
+            | Value::Circular(_) => {}
         }
     }
 

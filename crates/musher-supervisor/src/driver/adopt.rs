@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musher_api::{EventKind, LogStream};
-use musher_cluster::{Listens, WorkerConfig};
+use musher_cluster::{Bounds, Listens, WorkerConfig};
 use musher_core::lifecycle::{Effect, Observation, RunState};
 use musher_core::spec::{AppSpec, Logs, Probe, ReadyWhen, Runtime};
 use musher_core::{AppId, Generation, RunId, SlotId};
@@ -401,7 +401,7 @@ impl World {
             // Without a copy of the app's own sockets it still has what it was given.
             let listens = app.cluster_listens(record.generation, spec).unwrap_or_else(|error| {
                 tracing::error!(app = app.name, %error, "the app's own sockets cannot be shared");
-                Arc::new(Listens { policy: spec.effective_balance(), inherited: Vec::new() })
+                Arc::new(Listens { policy: spec.effective_balance(), inherited: Vec::new(), own: false })
             });
             let (app, slot) = (app.id, record.slot);
             self.cluster.add_worker(WorkerConfig {
@@ -412,6 +412,7 @@ impl World {
                 channel,
                 cluster,
                 advanced: false,
+                bounds: Bounds::default(),
                 adopted: true,
             });
         }

@@ -211,7 +211,7 @@ impl ManagedApp {
         if let Some(known) = self.cluster_listens.get(&generation) {
             return Ok(Arc::clone(known));
         }
-        let listens = Listens { policy: spec.effective_balance(), inherited: self.sockets.copies(spec)? };
+        let listens = Listens { policy: spec.effective_balance(), inherited: self.sockets.copies(spec)?, own: false };
         let listens = Arc::new(listens);
         self.cluster_listens.insert(generation, Arc::clone(&listens));
         Ok(listens)

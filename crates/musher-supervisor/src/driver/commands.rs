@@ -252,6 +252,7 @@ impl Commands {
         let tree = Tree {
             root,
             pidfd: pidfd.as_fd(),
+            variable: tree::MARKER,
             marker,
             cgroup: cgroup.as_deref(),
             reapers: &reapers,

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use musher_api::{EventKind, LogStream};
-use musher_cluster::WorkerConfig;
+use musher_cluster::{Bounds, WorkerConfig};
 use musher_core::lifecycle::Input;
 use musher_core::spec::{AppSpec, Runtime};
 use musher_core::{Generation, RunId, SlotId};
@@ -122,6 +122,7 @@ impl World {
                 channel,
                 cluster,
                 advanced: false,
+                bounds: Bounds::default(),
                 adopted: false,
             });
         }

@@ -151,6 +151,7 @@ impl World {
         let tree = Tree {
             root: stray.pid,
             pidfd: stray.pidfd.as_fd(),
+            variable: tree::MARKER,
             marker: &marker,
             cgroup: None,
             reapers: &reapers,

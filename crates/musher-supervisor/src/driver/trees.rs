@@ -33,6 +33,7 @@ impl Traces<'_> {
         Tree {
             root: self.root,
             pidfd: self.pidfd.as_fd(),
+            variable: tree::MARKER,
             marker: &self.marker,
             cgroup: self.cgroup.as_deref(),
             reapers: &self.reapers,

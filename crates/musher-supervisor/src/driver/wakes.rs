@@ -138,7 +138,7 @@ impl Driver {
 
     fn cluster_event(&mut self, event: ClusterEvent) {
         match event {
-            ClusterEvent::Online { .. } | ClusterEvent::Leaving { .. } => {}
+            ClusterEvent::Online { .. } | ClusterEvent::Leaving { .. } | ClusterEvent::Internal { .. } => {}
             ClusterEvent::Listening { run, address, .. } => {
                 self.publish_of_run(run, EventKind::Listening, format!("listens on {address}"));
                 if let Some(app) = self.find_run(run).and_then(|app| self.apps.get_mut(&app))

@@ -10,6 +10,11 @@ use serde_json::json;
 async fn main() -> Result<()> {
     let worker = musher_cluster::own_worker()?.context("nobody is the primary of this process")?;
     let mut messages = worker.messages();
+    let own = worker.clone();
+    worker.on_internal(move |message| {
+        // The primary may be gone.
+        let _ = own.send(json!({"internal": message.value}));
+    });
     worker.send("ready")?;
     while let Some(message) = messages.next().await {
         match message.handle {

@@ -7,6 +7,7 @@
     reason = "these are tests, also where they are functions of their own"
 )]
 
+mod conformance;
 mod http;
 mod node_teams;
 mod node_workers;

@@ -40,6 +40,7 @@ const INSPECTOR: u16 = 9229;
 /// A worker's process with our ends of its pipes.
 pub(crate) struct Spawned {
     pub(crate) child: Child,
+    pub(crate) command: Vec<OsString>,
     pub(crate) pipes: Pipes,
 }
 
@@ -83,9 +84,10 @@ impl Settings {
             ("NODE_APP_INSTANCE", slot.to_string()),
         ];
         env.extend(own.map(|(name, value)| (name.into(), value.into())));
+        let command = self.command_line(id);
         let child = Spawn {
             program: self.exec_path.clone(),
-            args: self.command_line(id),
+            args: command.clone(),
             env: env.into_iter().collect(),
             cwd: self.cwd.clone().unwrap_or_else(|| Path::new("/").to_owned()),
             fds: theirs,
@@ -98,7 +100,7 @@ impl Settings {
         }
         .spawn()
         .map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Spawned { child, pipes: ours })
+        Ok(Spawned { child, command, pipes: ours })
     }
 
     fn command_line(&self, id: u32) -> Vec<OsString> {
