@@ -160,7 +160,7 @@ impl Worker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use musher_cluster::{Settings, setup_primary};
-    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "sleep 60"]).max_queued(100))?;
+    /// let cluster = setup_primary(Settings::program("sleep").args(["60"]).max_queued(100))?;
     /// let worker = cluster.fork()?;
     /// let mut sent = 0;
     /// while worker.send_and_wait("x".repeat(10_000)).await.is_ok() {

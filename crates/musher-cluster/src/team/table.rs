@@ -30,6 +30,8 @@ pub(super) const APP: AppId = AppId(1);
 const BY_HAND: AppId = AppId(0);
 /// How long the listeners of a primary whose last worker died are kept for the next one.
 const HELD: std::time::Duration = std::time::Duration::from_secs(5);
+/// What the cluster's thread may take to close them.
+const CLOSES_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Their slots lie behind those of a team.
 const FIRST_SLOT: u32 = musher_core::spec::MAX_INSTANCES;
 
@@ -293,7 +295,6 @@ impl State {
             life.addresses.clear();
         }
         worker.0.hearing.end();
-        worker.reach(WorkerState::Disconnected);
         let is_dead = worker.life().exit.is_some();
         if is_dead {
             self.forget(worker);
@@ -304,6 +305,7 @@ impl State {
         } else if worker.exited_after_disconnect() == Some(true) {
             self.left(shared, true);
         }
+        worker.reach(WorkerState::Disconnected);
     }
 
     /// A worker's process and its channel have ended.
@@ -312,13 +314,13 @@ impl State {
         self.forget(worker);
         let (run, slot) = (worker.0.run, worker.0.slot);
         self.runs.remove(&run);
-        worker.reach(WorkerState::Dead);
         self.push(Event::Exit { worker: worker.clone(), status });
         let wanted = worker.exited_after_disconnect() == Some(true);
         if slot.0 >= FIRST_SLOT && wanted && !self.runs.values().any(|other| other.0.slot == slot) {
             shared.cluster.retire_slot(APP, slot);
         }
         self.left(shared, wanted || status.is_success());
+        worker.reach(WorkerState::Dead);
         self.step(shared, Input::Exited { run, outcome: super::keeping::outcome(status) });
     }
 
@@ -335,10 +337,17 @@ impl State {
         }
     }
 
+    /// Waits for it: where a worker's end is told, its address is free. The cluster's thread never waits for us, and takes a
+    /// moment.
     pub(super) fn close_listeners(&mut self, shared: &Shared) {
         self.held_until = None;
         shared.cluster.close_app(APP);
+        let (closed, closes) = std::sync::mpsc::sync_channel(1);
+        shared.cluster.stats(APP, move |_| closed.try_send(()).unwrap_or_default());
         shared.cluster.add_app(APP);
+        if closes.recv_timeout(CLOSES_WITHIN).is_err() {
+            tracing::warn!("the listeners are not closed yet");
+        }
     }
 
     fn forget(&mut self, worker: &Worker) {

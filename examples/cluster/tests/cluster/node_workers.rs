@@ -192,8 +192,7 @@ async fn with_its_last_worker_an_address_is_free_and_the_file_of_a_socket_gone()
         exited(&worker).await;
         assert_eq!(scene.told().last().unwrap(), "exit 1 exit code 0 Some(false)", "it left without a word");
         let address = format!("127.0.0.1:{}", port.lock().unwrap());
-        let free = || (!file.exists() && TcpListener::bind(&address).is_ok()).then_some(());
-        crate::support::wait("its end", free);
+        assert!(!file.exists() && TcpListener::bind(&address).is_ok(), "{policy:?}");
     }
 }
 
