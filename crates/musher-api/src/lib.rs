@@ -8,6 +8,7 @@
 //! request with an unknown field is refused, so that a misspelt one is not silently without effect.
 
 pub mod client;
+pub mod metrics;
 
 mod action;
 mod app;
@@ -19,6 +20,7 @@ mod log;
 mod message;
 mod openapi;
 mod routes;
+mod settings;
 mod status;
 mod timestamp;
 
@@ -39,6 +41,7 @@ pub use log::{Cursor, LogLine, LogQuery, LogStream};
 pub use message::{MessagesQuery, WorkerMessage};
 pub use openapi::openapi;
 pub use routes::{Body, Call, Method, Param, ParamPlace, ROUTES, Route};
+pub use settings::{Settings, SettingsRequest};
 pub use status::{ProcessStatus, Status};
 pub use timestamp::rfc3339;
 

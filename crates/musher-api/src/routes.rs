@@ -11,6 +11,8 @@ use crate::event::Event;
 use crate::input::{InputRequest, InputResponse};
 use crate::log::LogLine;
 use crate::message::WorkerMessage;
+use crate::metrics::Metrics;
+use crate::settings::{Settings, SettingsRequest};
 use crate::status::Status;
 
 /// One operation of the API.
@@ -60,6 +62,12 @@ pub enum Call {
     Events,
     /// `GET /v1/logs`
     Logs,
+    /// `GET /v1/metrics`
+    Metrics,
+    /// `GET /v1/settings`
+    Settings,
+    /// `POST /v1/settings`
+    Set,
     /// `POST /v1/upgrade`
     Upgrade,
     /// `POST /v1/shutdown`
@@ -132,6 +140,9 @@ impl Call {
             Call::Messages => "messages",
             Call::Events => "events",
             Call::Logs => "logs",
+            Call::Metrics => "metrics",
+            Call::Settings => "settings",
+            Call::Set => "set",
             Call::Save => "save",
             Call::Resurrect => "resurrect",
             Call::Upgrade => "upgrade",
@@ -290,6 +301,33 @@ pub const ROUTES: &[Route] = &[
         ],
         request: None,
         response: Body::Lines(schema::<LogLine>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/metrics",
+        call: Call::Metrics,
+        summary: "Every metric, measured now. Node workers begin to count when it is asked, and go on for some minutes.",
+        params: &[],
+        request: None,
+        response: Body::Json(schema::<Metrics>),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/settings",
+        call: Call::Settings,
+        summary: "What is set for the daemon as a whole.",
+        params: &[],
+        request: None,
+        response: Body::Json(schema::<Settings>),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/settings",
+        call: Call::Set,
+        summary: "Set something for the daemon as a whole; it outlives every process.",
+        params: &[],
+        request: Some(schema::<SettingsRequest>),
+        response: Body::Json(schema::<Settings>),
     },
     Route {
         method: Method::Post,

@@ -3,7 +3,7 @@
 //! Parsing is tolerant, as Node versions differ: members that are missing or of a wrong type count as absent, unknown
 //! acts are [`Request::Other`]. Nothing a worker sends makes more than one small allocation per member.
 
-use musher_core::vitals::{Latencies, Pulse};
+use musher_core::vitals::{Heap, Latencies, Pulse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -324,6 +324,21 @@ fn pulse(members: &Map<String, Value>) -> Pulse {
         latencies: Latencies::from_counts(counts),
         delay_us: count("delay"),
         busy_permille: u16::try_from(count("busy").min(1000)).unwrap_or(1000),
+        took_us: count("took"),
+        connections: members.contains_key("connections").then(|| small(members, "connections")),
+        heap: members.get("heap").and_then(Value::as_object).map(heap),
+    }
+}
+
+fn heap(members: &Map<String, Value>) -> Heap {
+    let count = |name| number(members, name).unwrap_or(0);
+    Heap {
+        used: count("used"),
+        size: count("size"),
+        limit: count("limit"),
+        external: count("external"),
+        collections: count("collections"),
+        collecting_us: count("collecting"),
     }
 }
 
@@ -418,6 +433,12 @@ mod tests {
         };
         assert_eq!((pulse.requests, pulse.errors, pulse.active), (5, 1, 2));
         assert_eq!((pulse.latencies.count(), pulse.delay_us, pulse.busy_permille), (5, 1500, 250));
+        assert_eq!((pulse.connections, pulse.heap, pulse.took_us), (None, None, 0), "one that does not tell");
+        let told =
+            json!({"act": "pulse", "took": 9, "connections": 3, "heap": {"used": 1, "size": 2, "collecting": 5}});
+        let Request::Pulse(pulse) = parse(told) else { panic!("not a pulse") };
+        assert_eq!((pulse.took_us, pulse.connections), (9, Some(3)));
+        assert_eq!(pulse.heap, Some(super::Heap { used: 1, size: 2, collecting_us: 5, ..super::Heap::default() }));
     }
 
     #[test]

@@ -24,6 +24,32 @@ pub struct Pulse {
     pub delay_us: u64,
     /// The part of the time since the pulse before that the event loop was busy, in a thousandth.
     pub busy_permille: u16,
+    /// How long all answers took together, in microseconds.
+    pub took_us: u64,
+    /// Open connections of its servers, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Its heap, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heap: Option<Heap>,
+}
+
+/// The memory of a JavaScript program, in bytes, and what the collection of garbage cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Heap {
+    /// In use on the heap.
+    pub used: u64,
+    /// Size of the heap.
+    pub size: u64,
+    /// The most that the heap may have.
+    pub limit: u64,
+    /// Outside of the heap: buffers.
+    pub external: u64,
+    /// How often garbage was collected.
+    pub collections: u64,
+    /// How long that took, in microseconds.
+    pub collecting_us: u64,
 }
 
 /// A histogram of durations. Four buckets for each doubling: a quantile is at most 19 % too large.
@@ -43,6 +69,7 @@ impl Pulse {
             requests: self.requests.saturating_sub(earlier.requests),
             errors: self.errors.saturating_sub(earlier.errors),
             latencies: self.latencies.since(&earlier.latencies),
+            took_us: self.took_us.saturating_sub(earlier.took_us),
             ..self.clone()
         }
     }
@@ -78,6 +105,14 @@ impl Latencies {
     pub fn since(&self, earlier: &Latencies) -> Latencies {
         let before = earlier.0.iter().copied().chain(std::iter::repeat(0));
         Latencies(self.0.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect())
+    }
+
+    /// How many durations were at most so long, for every so many buckets' bound.
+    pub fn up_to(&self, every: usize) -> impl Iterator<Item = (Duration, u64)> {
+        (0..BUCKETS).step_by(every.max(1)).map(|bucket| {
+            let counts = self.0.iter().take(bucket + 1);
+            (upper_bound(bucket), counts.fold(0u64, |sum, count| sum.saturating_add(*count)))
+        })
     }
 
     /// How many durations.
@@ -124,6 +159,16 @@ mod tests {
             assert!(found >= exact && found <= exact * 1.19, "{part}: {found}");
         }
         assert_eq!(latencies.quantile(0.0), latencies.quantile(0.001));
+    }
+
+    #[test]
+    fn bounds_are_those_of_buckets_with_all_that_is_shorter() {
+        let mut latencies = Latencies::default();
+        [1, 3, 3000].into_iter().for_each(|ms| latencies.record(Duration::from_millis(ms)));
+        let bounds: Vec<(Duration, u64)> = latencies.up_to(8).collect();
+        assert_eq!((bounds.len(), bounds[0]), (10, (Duration::from_micros(128), 0)));
+        assert!(bounds.windows(2).all(|two| two[0].0 * 4 == two[1].0 && two[0].1 <= two[1].1), "{bounds:?}");
+        assert_eq!((bounds[2].1, bounds[3].1, bounds[9].1), (1, 2, 3), "{bounds:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, HomeError, become_daemon};
 use crate::keeper::FOREGROUND_NAME;
+use crate::metrics::METRICS_NAME;
 
 /// The name of the listening socket of the health checks in the keeper.
 pub(crate) const HEALTH_NAME: &str = "health";
@@ -44,7 +45,7 @@ impl Foreground {
     /// # Errors
     ///
     /// See [`HomeError`].
-    pub fn become_keeper(&self, home: &Home, health: Option<TcpListener>) -> HomeError {
+    pub fn become_keeper(&self, home: &Home, health: Option<TcpListener>, metrics: Option<OwnedFd>) -> HomeError {
         let plan = serde_json::to_vec(self).map_err(std::io::Error::from);
         let plan = match plan.and_then(|bytes| memfd_with(FOREGROUND_NAME, &bytes)) {
             Ok(plan) => plan,
@@ -52,6 +53,7 @@ impl Foreground {
         };
         let mut more = vec![(FOREGROUND_NAME, plan)];
         more.extend(health.map(|health| (HEALTH_NAME, OwnedFd::from(health))));
+        more.extend(metrics.map(|metrics| (METRICS_NAME, metrics)));
         become_daemon(home, &more)
     }
 }

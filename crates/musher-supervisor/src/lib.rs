@@ -7,9 +7,11 @@
 //! - [`control`]: the control API on the unix socket.
 //! - [`takeover`]: whether another executable can take over.
 //! - [`foreground`]: a team in the foreground, as in a container; `health_checks`: what answers for it.
+//! - [`metrics`]: what is measured, and where it is told.
 //! - `team`: the list of apps on the disk.
 //! - `guard`: the control socket served, and the home made again when somebody deletes it.
 //! - `daemon_log`: `musher.log`, rotated.
+//! - [`endpoint`]: small HTTP endpoints for this machine.
 //! - [`event_log`]: what happened, on the disk.
 //! - [`logs`]: the workers' output, from pipes to files and from files to people.
 //!
@@ -19,6 +21,7 @@ mod clock;
 pub mod control;
 mod daemon_log;
 mod driver;
+pub mod endpoint;
 pub mod event_log;
 mod files;
 pub mod foreground;
@@ -28,6 +31,7 @@ pub mod home;
 pub mod keeper;
 pub mod link;
 pub mod logs;
+pub mod metrics;
 pub mod otlp;
 pub mod takeover;
 mod team;

@@ -14,19 +14,23 @@ mod deploy;
 mod events;
 mod list;
 mod load;
+mod metrics;
 mod moment;
 mod pm2;
 mod send;
 mod serve;
+mod web;
 
 pub(crate) use attach::{AttachArgs, TriggerArgs};
 pub(crate) use deploy::DeployArgs;
 pub(crate) use events::EventsArgs;
 pub(crate) use list::{DescribeArgs, Field, ListArgs, PidArgs, Sorting};
+pub(crate) use metrics::MetricsArgs;
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use web::WebArgs;
 
 pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port, load_alone};
 
@@ -127,6 +131,12 @@ pub(crate) enum Verb {
     /// Show what happened, and what happens as it happens
     #[command(after_help = events::EVENTS_HELP)]
     Events(EventsArgs),
+    /// Print the metrics of musher, apps and workers, or let Prometheus or OpenTelemetry have them
+    #[command(after_help = metrics::METRICS_HELP)]
+    Metrics(MetricsArgs),
+    /// Show all apps to browsers, and as the JSON of `pm2 web`
+    #[command(after_help = web::WEB_HELP)]
+    Web(WebArgs),
     /// Find out how much load a server takes: closed or open loop, siege's flags
     #[command(after_help = load::LOAD_HELP, after_long_help = load::LOAD_LONG_HELP)]
     Load(Box<LoadArgs>),
@@ -237,6 +247,9 @@ pub(crate) struct RunArgs {
     /// Answer health checks over HTTP: /ready and /live.
     #[arg(long, value_name = "IP:PORT", help_heading = "In the foreground")]
     pub(crate) health: Option<std::net::SocketAddr>,
+    /// Serve metrics to Prometheus: /metrics.
+    #[arg(long, value_name = "ADDRESS", help_heading = "In the foreground")]
+    pub(crate) metrics: Option<String>,
     /// From SIGTERM or SIGINT to SIGKILL for what is left.
     #[arg(
         long,
@@ -349,6 +362,7 @@ impl Verb {
             Verb::Reset(args) | Verb::Flush(args) | Verb::ReopenLogs(args) => Some(&args.wait),
             Verb::Scale(args) => Some(&args.wait),
             Verb::Kill(args) => Some(&args.wait),
+            Verb::Web(args) => Some(&args.wait),
             _ => None,
         }
     }

@@ -6,12 +6,14 @@ mod exit_codes;
 mod failure;
 mod import;
 mod monit;
+mod observed_reference;
 mod output;
 mod pm2;
 mod roles;
 mod session;
 mod systemd;
 mod verbs;
+mod web;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

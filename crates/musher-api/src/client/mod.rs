@@ -21,11 +21,13 @@ use tokio::time::{sleep, timeout};
 
 use self::connection::{ask, read};
 use self::error::Attempt;
+use crate::metrics::Metrics;
 use crate::routes::Method;
 use crate::{
     ActionRequest, ActionResponse, AppDetail, AppSummary, EventsQuery, InputRequest, InputResponse, LogQuery,
-    Operation, OperationRef, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest,
-    ShutdownResponse, SlotRow, StartRequest, StartResponse, Status, UpgradeRequest, UpgradeResponse,
+    Operation, OperationRef, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, Settings,
+    SettingsRequest, ShutdownRequest, ShutdownResponse, SlotRow, StartRequest, StartResponse, Status, UpgradeRequest,
+    UpgradeResponse,
 };
 
 pub use self::error::ClientError;
@@ -106,6 +108,33 @@ impl Client {
     pub async fn slots_with_pulse(&self, targets: &[String]) -> Result<Vec<SlotRow>, ClientError> {
         let target = if targets.is_empty() { String::new() } else { format!("&target={}", escape(&targets.join(","))) };
         self.read(&format!("/v1/slots?pulse=true{target}")).await
+    }
+
+    /// Every metric, measured now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn metrics(&self) -> Result<Metrics, ClientError> {
+        self.read("/v1/metrics").await
+    }
+
+    /// What is set for the daemon as a whole.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn settings(&self) -> Result<Settings, ClientError> {
+        self.read("/v1/settings").await
+    }
+
+    /// Sets something for the daemon as a whole.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn set(&self, request: &SettingsRequest) -> Result<Settings, ClientError> {
+        self.change("/v1/settings", request).await
     }
 
     /// Every app in short.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use musher_api::{
     Action, ActionRequest, ApiError, ErrorCode, InputRequest, LogQuery, MAX_INPUT, MAX_LOG_LINES, MAX_PATH, MAX_SPECS,
-    MAX_TARGETS, MAX_WORD, ResurrectRequest, SaveRequest, SendRequest, ShutdownRequest, StartRequest, UpgradeRequest,
+    MAX_TARGETS, MAX_WORD, ResurrectRequest, SaveRequest, SendRequest, SettingsRequest, ShutdownRequest, StartRequest,
+    UpgradeRequest,
 };
 use musher_core::spec::MAX_INSTANCES;
 
@@ -67,6 +68,16 @@ impl Bounded for ActionRequest {
             | Action::ReopenLogs
             | Action::Delete => Ok(()),
         }
+    }
+}
+
+impl Bounded for SettingsRequest {
+    fn check(&self) -> Result<(), ApiError> {
+        let texts = [("metrics", &self.metrics), ("otlp", &self.otlp)];
+        texts.into_iter().filter_map(|(name, text)| Some((name, text.as_ref()?))).try_for_each(|(name, text)| {
+            let fits = text.len() <= MAX_PATH;
+            fits.then_some(()).ok_or_else(|| ApiError::bad_request(format!("{name} is longer than {MAX_PATH} bytes")))
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! is older, or of an earlier supervisor, is on the disk ([`crate::event_log`]). Publishing never waits: a subscriber that
 //! is too slow loses the oldest events and is told so by a `lagged` event.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub struct Events {
 struct Shared {
     ring: Mutex<VecDeque<Arc<Event>>>,
     newest: watch::Sender<u64>,
+    /// How many there were of each kind.
+    counts: Mutex<BTreeMap<EventKind, u64>>,
     /// Writes them to the disk.
     writer: OnceLock<EventWriter>,
 }
@@ -123,7 +125,12 @@ impl Events {
         // Sequence numbers start at the time in microseconds, so that a later supervisor's are larger, also when nothing
         // is on the disk. They stay below 2^53, the largest whole number of JavaScript, until the year 2255.
         let start = u64::try_from(since_1970().as_micros()).unwrap_or(0).max(newest);
-        let shared = Shared { ring: Mutex::default(), newest: watch::Sender::new(start), writer: OnceLock::new() };
+        let shared = Shared {
+            ring: Mutex::default(),
+            newest: watch::Sender::new(start),
+            counts: Mutex::default(),
+            writer: OnceLock::new(),
+        };
         Events { shared: Arc::new(shared), messages: Messages::default() }
     }
 
@@ -158,6 +165,11 @@ impl Events {
         }
     }
 
+    /// How many there were of each kind.
+    pub(crate) fn counts(&self) -> BTreeMap<EventKind, u64> {
+        self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The number of the oldest event that is remembered; that of the next one, if none is.
     pub(crate) fn oldest(&self) -> u64 {
         let ring = self.shared.ring();
@@ -167,6 +179,7 @@ impl Events {
     /// Tells every subscriber.
     pub fn publish(&self, news: News) -> Arc<Event> {
         let time_ms = u64::try_from(since_1970().as_millis()).unwrap_or(0);
+        *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(news.kind).or_default() += 1;
         let mut ring = self.shared.ring();
         let seq = *self.shared.newest.borrow() + 1;
         let (app, app_id) = news.app.unzip();

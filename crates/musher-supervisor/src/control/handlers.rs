@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use musher_api::{
     ApiError, AppDetail, AppQuery, Call, ErrorCode, LogQuery, MAX_BODY, MAX_POLL_MS, MessagesQuery, Operation,
-    OperationQuery, ROUTES, SlotsQuery, WorkerMessage,
+    OperationQuery, ROUTES, Settings, SettingsRequest, SlotsQuery, WorkerMessage,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::metrics::Telemetry;
 
 use super::bounds::{Bounded, targets, word};
 use super::event_stream;
@@ -88,6 +90,15 @@ fn handler(call: Call) -> MethodRouter<Context> {
         Call::Messages => get(messages),
         Call::Events => get(event_stream::events),
         Call::Logs => get(logs),
+        Call::Metrics => {
+            get(|State(context): State<Context>| async move { Answer::from(context.driver.metrics().await) })
+        }
+        Call::Settings => get(|State(context): State<Context>| async move {
+            Answer::from(context.driver.telemetry().map(Telemetry::settings))
+        }),
+        Call::Set => post(|State(context): State<Context>, request: HttpRequest| async move {
+            Answer::from(set(&context, request).await)
+        }),
         Call::Save => post(|State(context): State<Context>, request: HttpRequest| async move {
             Answer::from(relay(&context, request, Request::Save).await)
         }),
@@ -131,6 +142,12 @@ where
     let answer = relay(context, request, make).await?;
     context.driver.settle().await;
     Ok(answer)
+}
+
+async fn set(context: &Context, request: HttpRequest) -> Result<Settings, ApiError> {
+    let request: SettingsRequest = read(context, request).await?;
+    request.check()?;
+    context.driver.telemetry()?.set(&request, &context.driver)
 }
 
 async fn slots(State(context): State<Context>, uri: Uri) -> Response {

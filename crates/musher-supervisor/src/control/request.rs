@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use musher_api::metrics::Metrics;
 use musher_api::{
     ActionRequest, ActionResponse, ApiError, AppDetail, AppSummary, InputRequest, InputResponse, LogLine, LogQuery,
     Operation, ResurrectRequest, SaveRequest, SaveResponse, SendRequest, SendResponse, ShutdownRequest,
@@ -15,6 +16,8 @@ use musher_api::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::driver::Figures;
+use crate::metrics::{Telemetry, measure};
 use crate::team::TeamWriter;
 
 use super::events::Events;
@@ -23,6 +26,9 @@ use super::events::Events;
 const QUEUE: usize = 64;
 /// How long the driver may take to answer; it answers from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long Node workers have for their first word of how they are.
+const FIRST_PULSES: Duration = Duration::from_millis(400);
 
 /// Where the driver puts its answer.
 pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
@@ -69,6 +75,8 @@ pub enum Request {
     Input(InputRequest, Reply<InputResponse>),
     /// Write the list of apps where only a user changes it.
     Save(SaveRequest, Reply<SaveResponse>),
+    /// What is known for the metrics.
+    Figures(oneshot::Sender<Result<Figures, ApiError>>),
     /// Start what was saved and does not run.
     Resurrect(ResurrectRequest, Reply<StartResponse>),
     /// Become another executable.
@@ -99,13 +107,14 @@ pub struct DriverHandle {
     logs: Arc<dyn LogSource>,
     team: Option<TeamWriter>,
     home: Option<PathBuf>,
+    telemetry: Option<Telemetry>,
 }
 
 /// The channel: the handle for the server, the receiver for the driver. The driver keeps a clone of `events` and
 /// publishes into it.
 pub fn requests(events: Events, logs: Arc<dyn LogSource>) -> (DriverHandle, Requests) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (DriverHandle { requests: sender, events, logs, team: None, home: None }, receiver)
+    (DriverHandle { requests: sender, events, logs, team: None, home: None, telemetry: None }, receiver)
 }
 
 impl DriverHandle {
@@ -136,6 +145,37 @@ impl DriverHandle {
         if let Some(team) = &self.team {
             team.settle().await;
         }
+    }
+
+    /// From now on there are settings.
+    pub(crate) fn set_by(&mut self, telemetry: Telemetry) {
+        self.telemetry = Some(telemetry);
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, when there are none.
+    pub(crate) fn telemetry(&self) -> Result<&Telemetry, ApiError> {
+        self.telemetry.as_ref().ok_or_else(|| ApiError::unavailable("there are no settings here"))
+    }
+
+    /// Every metric, measured now.
+    ///
+    /// # Errors
+    ///
+    /// The driver's.
+    pub(crate) async fn metrics(&self) -> Result<Metrics, ApiError> {
+        let mut figures = self.ask(Request::Figures).await?;
+        if figures.incomplete {
+            // Node workers say soon how they are, after the first question.
+            tokio::time::sleep(FIRST_PULSES).await;
+            figures = self.ask(Request::Figures).await?;
+        }
+        let events = self.events.counts();
+        let measured = tokio::task::spawn_blocking(move || measure(&figures, &events)).await;
+        measured.map_err(|error| ApiError::internal(format!("the metrics could not be measured: {error}")))
     }
 
     /// From now on events are read from the disk of this home, too.

@@ -263,6 +263,7 @@ impl World {
         app.deaths = record.deaths;
         app.next_worker = record.next_worker;
         app.listens = record.listens;
+        app.tally = record.tally;
         app.hooks = record.hooks;
         app.specs = read_specs(app.id, held);
         for stray in self.strays.iter().filter(|stray| stray.run().app() == app.id) {

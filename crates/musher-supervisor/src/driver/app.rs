@@ -22,6 +22,7 @@ use super::renewal::Renewal;
 use super::retiring::AllRetiring;
 use super::scaling::Looks;
 use super::sockets::Sockets;
+use super::tally::Tally;
 use super::watching::Files;
 
 /// One app.
@@ -65,6 +66,8 @@ pub(super) struct ManagedApp {
     pub(super) closing: bool,
     /// Runs that ended and whose last words are not known yet.
     pub(super) stories: BTreeSet<RunId>,
+    /// What is counted for its metrics.
+    pub(super) tally: Tally,
     /// Addresses that the workers of a cluster listen on.
     pub(super) addresses: BTreeSet<String>,
     /// Hooks that have not ended.
@@ -132,6 +135,7 @@ impl ManagedApp {
             held: Vec::new(),
             closing: false,
             stories: BTreeSet::new(),
+            tally: Tally::default(),
             addresses: BTreeSet::new(),
             hooks: Vec::new(),
             renewal: Renewal::default(),
@@ -242,6 +246,7 @@ impl ManagedApp {
             sockets: self.sockets.addresses(),
             orders: self.sockets.orders(),
             newest: self.newest,
+            tally: self.tally.clone(),
             hooks: self.hooks.clone(),
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }

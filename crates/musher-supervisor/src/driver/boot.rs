@@ -24,6 +24,7 @@ use crate::health_checks;
 use crate::home::{CONTROL_NAME, DaemonPids, Home};
 use crate::link::{Inventory, KeeperEvent, KeeperLink, KeeperWatch};
 use crate::logs::{LogNotice, LogThread, LogTrouble};
+use crate::metrics::{METRICS_NAME, Telemetry};
 use crate::team::{TeamWriter, is_record};
 
 use super::adopt::{self, Held, RECORD_LIMIT};
@@ -90,6 +91,10 @@ pub(crate) async fn supervise(
         handle.read_from(home.root().to_owned());
     }
 
+    let telemetry = Telemetry::of_home(home.root().to_owned(), link.clone());
+    handle.set_by(telemetry.clone());
+    let metrics = held.remove(METRICS_NAME);
+
     let (of_guard, at) = (link.clone(), home.clone());
     let health = held.remove(HEALTH_NAME);
     let resumed = match &team {
@@ -135,6 +140,7 @@ pub(crate) async fn supervise(
         });
     }
 
+    telemetry.begin(metrics, &handle);
     tokio::spawn(forward_notices(noticed, wakes.clone()));
     tokio::spawn(forward_keeper(link.watch().map_err(system("watch the keeper"))?, wakes));
     tokio::spawn(Guard { home: at, link: of_guard, driver: handle, log }.serve(control));
@@ -221,6 +227,7 @@ impl World {
             cleared: std::collections::BTreeSet::new(),
             births: super::births::Births::default(),
             samples: Samples::default(),
+            measured_until: None,
             notify,
             notify_address,
             cgroups,
@@ -240,7 +247,12 @@ impl World {
 }
 
 async fn forward_notices(mut notices: mpsc::Receiver<LogNotice>, wakes: mpsc::Sender<Wake>) {
-    while let Some(LogNotice { path, trouble, .. }) = notices.recv().await {
+    while let Some(LogNotice { app, path, trouble, .. }) = notices.recv().await {
+        if let LogTrouble::Recovered { lines, .. } = trouble
+            && wakes.send(Wake::LinesLost(app, lines)).await.is_err()
+        {
+            return;
+        }
         let path = path.display();
         let text = match trouble {
             LogTrouble::Losing { error } => format!("{path} cannot be written, lines are lost: {error}"),

@@ -200,6 +200,11 @@ impl LastWords {
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
+    /// Whether it died of want of memory.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.out_of_memory.is_some()
+    }
+
     /// Completes the story.
     pub(super) fn complete(self, death: &mut Death) {
         death.stderr = self.stderr;

@@ -104,6 +104,7 @@ impl World {
                 {
                     managed.record.unfit = Some(reason.clone());
                 }
+                app.tally.note(&event);
                 let occasion = Occasion::of(&event);
                 let told = self.tell(app, event);
                 if let Some((occasion, told)) = occasion.zip(told) {

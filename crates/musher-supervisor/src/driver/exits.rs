@@ -102,6 +102,7 @@ impl Driver {
         let Some(ended) = managed.runs.remove(&run) else { return };
         let death = world.death(managed, run, &ended, status);
         let inquest = managed.spec(ended.record.generation).and_then(|spec| Inquest::of(&death, spec, kills));
+        managed.tally.ended(run, &death);
         // A slot that was scaled away has nobody to tell its stories to.
         if usize::try_from(ended.record.slot.0).is_ok_and(|slot| slot < managed.machine.slots().len()) {
             managed.deaths.insert(ended.record.slot, death);
@@ -131,6 +132,7 @@ impl Driver {
         let Some((id, app)) = self.apps.iter_mut().find(|(_, app)| app.stories.contains(&run)) else { return };
         let id = *id;
         app.stories.remove(&run);
+        app.tally.told(run, &last_words);
         if let Some(death) = app.deaths.values_mut().find(|death| death.run == run.0) {
             last_words.complete(death);
             if !death.asked {

@@ -22,7 +22,7 @@
 //! [`upgrade`]: becoming another executable. [`launch`], [`sockets`], [`readiness`], [`sample`]: one concern of a worker each. [`records`]: what is written.
 //! [`group`]: sockets of slots. [`retiring`]: slots that are scaled away.
 //! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
-//! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`wakes`]: what happens.
+//! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`figures`], [`tally`]: what metrics are made of. [`wakes`]: what happens.
 //! [`watching`]: files whose change replaces workers. [`registry`]: logs for the control server. [`pid_files`]: pids for other programs.
 
 mod adopt;
@@ -36,6 +36,7 @@ mod custom;
 mod death;
 mod effects;
 mod exits;
+mod figures;
 mod fitness;
 mod foreground;
 mod group;
@@ -63,6 +64,7 @@ mod scaling;
 mod sockets;
 mod spawning;
 mod strays;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -99,7 +101,11 @@ use crate::takeover::{Refusal, Successor};
 use crate::team::Order;
 
 pub(crate) use self::boot::supervise;
+pub(crate) use self::figures::{AppFigures, Figures, SlotFigures};
 pub(crate) use self::records::can_read;
+pub(crate) use self::sample::descendants;
+#[cfg(test)]
+pub(crate) use self::{figures::WorkerFigures, tally::Tally};
 
 use self::app::ManagedApp;
 use self::births::Births;
@@ -150,6 +156,8 @@ pub(crate) enum Wake {
     Cluster(ClusterEvent),
     /// Writing logs does not work, or works again.
     Logs(String),
+    /// So many lines of an app could not be written.
+    LinesLost(AppId, u64),
     /// The keeper reaped this orphan.
     KeeperReaped(ExitRecord),
     /// The keeper is gone.
@@ -198,6 +206,8 @@ struct World {
     wakes: mpsc::Sender<Wake>,
     commands: Commands,
     samples: Samples,
+    /// Until when workers tell how they are for the metrics, if somebody asked for those.
+    measured_until: Option<Time>,
     notify: NotifySocket,
     notify_address: String,
     cgroups: Option<Cgroups>,
@@ -357,7 +367,8 @@ impl Driver {
         let of_apps = self.apps.values().filter_map(|app| app.machine.next_deadline());
         let looks = self.apps.values().filter_map(ManagedApp::next_look);
         let shown = self.apps.values().filter_map(|app| app.pulses_until);
-        of_apps.chain(looks).chain(shown).chain(self.next_watchdog()).min()
+        let measured = self.world.measured_until;
+        of_apps.chain(looks).chain(shown).chain(self.next_watchdog()).chain(measured).min()
     }
 
     fn has_ended(&self) -> bool {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::hooks::HookRecord;
+use super::tally::Tally;
 use musher_api::{CustomAction, Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
 use musher_core::spec::{AppSpec, ListenAddress};
@@ -107,6 +108,9 @@ pub(super) struct AppRecord {
     pub(super) orders: BTreeMap<usize, Vec<SlotId>>,
     /// The newest generation.
     pub(super) newest: Generation,
+    /// What is counted for its metrics.
+    #[serde(default)]
+    pub(super) tally: Tally,
     /// Hooks that have not ended.
     #[serde(default)]
     pub(super) hooks: Vec<HookRecord>,

@@ -55,6 +55,7 @@ impl Driver {
             Request::Send(request, reply) => self.send(request, reply),
             Request::Input(request, reply) => drop(reply.send(self.input(&request))),
             Request::Save(_, reply) => self.save(reply),
+            Request::Figures(reply) => drop(reply.send(Ok(self.figures()))),
             Request::Resurrect(request, reply) => self.begin_resurrection(request, reply),
             Request::Upgrade(request, reply) => drop(reply.send(self.upgrade(&request))),
             Request::Shutdown(request, reply) => drop(reply.send(Ok(self.shutdown(&request)))),

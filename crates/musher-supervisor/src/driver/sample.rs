@@ -83,7 +83,7 @@ impl Samples {
 }
 
 /// A process and what descends from it without having been orphaned, itself first.
-pub(super) fn descendants(root: Pid) -> Vec<Pid> {
+pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(pid) = found.get(next).copied()

@@ -250,6 +250,21 @@ impl Sockets {
         }
     }
 
+    /// The queue of each TCP socket, with the slot that owns it.
+    pub(super) fn queues(&self) -> Vec<(Option<SlotId>, tcp::ListenState)> {
+        let mut queues = Vec::new();
+        let state = |socket: &OwnedFd| tcp::listen_state(socket).ok().filter(|state| state.listening);
+        for entry in self.entries.values().filter(|entry| matches!(entry.address, ListenAddress::Tcp(_))) {
+            match &entry.kind {
+                Kind::Shared(socket) => queues.extend(state(socket).map(|state| (None, state))),
+                Kind::Group(group) => {
+                    queues.extend(group.sockets().filter_map(|(slot, socket)| Some((Some(slot), state(socket)?))));
+                }
+            }
+        }
+        queues
+    }
+
     /// Address and owning slot of each socket, with the length of its queue where that is known.
     pub(super) fn list(&self) -> Vec<(String, Option<SlotId>, Option<u32>)> {
         let mut list = Vec::new();

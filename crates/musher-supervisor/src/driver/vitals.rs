@@ -17,6 +17,8 @@ const KEPT: usize = 4096;
 const PULSE: Duration = Duration::from_secs(1);
 /// How long after somebody looked they go on.
 const SHOWN_FOR: Duration = Duration::from_secs(5);
+/// How often while somebody asks for metrics.
+const MEASURED: Duration = Duration::from_secs(5);
 /// Lines of a stack that an event has.
 const TOLD: usize = 4;
 
@@ -53,6 +55,7 @@ impl Driver {
     /// A draining worker has closed connections that were not done in time.
     pub(super) fn cut(&mut self, run: RunId, count: u32) {
         if let Some(app) = self.apps.get_mut(&run.app()) {
+            app.tally.cut = app.tally.cut.saturating_add(count.into());
             if let Some(managed) = app.runs.get_mut(&run) {
                 managed.record.cut = managed.record.cut.saturating_add(count);
             } else if let Some(death) = app.deaths.values_mut().find(|death| death.run == run.0) {
@@ -93,7 +96,7 @@ impl Driver {
 impl World {
     /// Has all runs watched anew when what is wanted of them has changed with the last decisions.
     pub(super) fn watch_all(&self, app: &mut ManagedApp) {
-        let wanted = app.wants_pulses();
+        let wanted = app.wants_pulses(self.measured_until.is_some());
         if std::mem::replace(&mut app.pulses, wanted) == wanted {
             return;
         }
@@ -122,10 +125,11 @@ impl World {
 }
 
 impl ManagedApp {
-    /// How often workers have to tell how they are, for what is decided by it.
-    fn wants_pulses(&self) -> Option<Duration> {
+    /// How often workers have to tell how they are, for what is decided by it, or for the metrics.
+    fn wants_pulses(&self, measured: bool) -> Option<Duration> {
         let follows_load = self.looks.is_some();
-        (follows_load || self.machine.trial().is_some() || self.pulses_until.is_some()).then_some(PULSE)
+        let decides = follows_load || self.machine.trial().is_some();
+        if decides || self.pulses_until.is_some() { Some(PULSE) } else { measured.then_some(MEASURED) }
     }
 
     /// What the worker with this process id told last.
@@ -144,5 +148,5 @@ fn watching(app: &ManagedApp, run: RunId) -> Watching {
     }
     let health = app.spec(state.generation).map(|spec| &spec.health);
     let stuck_after = health.and_then(|health| health.event_loop).map(Duration::from_millis);
-    Watching { pulses: app.wants_pulses(), stuck_after }
+    Watching { pulses: app.pulses, stuck_after }
 }

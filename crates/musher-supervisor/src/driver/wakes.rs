@@ -58,6 +58,9 @@ impl Driver {
                 tracing::warn!("{detail}");
                 self.world.events.publish(News::new(EventKind::Logs, detail));
             }
+            Wake::LinesLost(app, lines) => {
+                self.apps.get_mut(&app).into_iter().for_each(|app| app.tally.lines_lost += lines);
+            }
             Wake::KeeperReaped(exit) => self.keeper_reaped(exit),
             Wake::KeeperGone => self.become_keeper(),
             Wake::KeeperRenewed => self.keeper_renewed(),
@@ -80,6 +83,7 @@ impl Driver {
 
     fn deadline(&mut self) {
         self.look_at_loads();
+        self.forget_figures(super::now());
         let now = super::now();
         let due = self.apps.values().filter(|app| app.machine.next_deadline().is_some_and(|deadline| deadline <= now));
         for app in due.map(|app| app.id).collect::<Vec<AppId>>() {

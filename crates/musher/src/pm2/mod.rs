@@ -55,6 +55,12 @@ pub(crate) fn serve_api() -> ExitCode {
     api::serve()
 }
 
+/// Every worker as in `pm2 jlist`, without its environment.
+pub(crate) async fn public_records(cli: &Cli) -> Result<Vec<serde_json::Value>, Failure> {
+    let processes = Processes::ask(cli).await?;
+    Ok(processes.list.iter().map(|process| process.public_record()).collect())
+}
+
 /// Does what PM2 would do.
 pub(crate) fn play(words: &[OsString]) -> ExitCode {
     if let Some(words) = serve::words_of(words) {
@@ -179,6 +185,7 @@ async fn run(args: &Args, foreground: bool) -> Result<(), Failure> {
             Ok(())
         }
         "update" | "updatePM2" | "deepUpdate" => context.verb(&["upgrade"]).await,
+        "web" => context.verb(&["web"]).await,
         "ping" => actions::ping(&context).await,
         "report" => actions::report(&context).await,
         "deploy" => {

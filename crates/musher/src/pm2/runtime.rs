@@ -42,7 +42,13 @@ pub(super) async fn run(context: &Context<'_>, words: &[String]) -> Result<(), F
     if let Some(seconds) = context.args.delay.filter(|seconds| (0.0..=MAX_DELAY).contains(seconds)) {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
-    let manner =
-        Manner { json: context.args.json, health: None, ready_file: None, grace: GRACE, linger: Duration::ZERO };
+    let manner = Manner {
+        json: context.args.json,
+        health: None,
+        metrics: None,
+        ready_file: None,
+        grace: GRACE,
+        linger: Duration::ZERO,
+    };
     become_team(&context.cli, specs, manner)
 }

@@ -111,6 +111,20 @@ impl Process {
         })
     }
 
+    /// The same for anybody who asks: what it is, and nothing of its environment, which may have secrets.
+    pub(super) fn public_record(&self) -> Value {
+        let row = &self.slot.row;
+        let mut about = self.own_fields(&self.app.spec);
+        about.insert("env".into(), json!({}));
+        json!({
+            "pid": row.pid.unwrap_or(0),
+            "name": self.name(),
+            "pm_id": self.id,
+            "monit": { "memory": row.memory_bytes, "cpu": if row.pid.is_some() { self.cpu() } else { 0.0 } },
+            "pm2_env": about,
+        })
+    }
+
     /// What of it is under `pm2_env`.
     pub(super) fn pm2_env(&self) -> Value {
         // The variables stand there twice, as with PM2; what it says itself wins.

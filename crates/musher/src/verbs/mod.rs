@@ -12,6 +12,7 @@ pub(crate) mod kill;
 mod list;
 pub(crate) mod load;
 mod logs;
+mod metrics;
 pub(crate) mod operations;
 pub(crate) mod run;
 mod save;
@@ -23,6 +24,7 @@ mod status;
 mod targets;
 pub(crate) mod trigger;
 mod upgrade;
+mod web;
 
 use std::time::Duration;
 
@@ -98,6 +100,8 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Upgrade(args) => upgrade::run(cli, args).await,
         Verb::Status(args) => status::run(cli, args).await,
         Verb::Events(args) => while_read(events::run(cli, args)).await,
+        Verb::Web(args) => web::run(cli, args).await,
+        Verb::Metrics(args) => metrics::run(cli, args).await,
         Verb::Import(args) => import::run(cli, args).await,
         Verb::Deploy(args) => deploy::run(args),
         Verb::Convert(args) => convert::run(args),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use musher_core::spec::{AppSpec, LogFormat};
 use musher_supervisor::foreground::Foreground;
 use musher_supervisor::home::Home;
+use musher_supervisor::metrics::serve_from_the_beginning;
 
 use super::start::{self, Wanted};
 use crate::args::{Cli, RunArgs};
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
     let manner = Manner {
         json: args.json,
         health: args.health,
+        metrics: args.metrics.clone(),
         ready_file: args.ready_file.clone(),
         grace: args.shutdown_grace,
         linger: args.linger.unwrap_or_default(),
@@ -50,6 +52,8 @@ pub(crate) struct Manner {
     pub(crate) json: bool,
     /// Answers health checks here.
     pub(crate) health: Option<SocketAddr>,
+    /// Serves metrics here.
+    pub(crate) metrics: Option<String>,
     /// A file that exists once all are ready.
     pub(crate) ready_file: Option<PathBuf>,
     /// How long workers may take to end.
@@ -75,7 +79,10 @@ pub(crate) fn become_team(cli: &Cli, mut specs: Vec<AppSpec>, manner: Manner) ->
         // One of a container's earlier life would be believed.
         let _ = std::fs::remove_file(file);
     }
-    Err(foreground.become_keeper(&home, health).into())
+    // A daemon that runs here already keeps what it has: who becomes its keeper is refused.
+    let metrics = manner.metrics.as_deref().filter(|_| !home.daemon_lives().unwrap_or(false));
+    let metrics = metrics.map(|address| serve_from_the_beginning(home.root(), address)).transpose()?;
+    Err(foreground.become_keeper(&home, health, metrics).into())
 }
 
 /// Output goes to our own streams, where the file says nothing else.

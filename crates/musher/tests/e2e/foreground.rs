@@ -272,8 +272,11 @@ fn health_checks_follow_the_team() {
     home.ok(["kill"]);
     home.wait_gone();
 
-    let (_, team) = web(&home, &["--health", &address, "--linger", "3s"]);
+    let metrics = free_port();
+    let (_, team) = web(&home, &["--health", &address, "--metrics", &format!("127.0.0.1:{metrics}"), "--linger", "3s"]);
     wait_equal("ready", &Some(200), || status("/ready"));
+    let (_, text) = get(&Target::Tcp((Ipv4Addr::LOCALHOST, metrics).into()), "/metrics", PATIENCE).unwrap();
+    assert!(text.contains("musher_app_wanted{app=\"web\"} 1"), "{text}");
     proc_fs::signal(keeper(&home), Signal::TERM).unwrap();
     wait_equal("not ready, and still there", &Some(503), || status("/ready"));
     assert_eq!(home.slots("web").iter().filter(|row| row.status == "online").count(), 2);

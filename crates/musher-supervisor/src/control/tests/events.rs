@@ -13,10 +13,12 @@ use crate::control::{Events, News};
 /// An earlier supervisor of this home, which told these.
 fn earlier(home: &Path, details: &[&str]) -> u64 {
     let events = Events::of_home(home);
-    let last =
-        details.iter().map(|detail| events.publish(News::new(EventKind::Added, *detail).of_app("web", 1))).last();
+    let mut last = 0;
+    for detail in details {
+        last = events.publish(News::new(EventKind::Added, *detail).of_app("web", 1)).seq;
+    }
     events.settle(PATIENCE);
-    last.unwrap().seq
+    last
 }
 
 /// The details until the stream ends.
