@@ -308,6 +308,30 @@ pub struct LogFiles {
     pub out: String,
     /// Standard error.
     pub err: String,
+    /// A file that gets both as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combined: Option<String>,
+    /// Each slot has files of its own: `-<slot>` stands before the extension.
+    #[serde(default)]
+    pub per_worker: bool,
+    /// How much was logged since the supervisor began.
+    #[serde(default)]
+    pub figures: LogFigures,
+}
+
+/// How much an app has logged since the supervisor began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogFigures {
+    /// Lines that were written.
+    pub lines: u64,
+    /// Their bytes, as they stand in the file.
+    pub bytes: u64,
+    /// Lines that could not be written: the disk was full, say.
+    pub lost: u64,
+    /// Lines that were dropped because of `logs.limit`.
+    pub dropped: u64,
+    /// Lines that were deleted before they were exported, or that the receiver refused.
+    pub not_exported: u64,
 }
 
 /// What `GET /v1/slots` can be asked.

@@ -30,8 +30,8 @@ pub use action::{
     ShutdownResponse, StartRequest, StartResponse, UpgradeRequest, UpgradeResponse,
 };
 pub use app::{
-    AppDetail, AppQuery, AppSummary, CanaryDetail, CustomAction, CustomMetric, Listener, LogFiles, Mode, REDACTED,
-    RunDetail, RunPhase, RunState, SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
+    AppDetail, AppQuery, AppSummary, CanaryDetail, CustomAction, CustomMetric, Listener, LogFigures, LogFiles, Mode,
+    REDACTED, RunDetail, RunPhase, RunState, SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
 };
 pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};

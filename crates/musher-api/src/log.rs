@@ -63,6 +63,9 @@ pub struct LogQuery {
     /// Only lines that contain this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Only lines that match this regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<String>,
     /// Only lines behind this cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Cursor>,

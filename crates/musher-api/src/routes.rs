@@ -297,6 +297,7 @@ pub const ROUTES: &[Route] = &[
             query("follow", "boolean", "Whether to go on with new lines as they come."),
             query("stream", "string", "`out` or `err`."),
             query("text", "string", "Only lines that contain this."),
+            query("pattern", "string", "Only lines that match this regular expression."),
             query("since", "string", "Only lines behind this cursor."),
         ],
         request: None,

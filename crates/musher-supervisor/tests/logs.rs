@@ -22,6 +22,11 @@ use rustix::pipe::PipeFlags;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+#[path = "logs/exported.rs"]
+mod exported;
+#[path = "logs/kept.rs"]
+mod kept;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const APP: AppId = AppId(1);
 
@@ -444,6 +449,13 @@ impl Bench {
     fn restart(&mut self) {
         self.handle.stop();
         (self.handle, self.notices) = start(&self.home, &self.losses, &self.spec);
+    }
+
+    /// Another way to write.
+    fn change(&mut self, spec: Logs) {
+        self.handle.open_app(APP, "web", &spec);
+        self.spec = spec;
+        self.settle();
     }
 
     fn worker(&self, run: u64) -> Worker {

@@ -14,22 +14,26 @@ mod deploy;
 mod events;
 mod list;
 mod load;
+mod logs;
 mod metrics;
 mod moment;
 mod pm2;
 mod send;
 mod serve;
+mod start_logs;
 mod web;
 
 pub(crate) use attach::{AttachArgs, TriggerArgs};
 pub(crate) use deploy::DeployArgs;
 pub(crate) use events::EventsArgs;
 pub(crate) use list::{DescribeArgs, Field, ListArgs, PidArgs, Sorting};
+pub(crate) use logs::{LogsArgs, Times};
 pub(crate) use metrics::MetricsArgs;
 pub(crate) use moment::Moment;
 pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
+pub(crate) use start_logs::StartLogsArgs;
 pub(crate) use web::WebArgs;
 
 pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port, load_alone};
@@ -79,7 +83,10 @@ pub(crate) enum Verb {
     #[command(visible_aliases = ["dashboard", "dash"], after_help = MONIT_HELP)]
     Monit,
     /// Show what workers wrote, and follow
-    #[command(alias = "log", after_help = "Example: musher logs web --since 2h --until 1h --text ERROR")]
+    #[command(
+        alias = "log",
+        after_help = "Examples: musher logs web --since 2h --until 1h --text ERROR\n          musher logs api /^work/ --grep 'status=5..' -C 3"
+    )]
     Logs(LogsArgs),
     /// Replace workers one after the other, without refusing a connection
     Reload(ReloadArgs),
@@ -227,6 +234,8 @@ pub(crate) struct StartArgs {
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]
+    pub(crate) logs: StartLogsArgs,
+    #[command(flatten)]
     pub(crate) more: MoreStartArgs,
     /// Arguments of the script; or, without WHAT, a command and its arguments.
     #[arg(last = true, value_name = "ARGS")]
@@ -269,7 +278,7 @@ pub(crate) struct RunArgs {
 
 /// What is rarely wanted on a command line: a process file is the better place for most.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Restart, stop, logs")]
+#[command(next_help_heading = "Restart and stop")]
 pub(crate) struct MoreStartArgs {
     /// How long a new worker may take to become ready.
     #[arg(long, value_name = "TIME")]
@@ -316,15 +325,6 @@ pub(crate) struct MoreStartArgs {
     /// Replace the workers when a file of the working directory changes; --watch=PATH: of this path. May be repeated.
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, value_hint = ValueHint::AnyPath)]
     pub(crate) watch: Option<Vec<String>>,
-    /// File of standard output.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) out: Option<String>,
-    /// File of standard error.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) err: Option<String>,
-    /// Form of a line in the log files: raw, timestamp or json.
-    #[arg(long, value_name = "FORM")]
-    pub(crate) log_format: Option<String>,
     /// Account that the workers run as: name or id. Root only.
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
@@ -391,47 +391,6 @@ pub(crate) struct ReloadArgs {
     /// How long they are watched [default: reload.canary.wait of the process file, else 30s].
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "canary")]
     pub(crate) canary_wait: Option<Duration>,
-}
-
-/// `musher logs`
-#[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
-    /// Names or ids of apps, namespaces, /expressions/ for names [default: all].
-    #[arg(value_name = "APP")]
-    pub(crate) targets: Vec<String>,
-    /// How many lines from the past [default: 15; with --since or --until: all].
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) lines: Option<u32>,
-    /// Only lines since then: so long ago (10m, 2h, 1d), or a time in UTC (2026-01-31T12:30).
-    #[arg(long, value_name = "TIME", value_parser = moment::moment)]
-    pub(crate) since: Option<Moment>,
-    /// Only lines before then; ends there.
-    #[arg(long, value_name = "TIME", value_parser = moment::moment, conflicts_with = "follow")]
-    pub(crate) until: Option<Moment>,
-    /// Go on with new lines as they come [default: on a terminal].
-    #[arg(short, long, conflicts_with = "no_follow")]
-    pub(crate) follow: bool,
-    /// End after the lines from the past [default: when the output is not a terminal].
-    #[arg(long, visible_alias = "nostream")]
-    pub(crate) no_follow: bool,
-    /// Only standard output.
-    #[arg(long, conflicts_with = "err")]
-    pub(crate) out: bool,
-    /// Only standard error.
-    #[arg(long)]
-    pub(crate) err: bool,
-    /// Only lines that contain this.
-    #[arg(long, value_name = "TEXT", visible_alias = "grep")]
-    pub(crate) text: Option<String>,
-    /// Before each line, when it was written.
-    #[arg(short, long)]
-    pub(crate) timestamps: bool,
-    /// The lines as they were written, without names.
-    #[arg(long, conflicts_with_all = ["json", "timestamps"])]
-    pub(crate) raw: bool,
-    /// One JSON object a line.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// `musher scale`

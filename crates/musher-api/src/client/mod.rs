@@ -314,6 +314,9 @@ impl Client {
         if let Some(text) = &query.text {
             add("text", text);
         }
+        if let Some(pattern) = &query.pattern {
+            add("pattern", pattern);
+        }
         if let Some(since) = &query.since {
             add("since", since);
         }

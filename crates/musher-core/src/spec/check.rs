@@ -139,15 +139,10 @@ impl AppSpec {
         self.check_limits(&mut fault);
         self.check_health(&mut fault);
         self.check_hooks(&mut fault);
-        for (field, path) in [("pid_file", &self.pid_file), ("logs.out", &self.logs.out), ("logs.err", &self.logs.err)]
-        {
-            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
-                fault(field, "not an absolute path".into());
-            }
+        if self.pid_file.as_ref().is_some_and(|path| !path.is_absolute()) {
+            fault("pid_file", "not an absolute path".into());
         }
-        if self.logs.keep > 1000 {
-            fault("logs.keep", format!("{} is out of range: 0 to 1000", self.logs.keep));
-        }
+        self.logs.check(&mut fault);
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 

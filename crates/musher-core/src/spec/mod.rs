@@ -5,6 +5,7 @@
 //! [`AppSpec::check`] is the one place that says what is valid, and it reports every fault at once.
 
 mod check;
+mod date;
 mod health;
 mod hooks;
 mod limits;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::SlotId;
 
 pub use check::{SpecFault, check_name, is_mushers_own};
+pub use date::DatePattern;
 pub use health::{Health, MAX_COMMAND, Probe};
 pub use hooks::Hooks;
 pub use limits::Limits;
@@ -323,5 +325,22 @@ mod millis {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// The same, where there may be none.
+mod millis_or_none {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde gives references")]
+    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        let millis = duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+        millis.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
     }
 }

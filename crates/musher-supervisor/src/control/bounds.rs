@@ -126,6 +126,9 @@ impl Bounded for LogQuery {
         if self.text.as_ref().is_some_and(|text| text.len() > 4096) {
             return Err(ApiError::bad_request("text is longer than 4096 bytes"));
         }
+        if self.pattern.as_ref().is_some_and(|pattern| pattern.len() > 4096) {
+            return Err(ApiError::bad_request("pattern is longer than 4096 bytes"));
+        }
         if let Some(target) = &self.target {
             targets(target)?;
         }

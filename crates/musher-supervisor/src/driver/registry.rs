@@ -1,6 +1,7 @@
 //! Which apps have logs, and the reading of them for the control server, beside the driver.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use musher_api::{ApiError, Cursor, LogLine, LogQuery};
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::control::LogSource;
 use crate::home::Home;
-use crate::logs::{LogFilter, LogHandle, LogPaths, LogReader, LogReaders};
+use crate::logs::{Exports, LogFilter, LogHandle, LogPaths, LogReader, LogReaders, Pattern};
 
 /// How many lines are given when nobody says how many.
 const DEFAULT_LINES: u32 = 15;
@@ -26,16 +27,19 @@ pub(super) struct LogRegistry {
     apps: Arc<Mutex<BTreeMap<AppId, (String, Logs)>>>,
     /// Changes when an app comes.
     added: Arc<watch::Sender<u64>>,
+    exports: Exports,
 }
 
 impl LogRegistry {
     pub(super) fn new(home: Home, handle: LogHandle) -> LogRegistry {
-        LogRegistry { home, handle, apps: Arc::default(), added: Arc::new(watch::Sender::new(0)) }
+        let exports = Exports::new(home.clone(), handle.clone());
+        LogRegistry { home, handle, apps: Arc::default(), added: Arc::new(watch::Sender::new(0)), exports }
     }
 
     /// Opens the log files of an app.
     pub(super) fn insert(&self, app: AppId, name: &str, logs: &Logs) {
         self.handle.open_app(app, name, logs);
+        self.exports.set(app, name, logs);
         self.apps().insert(app, (name.to_owned(), logs.clone()));
         self.added.send_modify(|count| *count += 1);
     }
@@ -44,6 +48,7 @@ impl LogRegistry {
     pub(super) fn remove(&self, app: AppId) {
         self.apps().remove(&app);
         drop(self.handle.close_app(app));
+        self.exports.remove(app);
     }
 
     /// The apps that a query names, separated by commas.
@@ -73,9 +78,18 @@ impl LogSource for LogRegistry {
     fn read(&self, query: LogQuery, sink: mpsc::Sender<LogLine>) -> Result<(), ApiError> {
         let added = self.added.subscribe();
         let chosen = self.chosen(query.target.as_deref())?;
+        let pattern = query
+            .pattern
+            .as_deref()
+            .map(Pattern::parse)
+            .transpose()
+            .map_err(|why| ApiError::bad_request(format!("the pattern is no regular expression: {why}")))?;
+        let filter = LogFilter { stream: query.stream, text: query.text.clone(), pattern, ..LogFilter::default() };
         let mut reading = Reading {
             readers: LogReaders::new(Vec::new()),
             known: BTreeSet::new(),
+            filter,
+            opened: BTreeSet::new(),
             watches: JoinSet::new(),
             sink,
             written: Arc::new(Notify::new()),
@@ -85,8 +99,9 @@ impl LogSource for LogRegistry {
         };
         for (app, name, logs) in chosen {
             reading.watch(app);
-            let reader = reading.open(&name, &logs);
-            reading.readers.add(reader);
+            for reader in reading.open(&name, &logs) {
+                reading.readers.add(reader);
+            }
             reading.known.insert((app, name));
         }
         tokio::spawn(async move {
@@ -103,6 +118,9 @@ struct Reading {
     readers: LogReaders,
     /// The apps whose lines are read.
     known: BTreeSet<(AppId, String)>,
+    filter: LogFilter,
+    /// The indexes of the files that are read.
+    opened: BTreeSet<PathBuf>,
     watches: JoinSet<()>,
     sink: mpsc::Sender<LogLine>,
     written: Arc<Notify>,
@@ -112,10 +130,30 @@ struct Reading {
 }
 
 impl Reading {
-    fn open(&self, name: &str, logs: &Logs) -> LogReader {
-        let (stream, text) = (self.query.stream, self.query.text.clone());
-        let filter = LogFilter { stream, text, ..LogFilter::default() };
-        LogReader::open(name, LogPaths::new(&self.registry.home, name, logs), filter)
+    /// Readers of the files of an app that are not read yet.
+    fn open(&mut self, name: &str, logs: &Logs) -> Vec<LogReader> {
+        let mut paths = LogPaths::all(&self.registry.home, name, logs);
+        paths.retain(|paths| self.opened.insert(paths.index.clone()));
+        paths.into_iter().map(|paths| LogReader::open(name, paths, self.filter.clone())).collect()
+    }
+
+    /// Slots that have files of their own may have written for the first time.
+    fn add_slots(&mut self, from: Cursor) -> std::io::Result<()> {
+        let chosen = self.registry.chosen(None).unwrap_or_default();
+        for (app, name, logs) in chosen {
+            if logs.per_worker && self.known.iter().any(|(known, _)| *known == app) {
+                self.add(&name, &logs, from)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, logs: &Logs, from: Cursor) -> std::io::Result<()> {
+        for mut reader in self.open(name, logs) {
+            reader.since(from)?;
+            self.readers.add(reader);
+        }
+        Ok(())
     }
 
     /// Wakes the reading when the app writes.
@@ -140,9 +178,7 @@ impl Reading {
             self.watch(app);
             // One of the same name that was deleted before wrote to the same files.
             if !self.known.iter().any(|(_, known)| *known == name) {
-                let mut reader = self.open(&name, &logs);
-                reader.since(from)?;
-                self.readers.add(reader);
+                self.add(&name, &logs, from)?;
             }
             self.known.insert((app, name));
         }
@@ -178,7 +214,7 @@ impl Reading {
                     return Ok(());
                 }
                 tokio::select! {
-                    () = self.written.notified() => {}
+                    () = self.written.notified() => self.add_slots(begun)?,
                     Ok(()) = self.added.changed() => self.add_new(begun)?,
                     () = self.sink.closed() => return Ok(()),
                 }

@@ -13,6 +13,7 @@ use musher_core::{AppId, Generation, OpId};
 
 use crate::control::{News, Request};
 use crate::logs::LogPaths;
+use crate::otlp::{Endpoint, Signal};
 
 use super::app::ManagedApp;
 use super::canary::trial_of;
@@ -293,11 +294,17 @@ impl Driver {
 
     /// Whether the app's output can be written where it is wanted: told now, not by lines that are missed later.
     fn check_logs(&self, spec: &AppSpec) -> Result<(), ApiError> {
-        let paths = LogPaths::new(&self.world.home, &spec.name, &spec.logs);
+        let paths = LogPaths::first(&self.world.home, &spec.name, &spec.logs);
         if let Err((path, error)) = paths.try_open() {
             let message = format!("{}: its output cannot be written to {}: {error}", spec.name, path.display());
             return Err(ApiError::new(ErrorCode::InvalidSpec, message)
                 .with_hint("give `logs.out` and `logs.err` paths that the daemon may write"));
+        }
+        if let Some(base) = &spec.logs.otlp
+            && let Err(why) = Endpoint::of(base, Signal::Logs)
+        {
+            let message = format!("{}: its lines cannot be exported: {why}", spec.name);
+            return Err(ApiError::new(ErrorCode::InvalidSpec, message).with_hint("mend `logs.otlp`"));
         }
         Ok(())
     }

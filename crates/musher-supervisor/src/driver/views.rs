@@ -89,7 +89,13 @@ impl Driver {
             slots,
             listeners: listeners(app, &spec),
             canary: app.canary_detail(),
-            log_files: LogFiles { out: files.out.display().to_string(), err: files.err.display().to_string() },
+            log_files: LogFiles {
+                out: files.out.display().to_string(),
+                err: files.err.display().to_string(),
+                combined: files.combined.map(|combined| combined.display().to_string()),
+                per_worker: spec.logs.per_worker,
+                figures: world.logs.counters(id).figures(),
+            },
             operation: world.operations.newest_of(app.id),
             spec: shown,
         })

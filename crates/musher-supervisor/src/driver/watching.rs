@@ -47,7 +47,8 @@ impl World {
         }
         let rules = rules.clone();
         let logs = crate::logs::LogPaths::new(&self.home, &app.name, &spec.logs);
-        let own = [self.home.root().to_owned(), logs.out, logs.err];
+        let mut own = logs.beginnings(spec.logs.per_worker);
+        own.push(self.home.root().to_owned());
         // What nobody has seen change is younger than the oldest worker; before the first start, than this moment.
         let started = app.runs.values().map(|run| run.record.started_ms).min();
         let since = started.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
@@ -61,7 +62,7 @@ impl World {
             // Without a driver nobody needs to know.
             let _ = wakes.blocking_send(wake);
         };
-        let watched = files::watch(rules.clone(), own.to_vec(), since, tell);
+        let watched = files::watch(rules.clone(), own, since, tell);
         app.files = Some(Files { rules, _watched: watched, waiting: None });
     }
 }

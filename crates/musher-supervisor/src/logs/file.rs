@@ -20,6 +20,8 @@ pub(super) struct LogFile {
     pub(super) id: FileId,
     /// Devices and pipes have no positions, no index and no rotation.
     pub(super) regular: bool,
+    /// Whatever is written to it is nowhere.
+    pub(super) off: bool,
 }
 
 /// Where bytes went.
@@ -54,7 +56,13 @@ impl LogFile {
         if let Some(stream) = own_stream(path)? {
             let found = stream.metadata()?;
             // Also when it is a file: that is somebody else's.
-            return Ok(LogFile { id: FileId::from(&found), regular: false, path: path.to_path_buf(), file: stream });
+            return Ok(LogFile {
+                id: FileId::from(&found),
+                regular: false,
+                off: false,
+                path: path.to_path_buf(),
+                file: stream,
+            });
         }
         // O_NONBLOCK: opening a named pipe that nobody reads must not hold up everything.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -67,7 +75,8 @@ impl LogFile {
             other => other?,
         };
         let found = file.metadata()?;
-        Ok(LogFile { id: FileId::from(&found), regular: found.is_file(), path: path.to_path_buf(), file })
+        let off = path == Path::new("/dev/null");
+        Ok(LogFile { id: FileId::from(&found), regular: found.is_file(), off, path: path.to_path_buf(), file })
     }
 
     /// The size and whether the file still has a name.
@@ -131,54 +140,9 @@ impl LogFile {
     }
 }
 
-/// Renames `path` to `path.1`, `path.1` to `path.2` and so on, so that at most `keep` of them are left.
-pub(super) fn shift(path: &Path, keep: u32) -> io::Result<()> {
-    let numbered = |n: u32| if n == 0 { path.to_path_buf() } else { suffixed(path, &format!(".{n}")) };
-    // Only what is there is renamed: find the first free number.
-    let mut free = 0;
-    while free < keep && std::fs::symlink_metadata(numbered(free)).is_ok() {
-        free += 1;
-    }
-    if free == keep {
-        ignore_missing(std::fs::remove_file(numbered(keep)))?;
-    }
-    for n in (0..free).rev() {
-        ignore_missing(std::fs::rename(numbered(n), numbered(n + 1)))?;
-    }
-    Ok(())
-}
-
-pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_are_shifted_up_to_the_number_that_is_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("out.log");
-        for n in 0..5 {
-            std::fs::write(&path, n.to_string()).unwrap();
-            shift(&path, 2).unwrap();
-        }
-        let read = |suffix| std::fs::read_to_string(suffixed(&path, suffix)).ok();
-        assert_eq!(read(""), None);
-        assert_eq!(read(".1").as_deref(), Some("4"));
-        assert_eq!(read(".2").as_deref(), Some("3"));
-        assert_eq!(read(".3"), None);
-    }
 
     #[test]
     fn half_a_line_is_taken_away_if_it_is_ours_and_ended_if_not() {
@@ -197,14 +161,5 @@ mod tests {
             LogFile::open(&path).unwrap().mend(ours).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), mended, "{text:?} {ours:?}");
         }
-    }
-
-    #[test]
-    fn nothing_is_kept_when_nothing_is_to_be_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("out.log");
-        std::fs::write(&path, "x").unwrap();
-        shift(&path, 0).unwrap();
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

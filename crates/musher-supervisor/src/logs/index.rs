@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! header   88 bytes  magic, generation, time, (device, inode, base) of out and err, flags, checksum
-//! records  48 bytes  time, offset, length, stream, format, slot, pid, run, lines, checksum
+//! records  48 bytes  time, offset, length, stream, format, prefix, slot, pid, run, lines, checksum
 //! ```
 //!
 //! The header names the files by inode, because a rotation renames several files and can be cut off between two. A
@@ -24,7 +24,7 @@ pub(super) const RECORD: u64 = 48;
 const RECORD_SIZE: usize = RECORD as usize;
 const MAGIC: &[u8; 8] = b"mushidx1";
 
-/// Which file on this machine.
+/// Which file on this machine: its device, mixed with the time when it was made, and its number there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileId {
     pub(super) device: u64,
@@ -39,7 +39,10 @@ impl FileId {
 
 impl From<&std::fs::Metadata> for FileId {
     fn from(found: &std::fs::Metadata) -> FileId {
-        FileId { device: found.dev(), inode: found.ino() }
+        // A file system gives the number of a deleted file to the next one: when it was made tells them apart.
+        let made = found.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+        let made = made.map_or(0, |made| checksum(&made.as_nanos().to_le_bytes()));
+        FileId { device: found.dev() ^ (u64::from(made) << 32), inode: found.ino() }
     }
 }
 
@@ -69,6 +72,8 @@ pub(super) struct Record {
     pub(super) length: u32,
     pub(super) stream: LogStream,
     pub(super) format: LogFormat,
+    /// The length of the time that stands before each line by a pattern; 0: none.
+    pub(super) prefix: u16,
     pub(super) slot: u32,
     /// The process that was started for the run. 0: musher itself wrote this.
     pub(super) pid: i32,
@@ -128,7 +133,9 @@ impl Record {
             LogFormat::Timestamp => 1,
             LogFormat::Json => 2,
             LogFormat::Named => 3,
+            LogFormat::Pm2Json => 4,
         };
+        bytes[22..24].copy_from_slice(&self.prefix.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.slot.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.pid.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.run.to_le_bytes());
@@ -153,8 +160,10 @@ impl Record {
                 1 => LogFormat::Timestamp,
                 2 => LogFormat::Json,
                 3 => LogFormat::Named,
+                4 => LogFormat::Pm2Json,
                 _ => LogFormat::Raw,
             },
+            prefix: u16::from_le_bytes([bytes[22], bytes[23]]),
             slot: u32_at(24),
             pid: u32_at(28).cast_signed(),
             run: u64_at(32),
@@ -220,6 +229,11 @@ impl IndexWriter {
         let of_file = |record: &Record| out == err || usize::from(record.stream == LogStream::Err) == file;
         let ends = records.filter(of_file).map(|record| record.offset + u64::from(record.length));
         ends.max().unwrap_or(0).max(self.header.bases[file])
+    }
+
+    /// Its size in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.end
     }
 
     pub(super) fn links(&self) -> io::Result<u64> {
@@ -301,6 +315,7 @@ mod tests {
             length: 7,
             stream: if n.is_multiple_of(2) { LogStream::Out } else { LogStream::Err },
             format: LogFormat::Json,
+            prefix: 21,
             slot: n,
             pid: 4000 + n.cast_signed(),
             run: 1 << 40 | u64::from(n),

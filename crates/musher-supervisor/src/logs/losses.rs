@@ -1,6 +1,6 @@
 //! How much could not be written, where it outlives this process: a file in memory, of which the keeper has a copy.
 //!
-//! One line for each stream that has lost something, up to a NUL: `app stream lines bytes reason`. It is written over by
+//! One line for each file that has lost something, up to a NUL: `app file lines bytes reason`. It is written over by
 //! one write, before the lines are taken from their pipe; so a kill counts some lines twice at most, and forgets none.
 
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ impl Losses {
 fn parse(line: &str) -> Option<((AppId, usize), Loss)> {
     let mut words = line.splitn(5, ' ');
     let app = AppId(words.next()?.parse().ok()?);
-    let stream = words.next()?.parse().ok().filter(|stream| *stream < 2)?;
+    let stream = words.next()?.parse().ok()?;
     let (lines, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some(((app, stream), Loss { lines, bytes, error: words.next()?.to_owned() }))
 }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_skipped() {
-        let file = memfd::memfd_with("losses", b"1 0 5 6 full\nx\n1 2 3 4 no stream\n7 1 8\n\0rest").unwrap();
+        let file = memfd::memfd_with("losses", b"1 0 5 6 full\nx\n1 -2 3 4 no file\n7 1 8\n\0rest").unwrap();
         assert_eq!(Losses::open(file).unwrap().left.len(), 1);
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! - [`LogHandle`] is how the supervisor speaks to the thread; no call waits for a disk.
 //! - [`LogReader`] reads the files: the last lines, from a cursor on, and what comes. It needs no thread and no daemon.
-//! - `tap` takes whole lines from a pipe without losing any to a `kill -9`; `app` writes and rotates the files of an app;
-//!   `index` says which bytes were written when and by whom; `format` is the form of a line.
+//! - [`Exports`] sends lines on, from the files.
+//! - `tap` takes whole lines from a pipe without losing any to a `kill -9`; `app` writes the files of apps (`unit`: those that
+//!   are written together), `rotation` puts them out of the way, `packer` and `packed` make them small; `index` says which bytes were written when and by whom; `format` is the form of a line.
 //!
 //! # What is promised
 //!
@@ -16,84 +17,52 @@
 //!   the pipe, which the keeper holds too. A batch that was written but not yet taken is written again.
 //! - When the disk is full (or fails) workers are not held up: their lines are dropped and counted, and a line
 //!   `[musher] N lines (M bytes) lost: …` says so as soon as writing works again, also after a kill of the supervisor.
-//! - Rotation loses nothing but the oldest file. Out, err and index are rotated together.
+//! - Rotation loses nothing but the oldest file. All files and the index of a unit are rotated together. A rotated file is
+//!   packed beside itself and deleted when that is done; a packing that was cut off is done again.
+//! - Nothing is dropped because there is too much of it, unless a limit was asked for; then it is counted and told.
 //!
 //! # What is not done
 //!
-//! No fsync: lines survive the death of any process, not that of the machine. No compression. A log file that another
+//! No fsync: lines survive the death of any process, not that of the machine. A log file that another
 //! program renames is followed until [`LogHandle::reopen`]; one that is deleted is made again.
 
 mod app;
+mod export;
 mod file;
 mod format;
 mod index;
+mod limit;
 mod losses;
+mod numbered;
+mod packed;
+mod packer;
+mod paths;
 mod reader;
+mod rotation;
+mod source;
 mod tail;
 mod tap;
 mod thread;
+mod unit;
 mod volume;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use musher_api::LogStream;
+use musher_api::{LogFigures, LogStream};
 use musher_core::ids::{AppId, RunId, SlotId};
 use musher_core::spec::Logs;
 use tokio::sync::{oneshot, watch};
 
-use crate::home::Home;
-
-pub use reader::{LogFilter, LogReader, LogReaders};
+pub use export::Exports;
+pub use paths::LogPaths;
+pub use reader::{LogFilter, LogReader, LogReaders, Pattern};
 pub use thread::LogThread;
-
-/// Where the log files of an app are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPaths {
-    /// Standard output. Rotated files have `.1`, `.2`… behind it, the newest first.
-    pub out: PathBuf,
-    /// Standard error; may be the same file.
-    pub err: PathBuf,
-    /// The index of both.
-    pub index: PathBuf,
-}
-
-impl LogPaths {
-    /// The paths of the app `name`, as its spec says or in the home.
-    pub fn new(home: &Home, name: &str, logs: &Logs) -> LogPaths {
-        let directory = home.logs().join(name);
-        let path = |given: &Option<PathBuf>, default: &str| given.clone().unwrap_or_else(|| directory.join(default));
-        LogPaths { out: path(&logs.out, "out.log"), err: path(&logs.err, "err.log"), index: directory.join("index") }
-    }
-
-    /// Makes sure that both files can be opened, and makes them.
-    ///
-    /// # Errors
-    ///
-    /// The first file that cannot, and why. A named pipe that nobody reads yet is none.
-    pub fn try_open(&self) -> Result<(), (PathBuf, io::Error)> {
-        for path in [&self.out, &self.err] {
-            match file::LogFile::open(path) {
-                Err(error) if error.raw_os_error() != Some(rustix::io::Errno::NXIO.raw_os_error()) => {
-                    return Err((path.clone(), error));
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn of(&self, stream: LogStream) -> &Path {
-        match stream {
-            LogStream::Out => &self.out,
-            LogStream::Err => &self.err,
-        }
-    }
-}
 
 /// One output of one run, as it is given to the log thread.
 #[derive(Debug)]
@@ -152,6 +121,20 @@ pub enum LogTrouble {
     },
 }
 
+impl LogCounters {
+    /// What they are now.
+    pub fn figures(&self) -> LogFigures {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LogFigures {
+            lines: of(&self.lines),
+            bytes: of(&self.bytes),
+            lost: of(&self.lost),
+            dropped: of(&self.dropped),
+            not_exported: of(&self.not_exported),
+        }
+    }
+}
+
 /// How the supervisor speaks to the log thread. Cheap to clone; no call waits. The thread ends, without draining any
 /// pipe, when the last handle is dropped.
 #[derive(Clone, Debug)]
@@ -202,6 +185,11 @@ impl LogHandle {
         self.owner.queue.watches().entry(app).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
+    /// How much the app has logged since the supervisor began.
+    pub fn counters(&self, app: AppId) -> Arc<LogCounters> {
+        self.owner.queue.counters().get(&app).cloned().unwrap_or_default()
+    }
+
     /// Ends the thread without draining any pipe, whoever else has a handle, and waits for its end.
     pub fn stop(&self) {
         self.owner.queue.close();
@@ -238,6 +226,22 @@ struct Queue {
     /// Counts up when there is something.
     bell: OwnedFd,
     watches: Mutex<HashMap<AppId, watch::Sender<u64>>>,
+    counters: Mutex<HashMap<AppId, Arc<LogCounters>>>,
+}
+
+/// How much an app has logged since the supervisor began.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Lines that were written.
+    pub lines: AtomicU64,
+    /// Their bytes, as they stand in the file.
+    pub bytes: AtomicU64,
+    /// Lines that could not be written.
+    pub lost: AtomicU64,
+    /// Lines that were dropped because of the limit.
+    pub dropped: AtomicU64,
+    /// Lines that were deleted before they were exported, or that nobody wanted to take.
+    pub not_exported: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -255,6 +259,7 @@ enum Command {
     Reopen { reply: oneshot::Sender<()> },
     Clear { app: AppId, reply: oneshot::Sender<io::Result<()>> },
     CloseApp { app: AppId, reply: oneshot::Sender<()> },
+    Packed(packer::Done),
 }
 
 impl Queue {
@@ -282,6 +287,10 @@ impl Queue {
 
     fn ring(&self) {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+
+    fn counters(&self) -> MutexGuard<'_, HashMap<AppId, Arc<LogCounters>>> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn watches(&self) -> MutexGuard<'_, HashMap<AppId, watch::Sender<u64>>> {

@@ -9,11 +9,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use musher_api::{Cursor, LogLine, LogStream};
+use regex_lite::{Regex, RegexBuilder};
 
 use super::LogPaths;
 use super::volume::{Piece, Volume, Volumes};
+
+/// How much memory an expression may take.
+const MAX_PATTERN: usize = 1 << 20;
 
 /// Which lines are wanted. The default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,11 +27,36 @@ pub struct LogFilter {
     pub stream: Option<LogStream>,
     /// Only lines that contain this.
     pub text: Option<String>,
+    /// Only lines that match this.
+    pub pattern: Option<Pattern>,
     /// Only this slot.
     pub slot: Option<u32>,
     /// Only this run.
     pub run: Option<u64>,
 }
+
+/// A regular expression for lines. It takes linear time, whatever the line is.
+#[derive(Clone, Debug)]
+pub struct Pattern(Regex);
+
+impl Pattern {
+    /// Reads one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Pattern, String> {
+        RegexBuilder::new(text).size_limit(MAX_PATTERN).build().map(Pattern).map_err(|error| error.to_string())
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// Reads the log files of one app.
 #[derive(Debug)]
@@ -40,6 +70,8 @@ pub struct LogReader {
     since: u64,
     /// Pieces that have been found but not read.
     found: VecDeque<(Volume, Piece)>,
+    /// Lines that the index knows, and whose file is gone.
+    missed: AtomicU64,
 }
 
 /// A place between two records.
@@ -62,7 +94,13 @@ impl LogReader {
             place: None,
             since: 0,
             found: VecDeque::new(),
+            missed: AtomicU64::new(0),
         }
+    }
+
+    /// How many lines could not be read since the last call, because their file was deleted.
+    pub fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::Relaxed)
     }
 
     /// The last `count` lines that pass the filter, the oldest first. [`LogReader::next_batch`] goes on behind them.
@@ -198,12 +236,19 @@ impl LogReader {
             && filter.slot.is_none_or(|slot| slot == piece.slot && piece.run != 0)
             && filter.run.is_none_or(|run| run == piece.run);
         // A file that is gone, or shorter than its index says: somebody deleted or emptied it.
-        let bytes = if wanted { volume.read(piece).unwrap_or_default() } else { Vec::new() };
+        let bytes = if wanted { volume.read(piece) } else { Ok(Vec::new()) };
+        let bytes = bytes.unwrap_or_else(|_| {
+            self.missed.fetch_add(piece.told_lines().into(), Ordering::Relaxed);
+            Vec::new()
+        });
         piece
             .lines(&bytes)
             .into_iter()
             .filter_map(|(cursor, line)| {
                 if filter.text.as_ref().is_some_and(|text| !line.contains(text.as_str())) {
+                    return None;
+                }
+                if filter.pattern.as_ref().is_some_and(|pattern| !pattern.0.is_match(&line)) {
                     return None;
                 }
                 Some(LogLine {

@@ -85,13 +85,17 @@ impl LogThread {
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        let queue =
-            Arc::new(Queue { commands: Mutex::new(Commands::default()), bell, watches: Mutex::new(HashMap::new()) });
+        let queue = Arc::new(Queue {
+            commands: Mutex::new(Commands::default()),
+            bell,
+            watches: Mutex::default(),
+            counters: Mutex::default(),
+        });
         let thread = LogThread {
             queue: Arc::clone(&queue),
             epoll,
             scratch: Scratch::new()?,
-            apps: Apps::new(home.clone(), losses, Box::new(notify)),
+            apps: Apps::new(home.clone(), losses, Arc::clone(&queue), Box::new(notify)),
             taps: HashMap::new(),
             by_run: HashMap::new(),
             ready: VecDeque::new(),
@@ -120,6 +124,9 @@ impl LogThread {
                 }
             }
             self.look_at_rests();
+            for app in self.apps.order.overdue(Instant::now()) {
+                self.apps.tidy(app);
+            }
             let Some(commands) = self.queue.take() else { break };
             for command in commands {
                 self.obey(command);
@@ -138,7 +145,9 @@ impl LogThread {
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let look_again = self.looks.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        let look = self.looks.first().map(|(due, _)| *due);
+        let next = [look, self.apps.order.next()].into_iter().flatten().min();
+        let look_again = next.map(|due| due.saturating_duration_since(Instant::now()));
         let patience = if !self.ready.is_empty() {
             Some(Duration::ZERO)
         } else if self.apps.has_lost() {
@@ -222,7 +231,8 @@ impl LogThread {
     fn obey(&mut self, command: Command) {
         // Nobody waits for an answer any more: not an error.
         match command {
-            Command::OpenApp { app, name, logs } => self.apps.open(app, name, logs),
+            Command::OpenApp { app, name, logs } => self.apps.open(app, &name, logs),
+            Command::Packed(done) => self.apps.packed(done),
             Command::Attach(output) => self.attach(output),
             Command::Detach { run, reply } => {
                 let detached = self.detach(run);

@@ -1,4 +1,4 @@
-//! One index with the two log files that it speaks of, seen by a reader.
+//! One index with the log files that it speaks of, seen by a reader.
 //!
 //! A volume is cut into pieces: the batches that the index describes, and the gaps between them. The files stay open, so
 //! a rotation takes nothing away from a reader that is in the middle of them.
@@ -6,21 +6,18 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 use std::sync::Arc;
 
 use musher_api::LogStream;
 use musher_core::spec::LogFormat;
 
-use super::file::suffixed;
 use super::index::{self, Backwards, FileId, HEADER, Header, RECORD, Record};
+use super::numbered::rotated;
+use super::source::Source;
 use super::{LogPaths, format};
 
 /// How much of a gap is read at a time.
 const PART: u64 = 256 << 10;
-/// How many numbered files are looked for: more than can be kept, with the spare indexes.
-const MOST_FILES: u32 = 1010;
 /// Records in a step of a search.
 const STEP: u64 = 512;
 
@@ -40,7 +37,7 @@ pub(super) struct Volume {
 struct Open {
     header: Header,
     index: Option<File>,
-    files: [Option<File>; 2],
+    files: [Option<Arc<Source>>; 2],
     /// Where the volume begins in its files.
     starts: [u64; 2],
     /// Where it ends in them; none: it is the newest and still grows.
@@ -59,6 +56,7 @@ pub(super) struct Piece {
     offset: u64,
     length: u64,
     format: LogFormat,
+    prefix: u16,
     pub(super) stream: LogStream,
     pub(super) slot: u32,
     pub(super) run: u64,
@@ -73,8 +71,13 @@ impl Volumes {
     /// All volumes, the oldest first.
     pub(super) fn list(&self) -> io::Result<Vec<Volume>> {
         let mut found: Vec<(Header, File)> = Vec::new();
-        for file in numbered(&self.paths.index) {
-            let file = file?;
+        let names = [self.paths.index.clone()].into_iter();
+        for name in names.chain(rotated(&self.paths.index).into_iter().map(|file| file.path)) {
+            let file = match File::open(name) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             // A rotation in this instant may show a file twice, never hide it: files move to higher numbers.
             if let Some(header) = index::read_header(&file)?
                 && !found.iter().any(|(other, _)| other.generation == header.generation)
@@ -82,20 +85,37 @@ impl Volumes {
                 found.push((header, file));
             }
         }
+        let sources = self.sources()?;
+        let find = |id: FileId| sources.iter().find(|(known, _)| *known == id).map(|(_, source)| Arc::clone(source));
         found.sort_by_key(|(header, _)| header.generation);
         let headers: Vec<Header> = found.iter().map(|(header, _)| *header).collect();
         let volume = |(n, (header, index)): (usize, (Header, File))| {
             let before = n.checked_sub(1).and_then(|n| headers.get(n));
             let after = headers.get(n + 1);
-            let files = [find(&self.paths.out, header.files[0])?, find(&self.paths.err, header.files[1])?];
+            let files = header.files.map(find);
             let starts = [0, 1].map(|file| start(&header, file, before));
             let ends = [0, 1].map(|file| {
-                let size = || size(files[file].as_ref());
-                after.map(|after| base_in(after, header.files[file]).unwrap_or_else(size))
+                let size = || size(files[file].as_deref());
+                let after = after?;
+                let base = base_in(after, header.files[file]);
+                // With a file of both outputs, that is described, and those of one go on without an index.
+                if base.is_none() && self.paths.combined.is_some() {
+                    return None;
+                }
+                Some(base.unwrap_or_else(size))
             });
             Ok(Volume { shared: Arc::new(Open { header, index: Some(index), files, starts, ends }) })
         };
         found.into_iter().enumerate().map(volume).collect()
+    }
+
+    /// All log files that there are.
+    fn sources(&self) -> io::Result<Vec<(FileId, Arc<Source>)>> {
+        let mut sources = Vec::new();
+        for path in self.paths.files() {
+            sources.extend(Source::all(path)?.into_iter().map(|(id, source)| (id, Arc::new(source))));
+        }
+        Ok(sources)
     }
 
     /// The volume that was begun after this generation, if there is one.
@@ -115,20 +135,22 @@ impl Volumes {
     pub(super) fn without_index(&self, volumes: &[Volume]) -> io::Result<Vec<(Volume, Piece)>> {
         let known = |id| volumes.iter().any(|volume| volume.header().files.contains(&id));
         let mut found: Vec<(Volume, Piece)> = Vec::new();
-        for (stream, path) in [(LogStream::Out, &self.paths.out), (LogStream::Err, &self.paths.err)] {
-            for file in numbered(path) {
-                let file = file?;
-                let metadata = file.metadata()?;
-                let id = FileId::from(&metadata);
+        // With a file of both outputs, that has every line.
+        let files = match &self.paths.combined {
+            Some(combined) => vec![(LogStream::Out, combined)],
+            None => vec![(LogStream::Out, &self.paths.out), (LogStream::Err, &self.paths.err)],
+        };
+        for (stream, path) in files {
+            for (id, source) in Source::all(path)? {
                 let twice = |(volume, _): &(Volume, Piece)| volume.header().files[0] == id;
-                if !metadata.is_file() || known(id) || found.iter().any(twice) {
+                if known(id) || found.iter().any(twice) {
                     continue;
                 }
-                let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
-                let time_ns = seconds * 1_000_000_000 + u64::try_from(metadata.mtime_nsec()).unwrap_or(0);
+                let (time_ns, length) = (source.modified_ns()?, source.length());
                 let header = Header { files: [id, id], ..Header::default() };
-                let open = Open { header, index: None, files: [Some(file), None], starts: [0; 2], ends: [None; 2] };
-                let piece = Piece::gap(time_ns, stream, 0, 0..metadata.len(), LogFormat::Raw);
+                let files = [Some(Arc::new(source)), None];
+                let open = Open { header, index: None, files, starts: [0; 2], ends: [None; 2] };
+                let piece = Piece::gap(time_ns, stream, 0, 0..length, LogFormat::Raw);
                 found.push((Volume { shared: Arc::new(open) }, piece));
             }
         }
@@ -215,7 +237,7 @@ impl Volume {
         let mut pieces = Vec::new();
         for (file, stream) in [LogStream::Out, LogStream::Err].into_iter().enumerate() {
             let end = base_in(next.header(), self.header().files[file])
-                .unwrap_or_else(|| size(self.shared.files[file].as_ref()));
+                .unwrap_or_else(|| size(self.shared.files[file].as_deref()));
             if let Some(known) = covered[file]
                 && known < end
                 && self.file_of(stream) == file
@@ -395,6 +417,7 @@ impl Piece {
             offset: record.offset,
             length: record.length.into(),
             format: record.format,
+            prefix: record.prefix,
             stream: record.stream,
             slot: record.slot,
             run: record.run,
@@ -411,6 +434,7 @@ impl Piece {
             offset: range.start,
             length: range.end - range.start,
             format,
+            prefix: 0,
             stream,
             slot: 0,
             run: 0,
@@ -423,58 +447,25 @@ impl Piece {
         self.time_ns + u64::from(self.lines.max(1)) - 1
     }
 
+    /// How many lines the index says it has; 0: it says nothing.
+    pub(super) fn told_lines(&self) -> u32 {
+        self.lines
+    }
+
     /// Its lines with their cursors, given its bytes.
     pub(super) fn lines(&self, bytes: &[u8]) -> Vec<(u64, String)> {
         let lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
         lines
             .map(|(n, line)| {
                 let cursor = if self.described { self.time_ns + n as u64 } else { self.time_ns };
-                (cursor, format::read(self.format, format::text(line)))
+                (cursor, format::read(self.format, self.prefix, format::text(line)))
             })
             .collect()
     }
 }
 
-/// The file `path` and those that were rotated, the newest first.
-fn numbered(path: &Path) -> impl Iterator<Item = io::Result<File>> {
-    let mut missing = 0;
-    (0..MOST_FILES)
-        .map(move |n| if n == 0 { path.to_path_buf() } else { suffixed(path, &format!(".{n}")) })
-        // Opening a named pipe would wait, and nothing but a file has anything to read twice.
-        .map(|path| match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() => File::open(&path).map(Some),
-            Ok(_) => Ok(None),
-            Err(error) => Err(error),
-        })
-        .map_while(move |file| match file {
-            Ok(Some(file)) => {
-                missing = 0;
-                Some(Some(Ok(file)))
-            }
-            Ok(None) => Some(None),
-            // One may be missing for an instant in a rotation.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                missing += 1;
-                (missing < 3).then_some(None)
-            }
-            Err(error) => Some(Some(Err(error))),
-        })
-        .flatten()
-}
-
-/// The file with this identity among `path` and those that were rotated.
-fn find(path: &Path, id: FileId) -> io::Result<Option<File>> {
-    for file in numbered(path) {
-        let file = file?;
-        if FileId::of(&file)? == id {
-            return Ok(Some(file));
-        }
-    }
-    Ok(None)
-}
-
-fn size(file: Option<&File>) -> u64 {
-    file.and_then(|file| file.metadata().ok()).map_or(0, |found| found.len())
+fn size(source: Option<&Source>) -> u64 {
+    source.map_or(0, Source::length)
 }
 
 /// Where a volume begins in a file.

@@ -1,15 +1,16 @@
 //! Each key of an app, by name: the one place that says which shape each of them takes.
 
-use musher_core::spec::{Balance, LogFormat, OnChange, OnUncaught, RestartPolicy};
+use musher_core::spec::{Balance, OnChange, OnUncaught, RestartPolicy};
 use musher_process::exit::parse_signal;
 
 use super::decode::{Decoder, Table};
 use super::decode_health::{health, hooks, limits};
+use super::decode_logs::logs;
 use super::fault::Origin;
-use super::keys::{BALANCE, FORMAT, ON_CHANGE, ON_UNCAUGHT, READY, RESTART};
+use super::keys::{BALANCE, ON_CHANGE, ON_UNCAUGHT, READY, RESTART};
 use super::raw::{
-    Account, Filter, Instances, Proof, RawApp, RawCanary, RawListen, RawLogs, RawReady, RawReload, RawRestart,
-    RawScale, RawStop, RawWatch,
+    Account, Filter, Instances, Proof, RawApp, RawCanary, RawListen, RawReady, RawReload, RawRestart, RawScale,
+    RawStop, RawWatch,
 };
 use super::tree::{Node, Value};
 use super::values;
@@ -334,17 +335,4 @@ fn canary(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<RawCan
         max_errors: table.read(d, "max_errors", |d, node, path| d.number(node, path)),
         max_latency: table.read(d, "max_latency", |d, node, path| d.number(node, path)),
     })
-}
-
-fn logs(d: &mut Decoder<'_>, node: &Node) -> RawLogs {
-    const MEANING: [LogFormat; 3] = [LogFormat::Raw, LogFormat::Timestamp, LogFormat::Json];
-    let Some(table) = d.table(node, "logs") else { return RawLogs::default() };
-    let format = table.read(d, "format", |d, node, path| d.choice(node, path, FORMAT));
-    RawLogs {
-        out: table.read(d, "out", |d, node, path| d.text(node, path)),
-        err: table.read(d, "err", |d, node, path| d.text(node, path)),
-        format: format.and_then(|n| MEANING.get(n).copied()),
-        max_size: table.read(d, "max_size", |d, node, path| d.size(node, path)),
-        keep: table.small(d, "keep"),
-    }
 }

@@ -3,6 +3,7 @@
 use super::fault::Origin;
 use super::tree::{Entry, Node, Value};
 use super::{StartArgs, Surroundings};
+use crate::args::StartLogsArgs;
 
 /// The flags of `musher start`, as they were typed. `None` and empty: not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,12 +60,8 @@ pub(crate) struct Flags {
     pub(crate) max_memory: Option<String>,
     /// `--liveness`: a path, `tcp`, a URL or an address.
     pub(crate) liveness: Option<String>,
-    /// `--out`
-    pub(crate) out: Option<String>,
-    /// `--err`
-    pub(crate) err: Option<String>,
-    /// `--log-format`
-    pub(crate) log_format: Option<String>,
+    /// Those for logs.
+    pub(crate) logs: StartLogsArgs,
     /// `--user`
     pub(crate) user: Option<String>,
     /// `--group`
@@ -138,9 +135,18 @@ impl Flags {
         text("reload.max_unavailable", "--max-unavailable", &self.max_unavailable);
         text("limits.memory", "--max-memory", &self.max_memory);
         text("health.liveness", "--liveness", &self.liveness);
-        text("logs.out", "--out", &self.out.as_ref().map(|path| here(path, around)));
-        text("logs.err", "--err", &self.err.as_ref().map(|path| here(path, around)));
-        text("logs.format", "--log-format", &self.log_format);
+        let file = |path: &Option<String>| {
+            let given = path.as_deref().map(|path| if path.eq_ignore_ascii_case("null") { "/dev/null" } else { path });
+            given.map(|path| here(path, around))
+        };
+        let off = self.logs.disable_logs.then(|| "/dev/null".to_owned());
+        text("logs.out", "--out", &off.clone().or_else(|| file(&self.logs.out)));
+        text("logs.err", "--err", &off.or_else(|| file(&self.logs.err)));
+        text("logs.combined", "--log", &file(&self.logs.combined));
+        text("logs.format", "--log-format", &self.logs.log_format);
+        text("logs.format", "--log-type", &self.logs.log_type.as_ref().map(|kind| format!("pm2-{kind}")));
+        text("logs.date_format", "--log-date-format", &self.logs.log_date_format);
+        text("logs.date_format", "--time", &self.logs.time.then(|| "YYYY-MM-DDTHH:mm:ss".to_owned()));
         text("user", "--user", &self.user);
         text("group", "--group", &self.group);
         text(self.ready_key(), "--ready", &self.ready);
@@ -150,6 +156,9 @@ impl Flags {
             let items = paths.iter().map(|path| Node { at, value: Value::Text(here(path, around)) }).collect();
             let value = if paths.is_empty() { Value::Bool(true) } else { Value::List(items) };
             entries.push(nested("watch", "--watch", value));
+        }
+        if self.logs.merge_logs {
+            entries.push(nested("logs.per_worker", "--merge-logs", Value::Bool(false)));
         }
         if self.no_cluster {
             entries.push(nested("cluster", "--no-cluster", Value::Bool(false)));

@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Memory,
     /// `true`, or words.
     Filter,
+    /// `true`, or a path.
+    Socket,
     /// A line for the shell, or a list of words.
     Command,
     /// A path, an address, or a command as a list.
@@ -77,7 +79,7 @@ pub(super) const READY: &[&str] = &["auto", "listening", "message", "notify"];
 pub(super) const RESTART: &[&str] = &["always", "on-failure", "never"];
 pub(super) const ON_UNCAUGHT: &[&str] = &["drain", "exit"];
 pub(super) const ON_CHANGE: &[&str] = &["reload", "restart"];
-pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json"];
+pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json", "pm2-json"];
 
 /// Every key of an app, in the order of the reference.
 pub(super) const KEYS: &[Key] = &[
@@ -402,9 +404,64 @@ pub(super) const KEYS: &[Key] = &[
     key("logs", Kind::Table(&[]), "", "Where the workers' output goes."),
     key("logs.out", Kind::Path, "`logs/<app>/out.log` in the home", "File of standard output."),
     key("logs.err", Kind::Path, "`logs/<app>/err.log` in the home", "File of standard error."),
-    key("logs.format", Kind::Choice(FORMAT), "\"raw\"", "Form of a line in the file."),
+    key("logs.combined", Kind::Path, "", "A file that gets both outputs as well, in the order of time."),
+    key(
+        "logs.per_worker",
+        Kind::Bool,
+        "false",
+        "Whether each slot has files of its own: its number stands before their extension, `out-0.log`.",
+    ),
+    key(
+        "logs.format",
+        Kind::Choice(FORMAT),
+        "\"raw\"",
+        "Form of a line in the file. `timestamp`: RFC 3339 in UTC; `json`: time, app, slot, pid, stream, message; `pm2-json`: \
+         message, timestamp, type, process_id, app_name.",
+    ),
+    key(
+        "logs.date_format",
+        Kind::Text,
+        "",
+        "How times are written, in day.js's tokens and local time (`\"YYYY-MM-DD HH:mm:ss.SSS Z\"`): before each line, or in it \
+         if it is JSON.",
+    ),
     key("logs.max_size", Kind::Size, "\"10MiB\"", "Rotate when the file is larger; 0 for never."),
+    key("logs.max_age", Kind::Duration, "", "Rotate when the file is older: `\"24h\"`."),
     key("logs.keep", Kind::Integer(0, 1000), "5", "How many rotated files are kept."),
+    key("logs.keep_for", Kind::Duration, "", "Delete rotated files that are older."),
+    key(
+        "logs.max_total",
+        Kind::Size,
+        "",
+        "How much all log files of the app may have together: the oldest rotated ones are deleted, and files are rotated sooner \
+         where that is needed.",
+    ),
+    key(
+        "logs.compress",
+        Kind::Bool,
+        "false",
+        "Whether rotated files are compressed (gzip). `musher logs` reads them, too.",
+    ),
+    key(
+        "logs.limit",
+        Kind::Integer(1, 4_294_967_295),
+        "",
+        "Drop what is more than so many lines a second, of all workers together, and say in the file how many they were. Without \
+         it nothing is dropped.",
+    ),
+    key(
+        "logs.journald",
+        Kind::Socket,
+        "",
+        "Send the lines to journald as well: `true`, or the path of its socket. It is done from the files, which must not be off.",
+    ),
+    key(
+        "logs.otlp",
+        Kind::Text,
+        "",
+        "Export the lines as well by OTLP over HTTP with JSON: `\"http://localhost:4318\"`. Headers are taken from \
+         OTEL_EXPORTER_OTLP_HEADERS of the daemon.",
+    ),
     key(
         "user",
         Kind::Account,
@@ -437,6 +494,10 @@ const ALIASES: &[(&str, &str)] = &[
     ("listen_timeout", "ready.timeout"),
     ("out_file", "logs.out"),
     ("error_file", "logs.err"),
+    ("log_file", "logs.combined"),
+    ("log_date_format", "logs.date_format"),
+    ("log_type", "logs.format"),
+    ("merge_logs", "logs.per_worker"),
     ("uid", "user"),
     ("gid", "group"),
     ("port", "env.PORT"),

@@ -10,6 +10,7 @@
 mod decode;
 mod decode_app;
 mod decode_health;
+mod decode_logs;
 mod deploy;
 mod fault;
 mod flags;

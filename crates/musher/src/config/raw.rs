@@ -216,7 +216,17 @@ pub(super) enum RawCommand {
 pub(super) struct RawLogs {
     pub(super) out: Option<String>,
     pub(super) err: Option<String>,
+    pub(super) combined: Option<String>,
+    pub(super) per_worker: Option<bool>,
     pub(super) format: Option<LogFormat>,
+    pub(super) date_format: Option<String>,
     pub(super) max_size: Option<u64>,
+    pub(super) max_age: Option<Duration>,
     pub(super) keep: Option<u32>,
+    pub(super) keep_for: Option<Duration>,
+    pub(super) max_total: Option<u64>,
+    pub(super) compress: Option<bool>,
+    pub(super) limit: Option<u32>,
+    pub(super) journald: Option<String>,
+    pub(super) otlp: Option<String>,
 }

@@ -52,6 +52,7 @@ fn shape(kind: Kind) -> String {
         Kind::Words => "string, split as in a shell, or list of strings".into(),
         Kind::Watch => "`true`, path, list of paths, or table".into(),
         Kind::Filter => "`true`, or word or list of words".into(),
+        Kind::Socket => "`true`, or path".into(),
         Kind::Texts => "path or list of paths".into(),
         Kind::Variables => "table of strings, numbers, booleans".into(),
         Kind::Bool => "`true`, `false`".into(),
@@ -107,6 +108,7 @@ fn property(key: &Key) -> Value {
         }
         Kind::Words | Kind::Command | Kind::Probe => json!({ "anyOf": [string, list(scalar)] }),
         Kind::Filter => json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string)] }),
+        Kind::Socket => json!({ "anyOf": [{ "type": "boolean" }, string] }),
         Kind::Watch => {
             json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string), table(key.path)] })
         }

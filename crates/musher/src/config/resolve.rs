@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use musher_core::spec::{
-    AppSpec, AutoScale, Canary, Listen, ListenAddress, Probe, ReadyWhen, Reload, Restart, Runtime, SlotVariables, User,
-    WatchFiles, check_name, is_mushers_own,
+    AppSpec, AutoScale, Canary, Listen, ListenAddress, Logs, Probe, ReadyWhen, Reload, Restart, Runtime, SlotVariables,
+    User, WatchFiles, check_name, is_mushers_own,
 };
 use musher_process::lookup::{lookup_group, lookup_user};
 
@@ -14,7 +14,9 @@ use super::fault::Faults;
 use super::program::{
     Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files, with_program,
 };
-use super::raw::{Account, Filter, Instances, Proof, RawApp, RawCommand, RawProbe, RawReady, RawReload, RawWatch};
+use super::raw::{
+    Account, Filter, Instances, Proof, RawApp, RawCommand, RawLogs, RawProbe, RawReady, RawReload, RawWatch,
+};
 use super::{Surroundings, values};
 
 /// Variables that belong to the process that had them, or that musher sets itself.
@@ -133,11 +135,7 @@ impl Resolver<'_> {
         self.health(&mut spec, place);
         self.hooks(&mut spec, place);
         spec.pid_file = app.pid_file.as_ref().map(|path| cwd.join(path));
-        spec.logs.out = app.logs.out.as_ref().map(|path| cwd.join(path));
-        spec.logs.err = app.logs.err.as_ref().map(|path| cwd.join(path));
-        spec.logs.format = app.logs.format.unwrap_or_default();
-        spec.logs.max_bytes = app.logs.max_size.unwrap_or(spec.logs.max_bytes);
-        spec.logs.keep = app.logs.keep.unwrap_or(spec.logs.keep);
+        logs(&app.logs, &cwd, &mut spec.logs);
         for fault in spec.check().err().unwrap_or_default() {
             // One fault of a key is enough: the first is the nearer one.
             if !self.faults.has_key(app.place(fault.field), fault.field) {
@@ -426,6 +424,25 @@ fn listen(app: &RawApp, cwd: &Path) -> Vec<Listen> {
             backlog: raw.backlog.unwrap_or(511),
         })
         .collect()
+}
+
+fn logs(raw: &RawLogs, cwd: &Path, logs: &mut Logs) {
+    let path = |path: &Option<String>| path.as_ref().map(|path| cwd.join(path));
+    logs.out = path(&raw.out);
+    logs.err = path(&raw.err);
+    logs.combined = path(&raw.combined);
+    logs.per_worker = raw.per_worker.unwrap_or_default();
+    logs.format = raw.format.unwrap_or_default();
+    logs.date_format.clone_from(&raw.date_format);
+    logs.max_bytes = raw.max_size.unwrap_or(logs.max_bytes);
+    logs.max_age = raw.max_age;
+    logs.keep = raw.keep.unwrap_or(logs.keep);
+    logs.keep_for = raw.keep_for;
+    logs.max_total_bytes = raw.max_total.unwrap_or_default();
+    logs.compress = raw.compress.unwrap_or_default();
+    logs.limit = raw.limit;
+    logs.journald = path(&raw.journald);
+    logs.otlp.clone_from(&raw.otlp);
 }
 
 fn restart(app: &RawApp, restart: &mut Restart) {

@@ -182,10 +182,20 @@ pub(super) async fn show_logs(context: &Context<'_>, words: &[String]) -> Result
     let lines = args.lines.to_string();
     let mut all = vec!["logs", "--lines", lines.as_str()];
     all.push(if args.nostream { "--no-follow" } else { "--follow" });
-    let flags = [(args.raw, "--raw"), (args.json, "--json"), (args.err, "--err"), (args.out, "--out")];
+    let format = args.format && !args.json && !args.raw;
+    let flags = [
+        (args.raw && !args.json, "--raw"),
+        (args.json, "--json"),
+        (args.err && !args.out, "--err"),
+        (args.out && !args.err, "--out"),
+        (format, "--format"),
+    ];
     all.extend(flags.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag));
-    if args.timestamp.is_some() && !args.raw && !args.json {
-        all.push("--timestamps");
+    let times =
+        args.timestamp.as_ref().filter(|_| !args.raw && !args.json).map(|times| format!("--timestamps={times}"));
+    all.extend(times.as_deref());
+    if let Some(word) = &args.highlight {
+        all.extend(["--highlight", word]);
     }
     all.extend(apps.iter().map(String::as_str));
     context.verb(&all).await

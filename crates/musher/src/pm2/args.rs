@@ -136,8 +136,12 @@ pub(super) struct Args {
     pub(super) err: bool,
     #[arg(long)]
     pub(super) out: bool,
-    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "YYYY-MM-DD-HH:mm:ss")]
     pub(super) timestamp: Option<String>,
+    #[arg(long)]
+    pub(super) format: bool,
+    #[arg(long)]
+    pub(super) highlight: Option<String>,
     #[command(flatten)]
     pub(super) ignored: Ignored,
     /// Arguments of the script.

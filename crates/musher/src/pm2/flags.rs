@@ -35,10 +35,9 @@ pub(super) fn keys(args: &Args) -> Map<String, Value> {
             app.insert(key.into(), value.as_str().into());
         }
     }
-    // `--log FILE` is for both outputs.
+    // `--log` without a file means nothing.
     if let Some(log) = args.log.as_deref().filter(|log| !log.is_empty()) {
-        app.insert("out_file".into(), log.into());
-        app.insert("error_file".into(), log.into());
+        app.insert("log_file".into(), log.into());
     }
     let flags = [
         ("time", args.time),

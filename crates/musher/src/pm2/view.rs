@@ -141,7 +141,10 @@ impl Process {
     fn own_fields(&self, spec: &AppSpec) -> Map<String, Value> {
         // What PM2 does not have without a value.
         let optional = ["max_memory_restart", "restart_delay", "log_type", "stop_exit_codes", "uid", "gid"];
-        let optional: Vec<&str> = optional.into_iter().chain(["node_version", "pm_pid_path", "cron_restart"]).collect();
+        let optional: Vec<&str> = optional
+            .into_iter()
+            .chain(["node_version", "pm_pid_path", "cron_restart", "log_date_format", "pm_log_path"])
+            .collect();
         let all = [self.what_runs(spec), self.how_it_is_kept(spec)];
         let fields = all.into_iter().filter_map(|part| if let Value::Object(part) = part { Some(part) } else { None });
         fields.flatten().filter(|(key, value)| !value.is_null() || !optional.contains(&key.as_str())).collect()
@@ -169,8 +172,9 @@ impl Process {
             "exec_interpreter": if runs_script { interpreter.unwrap_or_default() } else { "none".into() },
             "node_args": before,
             "args": behind,
-            "pm_out_log_path": logs.out,
-            "pm_err_log_path": logs.err,
+            "pm_out_log_path": self.log_file(&logs.out),
+            "pm_err_log_path": self.log_file(&logs.err),
+            "pm_log_path": logs.combined.as_ref().map(|combined| self.log_file(combined)),
             "pm_pid_path": spec.pid_file_of(SlotId(self.slot.row.slot)),
             "node_version": self.node_version,
             "version": package_version(self.script()).unwrap_or_else(|| "N/A".into()),
@@ -179,6 +183,14 @@ impl Process {
             "gid": spec.user.as_ref().map(|user| user.gid),
             "unique_id": format!("{}-{}-{}", self.app.id, self.app.added_ms, self.slot.row.slot),
         })
+    }
+
+    /// The file of this very worker, if each has its own.
+    fn log_file(&self, path: &str) -> String {
+        match path.rsplit_once('.').filter(|_| self.app.log_files.per_worker && path != "/dev/null") {
+            Some((stem, extension)) if !extension.contains('/') => format!("{stem}-{}.{extension}", self.slot.row.slot),
+            _ => path.to_owned(),
+        }
     }
 
     fn how_it_is_kept(&self, spec: &AppSpec) -> Value {
@@ -192,8 +204,9 @@ impl Process {
             "shutdown_with_message": spec.stop.message,
             "kill_timeout": millis(spec.stop.grace),
             "kill_retry_time": 100,
-            "merge_logs": true,
-            "log_type": (spec.logs.format == LogFormat::Json).then_some("json"),
+            "merge_logs": !spec.logs.per_worker,
+            "log_type": matches!(spec.logs.format, LogFormat::Json | LogFormat::Pm2Json).then_some("json"),
+            "log_date_format": spec.logs.date_format,
             "max_memory_restart": spec.limits.memory_bytes,
             "max_restarts": spec.restart.max_restarts,
             "restart_delay": (backoff.factor_percent == 100).then(|| millis(backoff.initial)),

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use musher_api::{AppDetail, CanaryDetail, Operation, REDACTED, RunDetail, RunPhase, SlotDetail};
-use musher_core::spec::{AppSpec, Balance, LogFormat, Probe, Ready, ReadyWhen, Reload, RestartPolicy, Runtime};
+use musher_api::{AppDetail, CanaryDetail, LogFigures, Operation, REDACTED, RunDetail, RunPhase, SlotDetail};
+use musher_core::spec::{AppSpec, Balance, LogFormat, Logs, Probe, Ready, ReadyWhen, Reload, RestartPolicy, Runtime};
 
 use super::targets;
 use crate::args::{Cli, DescribeArgs};
@@ -120,6 +120,44 @@ fn program(page: &mut Page, detail: &AppDetail) {
     page.value("added", musher_api::rfc3339(detail.added_ms));
     page.value("stdout", &detail.log_files.out);
     page.value("stderr", &detail.log_files.err);
+    if let Some(combined) = &detail.log_files.combined {
+        page.value("both", combined);
+    }
+    page.value("logged", logged(&detail.log_files.figures));
+}
+
+/// What was logged since the supervisor began.
+fn logged(figures: &LogFigures) -> String {
+    let mut text = format!("{} lines, {}", figures.lines, units::bytes(figures.bytes));
+    for (count, what) in
+        [(figures.lost, "lost"), (figures.dropped, "dropped over the limit"), (figures.not_exported, "not exported")]
+    {
+        if count > 0 {
+            text.push_str(&format!(", {count} lines {what}"));
+        }
+    }
+    text
+}
+
+/// How long what is logged is kept, and where else it goes.
+fn kept(logs: &Logs) -> String {
+    let mut parts = Vec::new();
+    match (logs.max_bytes, logs.max_age) {
+        (0, None) => parts.push("never rotated".to_owned()),
+        (0, Some(age)) => parts.push(format!("rotated after {}, {} kept", time(age), logs.keep)),
+        (size, None) => parts.push(format!("rotated at {}, {} kept", units::bytes(size), logs.keep)),
+        (size, Some(age)) => {
+            parts.push(format!("rotated at {} or after {}, {} kept", units::bytes(size), time(age), logs.keep));
+        }
+    }
+    parts.extend(logs.keep_for.map(|age| format!("for {}", time(age))));
+    parts.extend(logs.compress.then(|| "compressed".to_owned()));
+    parts.extend((logs.max_total_bytes > 0).then(|| format!("at most {} in all", units::bytes(logs.max_total_bytes))));
+    parts.extend(logs.per_worker.then(|| "files for each worker".to_owned()));
+    parts.extend(logs.limit.map(|limit| format!("at most {limit} lines a second")));
+    parts.extend(logs.journald.as_ref().map(|_| "to journald".to_owned()));
+    parts.extend(logs.otlp.as_ref().map(|url| format!("to {url}")));
+    parts.join(", ")
 }
 
 fn rules(page: &mut Page, spec: &AppSpec) {
@@ -158,12 +196,9 @@ fn rules(page: &mut Page, spec: &AppSpec) {
         LogFormat::Timestamp => "with time",
         LogFormat::Json => "JSON",
         LogFormat::Named => "with names",
+        LogFormat::Pm2Json => "JSON as PM2's",
     };
-    let rotated = match spec.logs.max_bytes {
-        0 => "never rotated".to_owned(),
-        size => format!("rotated at {}, {} kept", units::bytes(size), spec.logs.keep),
-    };
-    page.value("logs", format!("{form}, {rotated}"));
+    page.value("logs", format!("{form}, {}", kept(&spec.logs)));
     let limits: Vec<String> = [
         ("open files", spec.limits.open_files),
         ("address space", spec.limits.address_space_bytes),

@@ -152,9 +152,7 @@ fn flags(args: &StartArgs) -> Flags {
         on_uncaught: more.on_uncaught.clone(),
         watch: more.watch.clone(),
         no_preload: more.no_preload,
-        out: more.out.clone(),
-        err: more.err.clone(),
-        log_format: more.log_format.clone(),
+        logs: args.logs.clone(),
         user: more.user.clone(),
         group: more.group.clone(),
     }

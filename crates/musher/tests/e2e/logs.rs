@@ -67,6 +67,30 @@ fn lines_of_a_stretch_of_time_are_shown() {
 }
 
 #[test]
+fn the_flags_and_the_search_of_pm2s_users_work() {
+    let home = Home::new();
+    let both = home.path().join("new/all.log");
+    let command = "echo one; echo two=2; echo three; echo bad >&2; exec sleep 1000";
+    let flags = ["--log-type", "json", "--log-date-format", "YYYY", "--ready", "400ms", "--output", "/dev/null"];
+    let start = ["start", "--name", "said", "--log", both.to_str().unwrap()];
+    home.ok(start.iter().chain(&flags).chain(&["--", "sh", "-c", command]));
+    let text = fs::read_to_string(&both).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = |kind: &str| -> Vec<&str> {
+        lines.iter().filter(|line| line["type"] == kind).map(|line| line["message"].as_str().unwrap()).collect()
+    };
+    assert_eq!((said("out"), said("err")), (vec!["one", "two=2", "three"], vec!["bad"]), "{text}");
+    assert_eq!(lines[0]["timestamp"].as_str().unwrap().len(), 4, "{text}");
+    assert_eq!((&lines[0]["app_name"], &lines[0]["process_id"]), (&"said".into(), &0.into()));
+    let shown = |words: &[&str]| home.ok(["logs", "/^sa/", "--raw"].iter().chain(words)).out;
+    assert_eq!(shown(&["--grep", "^t.*=\\d$"]), "two=2\n");
+    assert_eq!(shown(&["--out", "--grep", "^tw", "-C", "1"]), "one\ntwo=2\nthree\n");
+    assert!(home.ok(["describe", "said"]).out.contains("4 lines"));
+    let refused = home.run(["logs", "--grep", "("]);
+    assert!(refused.code == Some(2) && refused.err.contains("--grep"), "{}", refused.err);
+}
+
+#[test]
 fn lines_are_whole_and_none_is_lost_while_supervisors_and_keepers_are_killed() {
     let home = Home::new();
     python(&home, "count", &["count", "1000", "6000"], "");

@@ -128,6 +128,7 @@ async fn log_lines_arrive_whole_and_the_query_reaches_the_logs() {
         follow: false,
         stream: Some(musher_api::LogStream::Err),
         text: Some("a b&c".into()),
+        pattern: Some("^a.*[+&]".into()),
         since: Some(musher_api::Cursor(u64::MAX)),
     };
     let mut lines = fake.client.logs(&query).await.unwrap();

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use musher_api::client::Client;
 use musher_api::{
-    ActionResponse, ApiError, AppDetail, AppSummary, Cursor, InputResponse, LogFiles, LogLine, LogQuery, LogStream,
-    Mode, Operation, OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress, SaveResponse,
-    SendResponse, ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status, UpgradeResponse,
+    ActionResponse, ApiError, AppDetail, AppSummary, Cursor, InputResponse, LogFigures, LogFiles, LogLine, LogQuery,
+    LogStream, Mode, Operation, OperationKind, OperationRef, PlanAction, PlanStep, ProcessStatus, Progress,
+    SaveResponse, SendResponse, ShutdownResponse, SlotRow, SlotStatus, StartResponse, Status, UpgradeResponse,
 };
 use musher_core::spec::{AppSpec, Balance, Exec, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -275,7 +275,13 @@ fn detail() -> AppDetail {
         added_ms: 1_700_000_000_000,
         slots: Vec::new(),
         listeners: Vec::new(),
-        log_files: LogFiles { out: "/out".into(), err: "/err".into() },
+        log_files: LogFiles {
+            out: "/out".into(),
+            err: "/err".into(),
+            combined: None,
+            per_worker: false,
+            figures: LogFigures::default(),
+        },
         canary: None,
         operation: None,
     }

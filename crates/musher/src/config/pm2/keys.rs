@@ -65,7 +65,7 @@ const KEYS: &[(&[&str], Meaning)] = &[
     (&["port"], Special),
     (&["out_file", "output", "out", "out_log"], File("logs.out")),
     (&["error_file", "error", "err", "err_file", "err_log"], File("logs.err")),
-    (&["log_file", "log"], Missing("`musher logs NAME` shows both outputs in the order of time")),
+    (&["log_file", "log"], Special),
     (&["merge_logs", "combine_logs"], Special),
     (&["disable_logs"], Special),
     (&["log_date_format"], Special),

@@ -13,6 +13,8 @@ mod site;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use musher_core::spec::DatePattern;
+
 use super::Surroundings;
 use super::fault::{Faults, Origin, did_you_mean, nearest};
 use super::tree::{Entry, Node, Value, shorten};
@@ -345,24 +347,51 @@ impl<'a> App<'a> {
             for path in ["logs.out", "logs.err"] {
                 self.set(path, self.at, Value::Text("/dev/null".into()));
             }
+        } else if let Some(node) = self.given.get("log_file").copied() {
+            self.combined(node);
         }
         if let Some(node) = self.given.get("merge_logs").copied()
             && node.value == Value::Bool(false)
         {
-            self.notes
-                .add("merge_logs: the workers of an app always share their files, and each line knows its worker");
+            self.set("logs.per_worker", node.at, Value::Bool(true));
         }
         if let Some(node) = self.given.get("log_type").copied() {
             let form = match &node.value {
-                Value::Text(text) if text == "json" => "json",
+                Value::Text(text) if text == "json" => "pm2-json",
                 _ => "raw",
             };
             self.set("logs.format", node.at, Value::Text(form.into()));
-        } else if let Some(node) = self.given.get("log_date_format").copied() {
-            self.set("logs.format", node.at, Value::Text("timestamp".into()));
-            self.notes.add("log_date_format: times are written as 2026-01-31T12:00:00.000Z, in UTC");
+        }
+        if let Some(node) = self.given.get("log_date_format").copied().filter(|node| !is_off(&node.value)) {
+            if let Value::Text(text) = &node.value
+                && let Ok(pattern) = DatePattern::parse(text)
+            {
+                let unknown: Vec<String> = pattern.unknown().iter().map(|letter| format!("{letter:?}")).collect();
+                if !unknown.is_empty() {
+                    let list = unknown.join(", ");
+                    self.notes.add(format!("log_date_format: {list} mean nothing there and are written as they are"));
+                }
+            }
+            self.set("logs.date_format", node.at, node.value.clone());
         } else if self.is_true("time") {
-            self.set("logs.format", self.at, Value::Text("timestamp".into()));
+            self.set("logs.date_format", self.at, Value::Text("YYYY-MM-DDTHH:mm:ss".into()));
+        }
+    }
+
+    /// The file of both outputs, unless it is that of one of them, too.
+    fn combined(&mut self, node: &Node) {
+        let same = ["out_file", "error_file"]
+            .into_iter()
+            .filter(|key| self.given.get(*key).is_some_and(|other| other.value == node.value))
+            .collect::<Vec<_>>();
+        match &node.value {
+            Value::Text(text) if text.eq_ignore_ascii_case("null") || text == "/dev/null" => {}
+            Value::Text(_) if !same.is_empty() => {
+                let same = same.join(" and ");
+                self.notes
+                    .add(format!("log_file is left out: it is the same as {same}, and each line would be there twice"));
+            }
+            _ => self.set("logs.combined", node.at, node.value.clone()),
         }
     }
 

@@ -3,6 +3,7 @@
 use musher_core::spec::{OnUncaught, ReadyWhen, RestartPolicy, Runtime};
 
 use super::{Ground, Overrides, StartArgs};
+use crate::args::StartLogsArgs;
 use crate::config::Flags;
 
 fn script(name: &str) -> StartArgs {
@@ -28,7 +29,13 @@ fn a_script_with_flags_is_an_app() {
         stop_exit_codes: text("0,4"),
         stop_signal: text("INT"),
         grace: text("9s"),
-        out: text("o.log"),
+        logs: StartLogsArgs {
+            out: text("o.log"),
+            err: text("NULL"),
+            combined: text("all.log"),
+            time: true,
+            ..Default::default()
+        },
         on_uncaught: text("exit"),
         no_preload: true,
         ..Flags::default()
@@ -44,6 +51,9 @@ fn a_script_with_flags_is_an_app() {
     assert_eq!((app.stop.signal, app.stop.grace.as_secs()), (2, 9));
     assert_eq!((app.on_uncaught, app.preload), (Some(OnUncaught::Exit), false));
     assert_eq!(app.logs.out, Some(ground.path("o.log")));
+    assert_eq!(app.logs.err, Some("/dev/null".into()));
+    assert_eq!(app.logs.combined, Some(ground.path("all.log")));
+    assert_eq!(app.logs.date_format.as_deref(), Some("YYYY-MM-DDTHH:mm:ss"));
     assert_eq!(app.cwd, ground.path(""));
 }
 

@@ -81,8 +81,12 @@ fn each_key_becomes_one_of_a_musher_toml() {
         (r#""env":{"A":{"b":[1]},"C":true,"D":null}"#, r#"env = { A = '{"b":[1]}', C = true }"#),
         (r#""out_file":"o.log","error_file":"NULL""#, r#"logs = { err = "/dev/null", out = "o.log" }"#),
         (r#""disable_logs":true"#, r#"logs = { out = "/dev/null", err = "/dev/null" }"#),
-        (r#""log_type":"json""#, r#"logs = { format = "json" }"#),
-        (r#""time":true"#, r#"logs = { format = "timestamp" }"#),
+        (r#""log_type":"json""#, r#"logs = { format = "pm2-json" }"#),
+        (r#""time":true"#, r#"logs = { date_format = "YYYY-MM-DDTHH:mm:ss" }"#),
+        (r#""log_date_format":"HH:mm","time":true"#, r#"logs = { date_format = "HH:mm" }"#),
+        (r#""log_file":"all.log""#, r#"logs = { combined = "all.log" }"#),
+        (r#""log":"NULL","merge_logs":false"#, "logs = { per_worker = true }"),
+        (r#""combine_logs":true"#, ""),
         (r#""instances":4"#, "instances = 4"),
         (r#""instances":"max""#, r#"instances = "max""#),
         (r#""instances":0"#, r#"instances = "max""#),
@@ -164,11 +168,10 @@ fn nothing_is_dropped_without_a_word() {
     for (keys, part) in [
         (r#""watch":true,"watch_options":{"usePolling":true}"#, "watch_options changes nothing here"),
         (r#""cron_restart":"0 3 * * *""#, "cron_restart is not taken over"),
-        (r#""log_file":"all.log""#, "musher logs"),
+        (r#""log_file":"o.log","out_file":"o.log""#, "log_file is left out"),
         (r#""vizion":false"#, "vizion changes nothing here"),
         (r#""instnaces":2"#, "\"instnaces\" is no key of PM2: did you mean \"instances\"?"),
-        (r#""log_date_format":"YYYY""#, "in UTC"),
-        (r#""merge_logs":false"#, "merge_logs"),
+        (r#""log_date_format":"YYYY [week] Qo""#, "'Q', 'o'"),
         (r#""max_restarts":99999999"#, "10000"),
     ] {
         let notes = ground.notes(keys);
@@ -249,7 +252,8 @@ fn the_translation_reaches_the_spec() {
     let spec = &spec.specs[0];
     assert_eq!(spec.ready.when, ReadyWhen::Message);
     assert_eq!(spec.ready.timeout.as_secs(), 5);
-    assert_eq!(spec.logs.format, LogFormat::Timestamp);
+    assert_eq!(spec.logs.date_format.as_deref(), Some("YYYY-MM-DDTHH:mm:ss"));
+    assert_eq!(spec.logs.format, LogFormat::Raw);
     assert_eq!(spec.restart.policy, RestartPolicy::Never);
     assert_eq!(spec.slot_variables.number, None);
     assert!(!spec.autostart);
