@@ -44,6 +44,7 @@ export declare const restart: typeof musher.restart;
 export declare const resurrect: typeof musher.resurrect;
 export declare const scale: typeof musher.scale;
 export declare const sendDataToProcessId: typeof musher.sendDataToProcessId;
+export declare const sendLineToStdin: typeof musher.sendLineToStdin;
 export declare const sendSignalToProcessId: typeof musher.sendSignalToProcessId;
 export declare const sendSignalToProcessName: typeof musher.sendSignalToProcessName;
 export declare const set: typeof musher.set;

@@ -298,6 +298,10 @@ declare namespace musher {
     autodump(): Promise<{ success: true }>;
     autodump(callback: Callback<{ success: true }>): void;
 
+    /** The worker reads it from its standard input. */
+    sendLineToStdin(id: number | string, line: string): Promise<{ success: true }>;
+    sendLineToStdin(id: number | string, line: string, callback: Callback<{ success: true }>): void;
+
     launchBus(): Promise<Bus>;
     launchBus(callback: Callback<Bus>): void;
     disconnectBus(): Promise<void>;

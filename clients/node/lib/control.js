@@ -130,6 +130,12 @@ class Control {
     return this.#call('sendDataToProcessId', { process: String(id), packet }, callback);
   }
 
+  // (id, line[, separator]): pm2 takes a separator, which is for its terminal.
+  sendLineToStdin(id, line, separator, callback) {
+    if (typeof separator === 'function') return this.sendLineToStdin(id, line, undefined, separator);
+    return this.#call('sendLineToStdin', { process: String(id), line: String(line) }, callback);
+  }
+
   launchBus(callback) {
     const opened = async () => {
       this.#bus ??= new Bus(this.disconnectBus);
@@ -291,8 +297,7 @@ const METHODS = Object.getOwnPropertyNames(Control.prototype).filter((name) => n
 // What pm2 has besides, and what there is for it here.
 const ABSENT = {
   trigger: '`musher trigger` of the command line; or send a message: `sendDataToProcessId`',
-  attach: '`musher attach` of the command line; `launchBus` has their output',
-  sendLineToStdin: '`musher attach` or `musher pm2 send` of the command line',
+  attach: '`launchBus` has the output of workers, `sendLineToStdin` writes to them',
   install: 'musher has no modules',
   uninstall: 'musher has no modules',
   inspect: 'start the app with node_args: \'--inspect\'',

@@ -20,8 +20,15 @@ const ANSWERS: Duration = Duration::from_secs(30);
 pub(super) async fn send(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
     let [word, text] = words else { return Err(failed("send takes an id and a line")) };
     let processes = Processes::ask(&context.cli).await?;
+    type_in(&processes, word, text).await?;
+    context.say("Done");
+    Ok(())
+}
+
+/// Writes a line into the standard input of each worker that a word means.
+pub(super) async fn type_in(processes: &Processes, word: &str, line: &str) -> Result<(), Failure> {
     for process in processes.chosen(word)? {
-        let text = format!("{text}\n");
+        let text = format!("{line}\n");
         let (target, slot) = (process.app.app.clone(), Some(process.slot.row.slot));
         let length = text.len();
         let request = InputRequest { request_id: request_id(), target, slot, text };
@@ -30,7 +37,6 @@ pub(super) async fn send(context: &Context<'_>, words: &[String]) -> Result<(), 
             return Err(failed(&format!("{} does not read its standard input: it is full", process.name())));
         }
     }
-    context.say("Done");
     Ok(())
 }
 

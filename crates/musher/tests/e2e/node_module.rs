@@ -95,6 +95,11 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
           number: await failed(musher.start(7.5)),
           signal: await failed(musher.sendSignalToProcessName('SIGNOPE', 'x')),
         };
+        await musher.set('a:b', 1);
+        said.set = [await musher.get('a:b'), await musher.get('a')];
+        await musher.unset('a:b');
+        said.unset = await musher.get('a:b');
+        said.env = await failed(musher.env('nobody'));
         said.absent = await failed(musher.trigger('x', 'y'));
         said.destroy = await failed(musher.destroy());
         const own = new musher.custom({ independent: true });
@@ -112,8 +117,10 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
     for version in nodes() {
         let said = Background::of(node_command(&home, &version, "errors.mjs")).wait().succeeded().json();
         assert_eq!((&said["empty"], &said["left"]), (&Value::Array(Vec::new()), &Value::Bool(false)), "{said}");
+        assert_eq!((&said["set"], &said["unset"]), (&serde_json::json!(["1", { "b": "1" }]), &Value::Null), "{said}");
         for (what, code, word) in [
             ("missing", "BAD_SPEC", "missing.js"),
+            ("env", "NO_SUCH_APP", "nobody"),
             ("unknown", "NO_SUCH_APP", "nobody"),
             ("id", "NO_SUCH_APP", "id 7"),
             ("packet", "USAGE", "object"),

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::pm2::change::Change;
 use crate::pm2::processes::Processes;
 use crate::pm2::view::Process;
-use crate::pm2::{actions, settings, start};
+use crate::pm2::{actions, settings, start, talk};
 use crate::verbs::kill;
 use crate::verbs::operations::{all_well, follow};
 
@@ -62,6 +62,10 @@ pub(super) enum Call {
     SendDataToProcessId {
         process: String,
         packet: Map<String, Value>,
+    },
+    SendLineToStdin {
+        process: String,
+        line: String,
     },
     LaunchBus {},
     CloseBus {},
@@ -170,6 +174,10 @@ impl Call {
             }
             Call::SendSignalToProcessId { signal, process } => self::signal(session, &signal, &process, true).await?,
             Call::SendDataToProcessId { process, packet } => send(session, &process, packet).await?,
+            Call::SendLineToStdin { process, line } => {
+                talk::type_in(&session.processes().await?, &process, &line).await?;
+                success()
+            }
             Call::LaunchBus {} => session.launch_bus().await.map(|()| success())?,
             Call::CloseBus {} => {
                 session.close_bus();
