@@ -118,17 +118,11 @@ fn spawn(slot: u32, run: RunId, channel: OwnedFd, script: &std::path::Path, prel
     ];
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
     let spawn = Spawn {
-        program: node,
         args: vec![OsString::from("node"), script.into()],
         env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         cwd: std::env::current_dir().unwrap(),
         fds: vec![(channel, 3), (stderr, 2)],
-        session: false,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new(node)
     };
     spawn.spawn().unwrap()
 }

@@ -68,19 +68,7 @@ async fn awaited(count: usize) -> io::Result<f64> {
 }
 
 fn ours() -> io::Result<Duration> {
-    let spawn = Spawn {
-        program: "/bin/true".into(),
-        args: vec![],
-        env: vec![],
-        cwd: "/".into(),
-        fds: vec![],
-        session: true,
-        limits: vec![],
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
-    };
+    let spawn = Spawn { session: true, ..Spawn::new("/bin/true") };
     let start = Instant::now();
     let child = spawn.spawn().map_err(io::Error::other)?;
     let time = start.elapsed();

@@ -314,19 +314,8 @@ mod tests {
         }
         assert_eq!(Ended::any().unwrap(), None);
         let spawn = |script: &str| {
-            let spawn = crate::Spawn {
-                program: "/bin/sh".into(),
-                args: ["sh", "-c", script].map(Into::into).to_vec(),
-                env: Vec::new(),
-                cwd: "/".into(),
-                fds: Vec::new(),
-                session: false,
-                limits: Vec::new(),
-                nice: None,
-                credentials: None,
-                listen_pid: false,
-                cgroup: None,
-            };
+            let spawn =
+                crate::Spawn { args: ["sh", "-c", script].map(Into::into).to_vec(), ..crate::Spawn::new("/bin/sh") };
             spawn.spawn().unwrap()
         };
         for (script, status) in

@@ -40,6 +40,18 @@ pub const MAX_CHILD_FD: i32 = 4095;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program to start. Nothing is inherited that is not named here.
+///
+/// ```
+/// use musher_process::{ExitStatus, Spawn, exit};
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let args = ["sh", "-c", "exit $code"].map(Into::into).to_vec();
+/// let child = Spawn { args, env: vec![("code".into(), "3".into())], ..Spawn::new("/bin/sh") }.spawn()?;
+/// assert!(exit::wait_for_end(child.pidfd.as_fd(), Duration::from_secs(60))?);
+/// assert_eq!(exit::reap(child.pidfd.as_fd())?, Some(ExitStatus::Code(3)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Spawn {
     /// The executable, absolute.
@@ -89,6 +101,24 @@ pub struct Child {
 }
 
 impl Spawn {
+    /// This program without arguments, in the root directory, with nothing else. The rest is set by its fields.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Spawn {
+        Spawn {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+            fds: Vec::new(),
+            session: false,
+            limits: Vec::new(),
+            nice: None,
+            credentials: None,
+            listen_pid: false,
+            cgroup: None,
+        }
+    }
+
     /// Starts the program. Returns when it runs (execve succeeded) or why it does not; then no process is left.
     ///
     /// Blocks for as long as the system needs to make the process, some 0.1 to 1 ms.

@@ -60,14 +60,17 @@ fn a_program_that_cannot_be_started_is_an_error_in_words() {
         let error = exec_file("/etc/passwd", [""; 0]).await.unwrap_err();
         assert!(matches!(error.reason, Reason::NotStarted(_)));
         assert!(error.to_string().contains("not executable"), "{error}");
+        let error = spawn("/etc/passwd", [""; 0]).unwrap_err();
+        assert_eq!(error.code(), Some("EACCES"));
         let error = spawn("/etc/passwd/true", [""; 0]).unwrap_err();
+        assert_eq!(error.code(), Some("ENOTDIR"));
         assert_eq!(error.errno(), std::fs::metadata("/etc/passwd/true").unwrap_err().raw_os_error());
         let error = Command::new("true").arg("a\0b").spawn().unwrap_err();
         assert!(error.to_string().contains("NUL"), "{error}");
         let error = Command::new("true").fd(3, Stdio::Ipc).fd(4, Stdio::Ipc).spawn().unwrap_err();
         assert_eq!(error.to_string(), "a child can have only one channel");
         let error = Command::new("true").fd(3, Stdio::Number(999)).spawn().unwrap_err();
-        assert_eq!(error.to_string(), "we have no descriptor 999 to hand on");
+        assert_eq!((error.to_string().as_str(), error.code()), ("we have no descriptor 999 to hand on", Some("EBADF")));
     });
     let error = spawn("true", [""; 0]).unwrap_err();
     assert!(error.to_string().contains("watch a child"), "{error}");
@@ -257,7 +260,7 @@ fn limits_kill_and_say_so_and_keep_what_was_read() {
 
         let error = exec("echo to stderr >&2; exit 9").await.unwrap_err();
         assert_eq!((error.code(), error.killed), (Some(9), false));
-        assert_eq!(error.to_string(), "/bin/sh -c echo to stderr >&2; exit 9 failed: exit code 9\nto stderr");
+        assert_eq!(error.to_string(), "echo to stderr >&2; exit 9 failed: exit code 9\nto stderr");
     });
 }
 
@@ -394,6 +397,19 @@ fn two_rust_programs_change_to_faster_frames_without_losing_anything() {
         }
         child.disconnect().unwrap();
         assert_eq!(child.wait().await, ExitStatus::Code(0));
+    });
+}
+
+#[test]
+fn who_sends_behind_a_handle_is_told_to_slow_down_after_one_message() {
+    run(async {
+        // Nobody answers at the other end.
+        let (channel, _end) = Channel::pair(Options::default()).unwrap();
+        let listener = Handle::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        assert!(channel.sender.try_send_handle("take it", &listener).unwrap());
+        assert!(channel.sender.try_send("one may wait").unwrap());
+        assert!(!channel.sender.try_send("two are many").unwrap());
+        assert!(!channel.sender.try_send_handle("also a handle", &listener).unwrap());
     });
 }
 

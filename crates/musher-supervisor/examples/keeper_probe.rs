@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use musher_api::LogStream;
@@ -133,17 +133,9 @@ async fn answer(client: UnixStream, link: &KeeperLink, exits: &mut Vec<ExitRecor
 
 fn spawn(script: &str) -> Result<i32, Failure> {
     let spawn = Spawn {
-        program: "/bin/sh".into(),
         args: ["sh", "-c", script].map(Into::into).to_vec(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
-        cwd: PathBuf::from("/"),
-        fds: Vec::new(),
-        session: false,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new("/bin/sh")
     };
     Ok(spawn.spawn()?.pid.as_raw())
 }

@@ -334,17 +334,11 @@ pub fn start_daemon(home: &Home, exe: &Path) -> Result<Start, HomeError> {
     let list = adoption.to_memfd().map_err(|e| failed(&home.root, e))?;
 
     let spawn = Spawn {
-        program: exe.to_path_buf(),
         args: ["musher", "keeper", "--adopt", "3"].map(OsString::from).to_vec(),
         env: daemon_env(home),
-        cwd: PathBuf::from("/"),
         fds: vec![(null.into(), 0), (log.into(), 1), (log_again.into(), 2), (list, 3), (lock.into(), 4), (control, 5)],
         session: true,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new(exe)
     };
     match spawn.spawn() {
         Ok(keeper) => Ok(Start::Started(keeper)),

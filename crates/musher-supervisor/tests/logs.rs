@@ -526,17 +526,10 @@ fn start(home: &Home, losses: &OwnedFd, spec: &Logs) -> (LogHandle, mpsc::Receiv
 
 fn spawn(script: &str, out: OwnedFd) -> OwnedFd {
     let spawn = Spawn {
-        program: "/bin/sh".into(),
         args: ["sh", "-c", script].map(Into::into).to_vec(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
-        cwd: PathBuf::from("/"),
         fds: vec![(out, 1)],
-        session: false,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new("/bin/sh")
     };
     spawn.spawn().unwrap().pidfd
 }

@@ -93,17 +93,10 @@ fn wait_for_growth(home: &Home, bytes: u64) {
 
 fn spawn(program: PathBuf, args: &[&str], fds: Vec<(OwnedFd, i32)>) -> Child {
     let spawn = Spawn {
-        program,
         args: args.iter().map(Into::into).collect(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
-        cwd: PathBuf::from("/"),
         fds,
-        session: false,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new(program)
     };
     spawn.spawn().unwrap()
 }

@@ -85,17 +85,11 @@ impl Watching {
         let path = std::env::var_os("PATH");
         let found = lookup::find_in_path(program, path.as_deref(), &cwd);
         let child = Spawn {
-            program: found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error.to_string()))?,
             args: [program.clone()].into_iter().chain(args.iter().cloned()).collect(),
             env: std::env::vars_os().collect(),
             cwd,
             fds: vec![(io::stdout().as_fd().try_clone_to_owned()?, 1), (io::stderr().as_fd().try_clone_to_owned()?, 2)],
-            session: false,
-            limits: Vec::new(),
-            nice: None,
-            credentials: None,
-            listen_pid: false,
-            cgroup: None,
+            ..Spawn::new(found.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error.to_string()))?)
         }
         .spawn()
         .map_err(|error| io::Error::other(error.to_string()))?;

@@ -153,17 +153,11 @@ impl Team {
         }
         let stderr = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
         let child = Spawn {
-            program: self.node.clone(),
             args: vec!["node".into(), script.into()],
             env: all,
             cwd: self.directory.path().to_owned(),
             fds: vec![(childs, 3), (stderr.try_clone().unwrap(), 1), (stderr, 2)],
-            session: false,
-            limits: Vec::new(),
-            nice: None,
-            credentials: None,
-            listen_pid: false,
-            cgroup: None,
+            ..Spawn::new(&self.node)
         }
         .spawn()
         .unwrap();

@@ -1,25 +1,29 @@
 //! A child that was started.
 
+mod process;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle as Runtime;
+use tokio::time::Instant;
 
+pub use self::process::KillError;
+use self::process::Process;
 use super::command::Command;
 use super::event::{ChildError, Event, Events};
+use super::output::Collect;
 use super::signal::Signal;
 use super::stdio::{ChildInput, ChildOutput, ChildPipe, OpenStreams};
-use crate::exit::{self, ExitStatus};
+use crate::exit::ExitStatus;
 use crate::ipc::{Channel, Handle, Receiver, SendError, Sender};
 use crate::pid::Pid;
 use crate::sys;
@@ -51,6 +55,9 @@ pub struct Child {
     /// Handles that were given up, and told.
     given_up: u64,
     kill_on_drop: Option<Signal>,
+    /// When it has run for too long, and how that is ended.
+    limit: Option<(Instant, Signal)>,
+    pub(super) collect: Collect,
     /// What the child says is read to its end, for nobody.
     discards: bool,
 }
@@ -82,29 +89,6 @@ pub struct ChildHandle {
     sender: Option<Sender>,
 }
 
-#[derive(Debug)]
-struct Process {
-    pid: Pid,
-    pidfd: AsyncFd<OwnedFd>,
-    status: Mutex<Option<ExitStatus>>,
-    killed: AtomicBool,
-    timed_out: AtomicBool,
-    program: OsString,
-    args: Vec<OsString>,
-}
-
-/// Why a child was not signalled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KillError {
-    /// It has ended. Its number may belong to another process, which was not touched.
-    #[error("the child has ended")]
-    Ended,
-    /// The system refused.
-    #[error("cannot signal the child: {0}")]
-    System(#[from] io::Error),
-}
-
 impl Child {
     pub(super) fn new(
         child: crate::Child,
@@ -122,8 +106,10 @@ impl Child {
             program,
             args,
         });
-        if let Some(limit) = command.timeout {
-            tokio::spawn(process.clone().limit(limit, command.kill_signal));
+        let signal = command.collect.kill_signal;
+        let limit = command.timeout.and_then(|limit| Some((Instant::now().checked_add(limit)?, signal)));
+        if let Some((end, signal)) = limit {
+            tokio::spawn(process.clone().limit(end, signal));
         }
         let (sender, receiver) = match streams.channel {
             Some(channel) => (Some(channel.sender), Some(channel.receiver)),
@@ -139,7 +125,9 @@ impl Child {
             open: streams.open,
             stage: Stage::New,
             given_up: 0,
-            kill_on_drop: command.kill_on_drop.then_some(command.kill_signal),
+            kill_on_drop: command.kill_on_drop.then_some(signal),
+            limit,
+            collect: Collect { line: command.line(), ..command.collect.clone() },
             discards: false,
         })
     }
@@ -268,6 +256,10 @@ impl Child {
     pub async fn wait(&mut self) -> ExitStatus {
         self.stdin = None;
         self.discards = true;
+        // Of what is told once, nobody hears twice.
+        if let Stage::Exited(status) = self.stage {
+            return status;
+        }
         while let Some(event) = self.next_event().await {
             if let Event::Exit(status) = event {
                 return status;
@@ -327,6 +319,21 @@ impl Child {
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.handle.exit_status()
+    }
+
+    /// Ends the child when it has run for too long. Returns when the time is over, also that of a child which has ended and
+    /// left its outputs to others.
+    pub(super) fn too_late(&self) -> impl Future<Output = ()> + use<> {
+        let (process, limit) = (self.handle.process.clone(), self.limit);
+        async move {
+            match limit {
+                Some((end, signal)) => {
+                    tokio::time::sleep_until(end).await;
+                    process.expire(signal);
+                }
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// The program that was executed: Node's `spawnfile`.
@@ -464,76 +471,5 @@ impl AsFd for ChildHandle {
     /// Its pidfd.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.process.pidfd.get_ref().as_fd()
-    }
-}
-
-impl Process {
-    fn kill(&self, signal: Signal) -> Result<(), KillError> {
-        // A child that was not reaped yet takes signals, and does nothing with them.
-        if self.take_status().is_some() || exit::has_ended(self.pidfd.get_ref().as_fd())? {
-            return Err(KillError::Ended);
-        }
-        match exit::signal(self.pidfd.get_ref().as_fd(), signal.as_raw()) {
-            Ok(()) => {
-                self.killed.fetch_or(signal != Signal::CHECK, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(KillError::Ended),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn take_status(&self) -> Option<ExitStatus> {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reaps it, if it has ended.
-    fn reap(&self) -> Option<ExitStatus> {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        if status.is_none() {
-            *status = exit::reap(self.pidfd.get_ref().as_fd()).unwrap_or(Some(ExitStatus::Unknown));
-        }
-        *status
-    }
-
-    fn poll_exit(&self, cx: &mut Context<'_>) -> Poll<ExitStatus> {
-        loop {
-            if let Some(status) = self.take_status() {
-                return Poll::Ready(status);
-            }
-            let mut guard = match self.pidfd.poll_read_ready(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(guard)) => guard,
-                Poll::Ready(Err(_)) => return Poll::Ready(ExitStatus::Unknown),
-            };
-            match self.reap() {
-                Some(status) => return Poll::Ready(status),
-                None => guard.clear_ready(),
-            }
-        }
-    }
-
-    async fn exited(&self) -> ExitStatus {
-        loop {
-            if let Some(status) = self.take_status() {
-                return status;
-            }
-            let Ok(mut guard) = self.pidfd.readable().await else { return ExitStatus::Unknown };
-            match self.reap() {
-                Some(status) => return status,
-                None => guard.clear_ready(),
-            }
-        }
-    }
-
-    async fn limit(self: Arc<Process>, limit: Duration, signal: Signal) {
-        if tokio::time::timeout(limit, self.exited()).await.is_ok() {
-            return;
-        }
-        // Before, so that whoever sees the end knows the reason.
-        self.timed_out.store(true, Ordering::Relaxed);
-        if self.kill(signal).is_err() {
-            self.timed_out.store(false, Ordering::Relaxed);
-        }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::parts::{Parts, find};
 use super::child::Child;
 use super::encoding::Encoding;
-use super::output::MAX_BUFFER;
+use super::output::Collect;
 use super::signal::Signal;
 use super::stdio::Stdio;
 use crate::ipc::{self, Options, Serialization};
@@ -93,12 +93,11 @@ pub struct Command {
     stdio: BTreeMap<i32, Stdio>,
     silent: bool,
     channel: Options,
-    pub(super) input: Option<Vec<u8>>,
+    /// The first two arguments are the shell's.
+    is_shell: bool,
     pub(super) timeout: Option<Duration>,
-    pub(super) kill_signal: Signal,
     pub(super) kill_on_drop: bool,
-    pub(super) max_buffer: usize,
-    pub(super) encoding: Encoding,
+    pub(super) collect: Collect,
 }
 
 impl Command {
@@ -119,12 +118,10 @@ impl Command {
             stdio: BTreeMap::new(),
             silent: false,
             channel: Options::default(),
-            input: None,
+            is_shell: false,
             timeout: None,
-            kill_signal: Signal::TERM,
             kill_on_drop: false,
-            max_buffer: MAX_BUFFER,
-            encoding: Encoding::Utf8,
+            collect: Collect::default(),
         }
     }
 
@@ -135,7 +132,9 @@ impl Command {
 
     /// A line for the `-c` of another shell.
     pub fn shell_of(shell: impl AsRef<OsStr>, line: impl AsRef<OsStr>) -> Command {
-        Command::new(shell).arg("-c").arg(line)
+        let mut command = Command::new(shell).arg("-c").arg(line);
+        command.is_shell = true;
+        command
     }
 
     /// One more argument.
@@ -319,11 +318,12 @@ impl Command {
 
     /// What the child reads as its standard input, for [`output`](Command::output).
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Command {
-        self.input = Some(bytes.into());
+        self.collect.input = Some(bytes.into());
         self
     }
 
-    /// Sends the [kill signal](Command::kill_signal) when the child has run for so long.
+    /// Sends the [kill signal](Command::kill_signal) when the child has run for so long. [`output`](Command::output) then
+    /// waits for nobody else who holds its outputs.
     pub fn timeout(mut self, limit: Duration) -> Command {
         self.timeout = Some(limit);
         self
@@ -331,7 +331,7 @@ impl Command {
 
     /// The signal of [`timeout`](Command::timeout) and [`max_buffer`](Command::max_buffer): SIGTERM if nothing is said.
     pub fn kill_signal(mut self, signal: Signal) -> Command {
-        self.kill_signal = signal;
+        self.collect.kill_signal = signal;
         self
     }
 
@@ -343,15 +343,16 @@ impl Command {
     }
 
     /// For [`output`](Command::output): the most bytes of standard output, and of standard error. A child that says more
-    /// is killed. 1 MiB if nothing is said.
+    /// is killed, and what it said is cut: bytes after so many bytes, [text](super::Output::stdout_text) after so many
+    /// characters. 1 MiB if nothing is said; `usize::MAX` for no limit.
     pub fn max_buffer(mut self, bytes: usize) -> Command {
-        self.max_buffer = bytes;
+        self.collect.max_buffer = bytes;
         self
     }
 
     /// For [`output`](Command::output): how its texts are read. UTF-8 if nothing is said; the bytes are there as well.
     pub fn encoding(mut self, encoding: Encoding) -> Command {
-        self.encoding = encoding;
+        self.collect.encoding = encoding;
         self
     }
 
@@ -378,18 +379,15 @@ impl Command {
         let args = self.arguments();
         let program = self.exec_path.as_ref().unwrap_or(&self.program);
         let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+        let file = find(program, path, &cwd)?;
         let spawn = Spawn {
-            program: find(program, path, &cwd)?,
             args: args.clone(),
             env,
             cwd,
             fds: std::mem::take(&mut parts.fds),
             session: self.detached,
-            limits: Vec::new(),
-            nice: None,
             credentials: self.credentials()?,
-            listen_pid: false,
-            cgroup: None,
+            ..Spawn::new(file)
         };
         let child = spawn.spawn_as_node()?;
         Child::new(child, parts.streams, program.clone(), args, self)
@@ -427,9 +425,10 @@ impl Command {
         self.stdio.contains_key(&number)
     }
 
-    /// Program and arguments, for people.
+    /// Program and arguments, for people; of a shell what it was given.
     pub(super) fn line(&self) -> String {
-        let parts = self.exec_path.iter().chain([&self.program]).chain(&self.args);
+        let unsaid = if self.is_shell { 2 } else { 0 };
+        let parts = self.exec_path.iter().chain([&self.program]).chain(&self.args).skip(unsaid);
         parts.map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

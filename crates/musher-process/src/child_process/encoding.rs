@@ -49,6 +49,25 @@ impl Encoding {
             Encoding::Base64Url => base64(bytes, b"-_", false),
         }
     }
+
+    /// The same of bytes that were cut somewhere: no more of it than so many characters, as JavaScript counts them, and
+    /// none of the one that is not there as a whole.
+    pub(super) fn decode_at_most(self, bytes: &[u8], most: usize) -> String {
+        let whole = match std::str::from_utf8(bytes) {
+            Err(error) if self == Encoding::Utf8 && error.error_len().is_none() => error.valid_up_to(),
+            _ => bytes.len(),
+        };
+        let mut text = self.decode(&bytes[..whole]);
+        let mut units = 0;
+        let end = text.char_indices().find(|(_, character)| {
+            units += character.len_utf16();
+            units > most
+        });
+        if let Some((end, _)) = end {
+            text.truncate(end);
+        }
+        text
+    }
 }
 
 /// RFC 4648.
@@ -86,6 +105,15 @@ mod tests {
             ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
         );
         assert_eq!(Encoding::Base64Url.decode(&[0xfb, 0xff]), "-_8");
+    }
+
+    #[test]
+    fn a_text_that_is_cut_has_so_many_characters_and_no_half_ones() {
+        let cut = |text: &str, bytes: usize, most| Encoding::Utf8.decode_at_most(&text.as_bytes()[..bytes], most);
+        assert_eq!(cut("中文测试", 12, 3), "中文测");
+        assert_eq!(cut("中文测试", 8, 10), "中文");
+        assert_eq!(cut("a𝄞b", 6, 2), "a", "a pair of units is one character");
+        assert_eq!(Encoding::Hex.decode_at_most(&[1, 2, 3], 5), "01020");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `spawn(program, args, options)` | [`spawn`], or [`Command`] … [`spawn()`](Command::spawn) |
 //! | `exec(line, options)` | [`exec`], or [`Command::shell`] … [`output()`](Command::output) |
+//! | `exec(…).kill()`, `exec(…).stdin` | [`Command::shell`] … [`spawn()`](Command::spawn), [`Child::wait_with_output`] |
 //! | `execFile(program, args, options)` | [`exec_file`], or [`Command`] … [`output()`](Command::output) |
 //! | `fork(module, args, options)` | [`fork`], or [`Command`] … [`fork()`](Command::fork) |
 //! | `child.on('exit', …)` and so on | [`Child::next_event`], [`Child::events`], [`Child::listen`] |
@@ -33,6 +34,9 @@
 //! - A program that cannot be started is an error of [`spawn`](Command::spawn), in words, with a hint.
 //! - A child is signalled through its pidfd. One that has ended cannot be, and never is another process in its place.
 //! - Standard streams are pipes, not sockets, so that a child can open `/dev/stdin`.
+//! - [`output()`](Command::output) gives an empty standard input, where `exec` leaves a pipe open.
+//! - A child that was killed for its [`timeout`](Command::timeout) is an error, also if it then ended with code 0.
+//! - There are no `Sync` forms: `std::process` has them.
 //! - A child inherits nothing that was not named, whatever descriptors the rest of the program has open.
 //!
 //! Everything here needs a tokio runtime with its I/O driver; time limits need its timer.

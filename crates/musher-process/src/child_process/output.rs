@@ -8,15 +8,30 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::child::Child;
 use super::command::Command;
 use super::encoding::Encoding;
-use super::event::Event;
+use super::signal::Signal;
 use super::stdio::{ChildInput, ChildOutput, Stdio};
 use crate::ExitStatus;
 use crate::spawn::SpawnError;
 
 /// The most bytes of each output, if nothing else is said. Node's own limit.
-pub(super) const MAX_BUFFER: usize = 1 << 20;
+const MAX_BUFFER: usize = 1 << 20;
+/// What a pipe holds.
+const READ_AT_ONCE: usize = 64 << 10;
 
 /// What a program said that ended with code 0.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Command, Encoding};
+///
+/// let output = Command::shell("echo one; echo two >&2").output().await?;
+/// assert_eq!((output.stdout.as_slice(), output.stderr_text().as_str()), (&b"one\n"[..], "two\n"));
+/// let output = Command::new("echo").encoding(Encoding::Hex).output().await?;
+/// assert_eq!(output.stdout_text(), "0a");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// Its standard output.
@@ -24,19 +39,30 @@ pub struct Output {
     /// Its standard error.
     pub stderr: Vec<u8>,
     encoding: Encoding,
+    /// The texts of outputs that were cut.
+    cut: [Option<String>; 2],
 }
 
 impl Output {
-    /// Its standard output as text, in the command's [`encoding`](Command::encoding).
+    /// Its standard output as text, in the command's [`encoding`](Command::encoding). If there was too much of it, its
+    /// first [`max_buffer`](Command::max_buffer) characters, counted as in Node, where `stdout` has as many bytes.
     #[must_use]
     pub fn stdout_text(&self) -> String {
-        self.encoding.decode(&self.stdout)
+        self.text(Stream::Stdout)
     }
 
-    /// Its standard error as text, in the command's [`encoding`](Command::encoding).
+    /// The same of its standard error.
     #[must_use]
     pub fn stderr_text(&self) -> String {
-        self.encoding.decode(&self.stderr)
+        self.text(Stream::Stderr)
+    }
+
+    fn text(&self, stream: Stream) -> String {
+        let bytes = match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        };
+        self.cut[stream as usize].clone().unwrap_or_else(|| self.encoding.decode(bytes))
     }
 }
 
@@ -110,9 +136,9 @@ impl ExecError {
 
     /// The signal that ended it, if one did.
     #[must_use]
-    pub fn signal(&self) -> Option<super::Signal> {
+    pub fn signal(&self) -> Option<Signal> {
         match self.status()? {
-            ExitStatus::Signal { signal, .. } => super::Signal::from_raw(signal),
+            ExitStatus::Signal { signal, .. } => Signal::from_raw(signal),
             ExitStatus::Code(_) | ExitStatus::Unknown => None,
         }
     }
@@ -160,7 +186,8 @@ impl Command {
     /// Runs it to its end and gives what it said. Everything but exit code 0 is an error, which keeps what was said.
     ///
     /// Its standard input is empty, or what was given as [`input`](Command::input); its outputs are kept up to
-    /// [`max_buffer`](Command::max_buffer). If the future is dropped, the program is killed.
+    /// [`max_buffer`](Command::max_buffer). If the future is dropped, the program is killed. To have it and to be able to
+    /// signal it, see [`Child::wait_with_output`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -178,43 +205,89 @@ impl Command {
     pub async fn output(&self) -> Result<Output, ExecError> {
         let mut command = self.clone().kill_on_drop(true);
         if !command.says(0) {
-            command = command.stdin(if self.input.is_some() { Stdio::Pipe } else { Stdio::Ignore });
+            command = command.stdin(if self.collect.input.is_some() { Stdio::Pipe } else { Stdio::Ignore });
         }
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => return Err(self.failed(Reason::NotStarted(error), Output::default(), false)),
-        };
-        let mut stdout = Kept::new(child.stdout.take(), self.max_buffer);
-        let mut stderr = Kept::new(child.stderr.take(), self.max_buffer);
-        let input = feed(child.stdin.take(), self.input.clone().unwrap_or_default());
+        match command.spawn() {
+            Ok(child) => child.wait_with_output().await,
+            Err(error) => {
+                let output = Output { encoding: self.collect.encoding, ..Output::default() };
+                Err(ExecError { reason: Reason::NotStarted(error), command: self.line(), output, killed: false })
+            }
+        }
+    }
+}
+
+impl Child {
+    /// Waits until it has ended, and gives what it said: what [`Command::output`] does, of a child that was started
+    /// before. So it can be signalled meanwhile, by its [`handle`](Child::handle), and can have any standard input: a pipe
+    /// that was not taken out gets the [`input`](Command::input) and is closed. Outputs that were taken out are not waited
+    /// for. Messages are thrown away.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, Signal};
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let mut child = Command::shell("cat; sleep 1000").spawn()?;
+    /// let (mut input, handle) = (child.stdin.take().ok_or("no pipe")?, child.handle());
+    /// let output = tokio::spawn(child.wait_with_output());
+    /// input.write_all(b"typed").await?;
+    /// handle.kill(Signal::TERM)?;
+    /// let error = output.await?.unwrap_err();
+    /// assert_eq!(error.signal(), Some(Signal::TERM));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn wait_with_output(mut self) -> Result<Output, ExecError> {
+        let collect = self.collect.clone();
+        let mut stdout = Kept::new(self.stdout.take(), collect.max_buffer);
+        let mut stderr = Kept::new(self.stderr.take(), collect.max_buffer);
+        let input = feed(self.stdin.take(), collect.input.unwrap_or_default());
+        let late = self.too_late();
         let (too_much, unread) = {
-            let reading = read_both(&mut stdout, &mut stderr, &mut child);
-            tokio::pin!(reading, input);
+            let reading = read_both(&mut stdout, &mut stderr, &mut self);
+            tokio::pin!(reading, input, late);
             tokio::select! {
                 result = &mut reading => result,
+                () = &mut late => (None, None),
                 never = &mut input => match never {},
             }
         };
         if too_much.is_some() {
-            let _ = child.kill(self.kill_signal);
+            let _ = self.kill(collect.kill_signal);
         }
         // Whoever else holds the pipes open is not waited for.
         (stdout.pipe, stderr.pipe) = (None, None);
-        let status = child.wait().await;
-        let output = Output { stdout: stdout.bytes, stderr: stderr.bytes, encoding: self.encoding };
+        let status = self.wait().await;
+        let ((stdout, out_text), (stderr, err_text)) = (stdout.kept(collect.encoding), stderr.kept(collect.encoding));
+        let output = Output { stdout, stderr, encoding: collect.encoding, cut: [out_text, err_text] };
         let reason = match (too_much, unread) {
             (Some(stream), _) => Reason::TooMuch { stream, status },
             (None, Some(error)) => Reason::NotRead(error),
-            (None, None) if child.timed_out() => Reason::TimedOut(status),
+            (None, None) if self.timed_out() => Reason::TimedOut(status),
             (None, None) if status.is_success() => return Ok(output),
             (None, None) => Reason::Failed(status),
         };
-        Err(self.failed(reason, output, child.killed()))
+        Err(ExecError { reason, command: collect.line, output, killed: self.killed() })
     }
+}
 
-    fn failed(&self, reason: Reason, mut output: Output, killed: bool) -> ExecError {
-        output.encoding = self.encoding;
-        ExecError { reason, command: self.line(), output, killed }
+/// What a [`Command`] says of its output.
+#[derive(Clone, Debug)]
+pub(super) struct Collect {
+    pub(super) input: Option<Vec<u8>>,
+    pub(super) max_buffer: usize,
+    pub(super) encoding: Encoding,
+    pub(super) kill_signal: Signal,
+    /// The program and its arguments, for people.
+    pub(super) line: String,
+}
+
+impl Default for Collect {
+    fn default() -> Collect {
+        let (encoding, kill_signal) = (Encoding::default(), Signal::TERM);
+        Collect { input: None, max_buffer: MAX_BUFFER, encoding, kill_signal, line: String::new() }
     }
 }
 
@@ -229,6 +302,7 @@ async fn feed(stdin: Option<ChildInput>, input: Vec<u8>) -> std::convert::Infall
 /// What is kept of an output.
 struct Kept {
     pipe: Option<ChildOutput>,
+    /// All that was read: up to the limit, and what the last reading brought beyond it.
     bytes: Vec<u8>,
     most: usize,
 }
@@ -238,20 +312,30 @@ impl Kept {
         Kept { pipe, bytes: Vec::new(), most }
     }
 
-    /// Reads to the end; `false`: to the limit, and there is more.
+    /// Reads to the end; `false`: beyond the limit.
     async fn fill(&mut self) -> io::Result<bool> {
         let Some(pipe) = &mut self.pipe else { return Ok(true) };
-        let room = u64::try_from(self.most - self.bytes.len().min(self.most)).unwrap_or(u64::MAX);
-        pipe.take(room).read_to_end(&mut self.bytes).await?;
-        if self.bytes.len() < self.most {
-            return Ok(true);
+        loop {
+            self.bytes.reserve(READ_AT_ONCE);
+            let read = pipe.take(READ_AT_ONCE as u64).read_buf(&mut self.bytes).await?;
+            if self.bytes.len() > self.most {
+                return Ok(false);
+            }
+            if read == 0 {
+                return Ok(true);
+            }
         }
-        let mut more = [0];
-        Ok(pipe.read(&mut more).await? == 0)
+    }
+
+    /// As many bytes as are allowed, and if there were more, as many characters. Node counts the bytes, but cuts the text.
+    fn kept(mut self, encoding: Encoding) -> (Vec<u8>, Option<String>) {
+        let text = (self.bytes.len() > self.most).then(|| encoding.decode_at_most(&self.bytes, self.most));
+        self.bytes.truncate(self.most);
+        (self.bytes, text)
     }
 }
 
-/// Reads both outputs to their ends, or until one is too long or the child was killed for its time.
+/// Reads both outputs to their ends, or until one is too long.
 async fn read_both(stdout: &mut Kept, stderr: &mut Kept, child: &mut Child) -> (Option<Stream>, Option<io::Error>) {
     let (mut out_ended, mut err_ended) = (false, false);
     let mut events_ended = false;
@@ -263,11 +347,7 @@ async fn read_both(stdout: &mut Kept, stderr: &mut Kept, child: &mut Child) -> (
             result = stdout.fill(), if !out_ended => (result, Stream::Stdout),
             result = stderr.fill(), if !err_ended => (result, Stream::Stderr),
             event = child.next_event(), if !events_ended => {
-                match event {
-                    Some(Event::Exit(_)) if child.timed_out() => return (None, None),
-                    Some(_) => {}
-                    None => events_ended = true,
-                }
+                events_ended = event.is_none();
                 continue;
             }
         };

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -18,7 +18,7 @@ pub enum Stdio {
     /// A pipe for 0, 1 and 2; for others the same as [`Ignore`](Stdio::Ignore).
     #[default]
     Default,
-    /// A pipe whose other end is [`Child::stdin`](super::Child::stdin), [`stdout`](super::Child::stdout),
+    /// A pipe (Node's `overlapped` as well, which differs only on Windows) whose other end is [`Child::stdin`](super::Child::stdin), [`stdout`](super::Child::stdout),
     /// [`stderr`](super::Child::stderr) or, going both ways, [`Child::take_pipe`](super::Child::take_pipe).
     Pipe,
     /// The channel. At most one descriptor is that.
@@ -110,6 +110,51 @@ impl ChildInput {
     pub(crate) fn new(fd: OwnedFd) -> io::Result<ChildInput> {
         Ok(ChildInput { pipe: Some(pipe::Sender::from_owned_fd(fd)?) })
     }
+
+    /// For the output of other children, which so write into this one as well as we do. An error if it was shut down. The
+    /// child reads the end of its input when all have closed it. It needs /proc.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, spawn};
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let mut sort = spawn("sort", [""; 0])?;
+    /// let mut input = sort.stdin.take().ok_or("no pipe")?;
+    /// for word in ["b", "a"] {
+    ///     Command::new("echo").arg(word).stdout(input.to_stdio()?).spawn()?.wait().await;
+    /// }
+    /// input.write_all(b"c\n").await?;
+    /// drop(input);
+    /// assert_eq!(sort.wait_with_output().await?.stdout, b"a\nb\nc\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_stdio(&self) -> io::Result<Stdio> {
+        let pipe = self.pipe.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        opened_again(pipe, File::options().write(true))
+    }
+
+    /// For another child's output, which so goes straight into this one. An error if it was shut down.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, spawn};
+    ///
+    /// let mut count = spawn("wc", ["-w"])?;
+    /// let input = count.stdin.take().ok_or("no pipe")?.into_stdio()?;
+    /// let mut echo = Command::new("echo").arg("one two three").stdout(input).spawn()?;
+    /// echo.wait().await;
+    /// assert_eq!(count.wait_with_output().await?.stdout_text().trim(), "3");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stdio(self) -> io::Result<Stdio> {
+        let pipe = self.pipe.ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(pipe.into_blocking_fd()?.into())
+    }
 }
 
 impl AsyncWrite for ChildInput {
@@ -162,6 +207,28 @@ impl ChildOutput {
         Ok(self.pipe.into_blocking_fd()?.into())
     }
 
+    /// For the input of another child, and to read what that one leaves. Two that read at the same time take bytes away from
+    /// each other. It needs /proc.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, spawn};
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// let mut lines = spawn("printf", ["one\ntwo\n"])?;
+    /// let mut output = lines.stdout.take().ok_or("no pipe")?;
+    /// let first = Command::shell("read line; echo $line").stdin(output.to_stdio()?).output().await?;
+    /// let mut rest = String::new();
+    /// output.read_to_string(&mut rest).await?;
+    /// assert_eq!((first.stdout_text().as_str(), rest.as_str()), ("one\n", "two\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to_stdio(&self) -> io::Result<Stdio> {
+        opened_again(&self.pipe, File::options().read(true))
+    }
+
     /// Reads on to the end, for nobody.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; 8 << 10];
@@ -173,6 +240,11 @@ impl ChildOutput {
             }
         }
     }
+}
+
+/// A pipe for a child. What it is told of waiting must not hold for our end: so it is not a duplicate.
+fn opened_again(pipe: &impl AsFd, options: &std::fs::OpenOptions) -> io::Result<Stdio> {
+    Ok(options.open(format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd()))?.into())
 }
 
 impl AsyncRead for ChildOutput {
@@ -219,6 +291,33 @@ impl ChildPipe {
     pub(crate) fn new(fd: OwnedFd, open: StreamIsOpen) -> io::Result<ChildPipe> {
         crate::net::set_nonblocking(&fd)?;
         Ok(ChildPipe { socket: UnixStream::from_std(fd.into())?, open: Some(open) })
+    }
+
+    /// For another child: the two have a pipe between them that goes both ways.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, Stdio};
+    ///
+    /// let mut asks = Command::shell("echo who >&3; read answer <&3; echo $answer").fd(3, Stdio::Pipe).spawn()?;
+    /// let pipe = asks.take_pipe(3).ok_or("no pipe")?.into_stdio()?;
+    /// let mut answers = Command::shell("read question <&3; echo \"$question? me\" >&3").fd(3, pipe).spawn()?;
+    /// answers.wait().await;
+    /// assert_eq!(asks.wait_with_output().await?.stdout_text(), "who? me\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stdio(self) -> io::Result<Stdio> {
+        let socket = self.socket.into_std()?;
+        socket.set_nonblocking(false)?;
+        Ok(OwnedFd::from(socket).into())
+    }
+}
+
+impl AsFd for ChildPipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

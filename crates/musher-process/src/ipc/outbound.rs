@@ -74,6 +74,11 @@ impl Outbound {
         (self.bytes, self.ready.len() + self.held.len() + self.unanswered.len())
     }
 
+    /// How many messages wait for the answer to a handle.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Whether something can be sent when the socket takes it.
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()

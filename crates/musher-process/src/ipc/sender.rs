@@ -55,7 +55,8 @@ impl Sender {
         self.deliver(&Outward::<()>::Value(value), None, Turn::Queued).await
     }
 
-    /// Queues a message without waiting. `Ok(false)`, as in Node, means: it is queued, but send no more for now.
+    /// Queues a message without waiting. `Ok(false)`, as in Node, means: it is queued, but send no more for now, because
+    /// [`HIGH_WATER`] bytes wait, or another message for the peer's word that it got a handle.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -107,6 +108,45 @@ impl Sender {
         handle: &Handle,
     ) -> Result<(), SendError> {
         self.deliver_handle(&Outward::User(message), handle, Turn::Queued).await
+    }
+
+    /// Queues a message with a socket or pipe without waiting: [`try_send`](Sender::try_send) and
+    /// [`send_handle`](Sender::send_handle) in one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, end) = Channel::pair(Options::default())?;
+    /// # let theirs = Channel::from_fd(end, Options::default())?;
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// assert!(theirs.sender.try_send_handle(&"server", &listener.into())?);
+    /// assert!(ours.recv().await.ok_or("no message")?.handle.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_send_handle<T: Serialize + ?Sized>(&self, message: &T, handle: &Handle) -> Result<bool, SendError> {
+        self.push_with(&Outward::User(message), Some(handle))
+    }
+
+    /// Queues a value of JavaScript without waiting, with a socket or pipe if you like.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options, Serialization};
+    /// use musher_process::v8::Value;
+    /// # let options = Options::default().serialization(Serialization::Advanced);
+    /// # let (mut ours, end) = Channel::pair(options.clone())?;
+    /// # let theirs = Channel::from_fd(end, options)?;
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// theirs.sender.try_send_value(&Value::Buffer(vec![1, 2, 3]), Some(&listener.into()))?;
+    /// assert_eq!(ours.recv().await.ok_or("no message")?.value()?, Value::Buffer(vec![1, 2, 3]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_send_value(&self, value: &Value, handle: Option<&Handle>) -> Result<bool, SendError> {
+        self.push_with(&Outward::<()>::Value(value), handle)
     }
 
     /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`, which a Node program does not see as a
@@ -262,6 +302,19 @@ impl Sender {
         }
     }
 
+    fn push_with<T: Serialize + ?Sized>(
+        &self,
+        message: &Outward<'_, T>,
+        handle: Option<&Handle>,
+    ) -> Result<bool, SendError> {
+        let Some(handle) = handle else { return self.push_now(message, None, Turn::Queued) };
+        let fd = ready_to_send(handle)?;
+        if let Some(key) = handle.key() {
+            self.shared.sends_key(key);
+        }
+        self.push_now(&Outward::Handle { head: &head(handle), inner: message }, Some(fd), Turn::Queued)
+    }
+
     fn push_now<T: Serialize + ?Sized>(
         &self,
         message: &Outward<'_, T>,
@@ -269,7 +322,7 @@ impl Sender {
         turn: Turn,
     ) -> Result<bool, SendError> {
         match with_scratch(|bytes| self.push(message, handle, turn, usize::MAX, bytes))? {
-            Push::Done { queued } => Ok(queued <= HIGH_WATER),
+            Push::Done { slow_down } => Ok(!slow_down),
             Push::NoRoom => Err(SendError::Full),
         }
     }

@@ -22,7 +22,7 @@ use super::inbound::{Inbound, Look};
 use super::message::{FAST_FRAME, Internal, Received};
 use super::outbound::{Outbound, Turn};
 use super::sockets::{MAX_KEYS, Sockets};
-use super::{Fault, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Options, SendError};
+use super::{Fault, HIGH_WATER, MAX_QUEUED_BYTES, MAX_QUEUED_MESSAGES, Options, SendError};
 use crate::{net, sys};
 
 /// The most messages, and their bytes, that are read ahead for a receiver that does not come.
@@ -191,7 +191,7 @@ impl Shared {
             state.out.push(rest, handle, turn);
             self.flush(&mut state);
         }
-        Ok(Some(Push::Done { queued: state.out.queued().0 }))
+        Ok(Some(Push::Done { slow_down: state.out.queued().0 > HIGH_WATER || state.out.held() > 1 }))
     }
 
     /// Sends what can be sent now, and sees to the rest.
@@ -386,8 +386,8 @@ enum Looked {
 #[derive(Debug)]
 pub(crate) enum Push {
     Done {
-        /// How many bytes wait.
-        queued: usize,
+        /// Much waits, or several messages for the answer to a handle, as Node counts it.
+        slow_down: bool,
     },
     NoRoom,
 }

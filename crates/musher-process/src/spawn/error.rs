@@ -80,6 +80,12 @@ pub enum SpawnError {
         /// What is wrong.
         what: String,
     },
+    /// A descriptor was to be handed on that this process does not have.
+    #[error("we have no descriptor {number} to hand on")]
+    NoDescriptor {
+        /// Its number.
+        number: i32,
+    },
     /// The program was not executed in time: a file system hangs. The process was killed.
     #[error("the program was not executed within {} s", after.as_secs())]
     Stuck {
@@ -121,8 +127,24 @@ impl SpawnError {
             | SpawnError::NoProcess { error }
             | SpawnError::System { error, .. } => error.raw_os_error(),
             SpawnError::TooBig { .. } => Some(libc::E2BIG),
+            SpawnError::NoDescriptor { .. } => Some(libc::EBADF),
             SpawnError::Invalid { .. } | SpawnError::Stuck { .. } => None,
         }
+    }
+
+    /// The name of [`errno`](SpawnError::errno): Node's `code`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let error = musher_process::child_process::spawn("no-such-program", [""; 0]).unwrap_err();
+    /// assert_eq!(error.code(), Some("ENOENT"));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        let errno = self.errno()?;
+        CODES.iter().find(|(known, _)| *known == errno).map(|(_, name)| *name)
     }
 
     /// What the user can do about it.
@@ -150,7 +172,7 @@ impl SpawnError {
                 libc::EMFILE | libc::ENFILE => "too many open files: raise `ulimit -n`",
                 _ => return None,
             },
-            SpawnError::Invalid { .. } => return None,
+            SpawnError::Invalid { .. } | SpawnError::NoDescriptor { .. } => return None,
         };
         Some(hint.to_owned())
     }
@@ -168,6 +190,37 @@ impl SpawnError {
         }
     }
 }
+
+/// What can come of preparing a child, fork, execve and what is between them.
+const CODES: [(i32, &str); 27] = [
+    (libc::E2BIG, "E2BIG"),
+    (libc::EACCES, "EACCES"),
+    (libc::EAGAIN, "EAGAIN"),
+    (libc::EBADF, "EBADF"),
+    (libc::EBUSY, "EBUSY"),
+    (libc::EFAULT, "EFAULT"),
+    (libc::EINTR, "EINTR"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::EIO, "EIO"),
+    (libc::EISDIR, "EISDIR"),
+    (libc::ELIBBAD, "ELIBBAD"),
+    (libc::ELOOP, "ELOOP"),
+    (libc::EMFILE, "EMFILE"),
+    (libc::ENAMETOOLONG, "ENAMETOOLONG"),
+    (libc::ENFILE, "ENFILE"),
+    (libc::ENODEV, "ENODEV"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::ENOEXEC, "ENOEXEC"),
+    (libc::ENOMEM, "ENOMEM"),
+    (libc::ENOSPC, "ENOSPC"),
+    (libc::ENOSYS, "ENOSYS"),
+    (libc::ENOTDIR, "ENOTDIR"),
+    (libc::ENXIO, "ENXIO"),
+    (libc::EPERM, "EPERM"),
+    (libc::EROFS, "EROFS"),
+    (libc::ESTALE, "ESTALE"),
+    (libc::ETXTBSY, "ETXTBSY"),
+];
 
 /// The child's report as an error.
 pub(super) fn from_report(spawn: &Spawn, image: &Image, report: Report) -> SpawnError {

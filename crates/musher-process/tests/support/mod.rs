@@ -19,19 +19,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) fn program(path: impl Into<PathBuf>, args: &[&str]) -> Spawn {
     let program = path.into();
     let args = std::iter::once(program.clone().into_os_string()).chain(args.iter().map(OsString::from)).collect();
-    Spawn {
-        program,
-        args,
-        env: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
-        cwd: "/".into(),
-        fds: vec![],
-        session: true,
-        limits: vec![],
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
-    }
+    let env = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
+    Spawn { args, env, session: true, ..Spawn::new(program) }
 }
 
 /// `sh -c script`.

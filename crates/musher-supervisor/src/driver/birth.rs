@@ -51,17 +51,10 @@ mod tests {
 
     fn start(script: &str) -> Child {
         let spawn = Spawn {
-            program: "/bin/sh".into(),
             args: ["sh", "-c", script].map(Into::into).to_vec(),
             env: vec![("PATH".into(), "/bin:/usr/bin".into()), (tree::MARKER.into(), "7@here".into())],
-            cwd: "/".into(),
-            fds: Vec::new(),
             session: true,
-            limits: Vec::new(),
-            nice: None,
-            credentials: None,
-            listen_pid: false,
-            cgroup: None,
+            ..Spawn::new("/bin/sh")
         };
         spawn.spawn().unwrap()
     }

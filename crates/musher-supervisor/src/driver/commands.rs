@@ -190,17 +190,14 @@ impl Commands {
         let program = PathBuf::from(job.command.first().cloned().unwrap_or_default());
         let before = self.table().count;
         let spawn = Spawn {
-            program,
             args: job.command.iter().map(OsString::from).collect(),
             env,
             cwd: job.cwd,
             fds: vec![(input, 0), (writing.try_clone()?, 1), (writing, 2)],
             session: true,
-            limits: Vec::new(),
-            nice: None,
             credentials: job.credentials,
-            listen_pid: false,
             cgroup,
+            ..Spawn::new(program)
         };
         let child = match spawn.spawn() {
             Ok(child) => child,

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use musher_process::{Child, Pid, Spawn, inherit, own, signal};
@@ -424,17 +423,11 @@ fn spawn_supervisor(session: bool) -> Result<(Child, OwnedFd), String> {
     let mut fds = Vec::from(stdio().map_err(|error| error.to_string())?);
     fds.push((theirs, 3));
     let spawn = Spawn {
-        program: PathBuf::from("/proc/self/exe"),
         args: ["musher", "supervisor", "--link", "3"].map(Into::into).to_vec(),
         env: std::env::vars_os().collect(),
-        cwd: PathBuf::from("/"),
         fds,
         session,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new("/proc/self/exe")
     };
     let child = spawn.spawn().map_err(|error| error.to_string())?;
     Ok((child, ours))

@@ -71,18 +71,12 @@ fn carry_out(
     let (err, its_err) = pipe().map_err(system)?;
     let executable = rustix::io::fcntl_dupfd_cloexec(executable, OUT_OF_THE_WAY).map_err(|e| system(e.into()))?;
     let spawn = Spawn {
-        // In the child as with us.
-        program: format!("/proc/self/fd/{}", executable.as_raw_fd()).into(),
         args: ["musher"].into_iter().chain(role).map(Into::into).collect(),
         env: std::env::vars_os().collect(),
-        cwd: "/".into(),
         fds: [(its_out, 1), (its_err, 2)].into_iter().chain(fds).collect(),
         session: true,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        // In the child as with us.
+        ..Spawn::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
     };
     let child = spawn.spawn().map_err(|error| Refusal::new(format!("it cannot be executed: {error}"), NOT_MUSHER))?;
     let outputs = read_both(out, err, &child);

@@ -87,18 +87,12 @@ fn with_a_socket_of_systemd_it_takes_that_one_and_notifies() {
     let notified = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
     notified.set_read_timeout(Some(DEADLINE)).unwrap();
     let child = Spawn {
-        program: AXUM.into(),
         // Another address than the socket's: what was given wins.
         args: vec!["axum".into(), "127.0.0.1:1".into()],
         env: vec![("LISTEN_FDS".into(), "1".into()), ("NOTIFY_SOCKET".into(), notify.into())],
-        cwd: "/".into(),
         fds: vec![(OwnedFd::from(listener), 3)],
-        session: false,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
         listen_pid: true,
-        cgroup: None,
+        ..Spawn::new(AXUM)
     }
     .spawn()
     .unwrap();

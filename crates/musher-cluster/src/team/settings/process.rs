@@ -86,17 +86,14 @@ impl Settings {
         env.extend(own.map(|(name, value)| (name.into(), value.into())));
         let command = self.command_line(id);
         let child = Spawn {
-            program: self.exec_path.clone(),
             args: command.clone(),
             env: env.into_iter().collect(),
             cwd: self.cwd.clone().unwrap_or_else(|| Path::new("/").to_owned()),
             fds: theirs,
-            session: false,
             limits: limits::of_the_kernel(limits),
             nice: limits.nice,
             credentials: self.credentials.clone(),
-            listen_pid: false,
-            cgroup: None,
+            ..Spawn::new(&self.exec_path)
         }
         .spawn()
         .map_err(|error| io::Error::other(error.to_string()))?;

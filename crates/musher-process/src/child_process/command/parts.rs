@@ -100,7 +100,7 @@ impl Parts {
 
 fn duplicate(number: i32) -> Result<OwnedFd, SpawnError> {
     sys::inherit::duplicate(number).map_err(|error| match error.raw_os_error() {
-        Some(libc::EBADF) => SpawnError::invalid(format!("we have no descriptor {number} to hand on")),
+        Some(libc::EBADF) => SpawnError::NoDescriptor { number },
         _ => SpawnError::system("duplicate a descriptor", error),
     })
 }

@@ -81,17 +81,11 @@ fn spawn(command: &str) -> Result<OwnedFd, String> {
     let out = rustix::io::dup(std::io::stderr().as_fd()).map_err(|errno| error(errno.into()))?;
     let err = rustix::io::dup(std::io::stderr().as_fd()).map_err(|errno| error(errno.into()))?;
     let spawn = Spawn {
-        program: "/bin/sh".into(),
         args: ["sh", "-c", command].map(OsString::from).to_vec(),
         env: std::env::vars_os().collect(),
         cwd: std::env::current_dir().map_err(error)?,
         fds: vec![(out, 1), (err, 2)],
-        session: false,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new("/bin/sh")
     };
     spawn.spawn().map(|child| child.pidfd).map_err(|error| error.to_string())
 }

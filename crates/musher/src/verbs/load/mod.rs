@@ -102,17 +102,12 @@ fn generator(stream: UnixStream) -> std::io::Result<OwnedFd> {
     let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
     let errors = std::io::stderr().as_fd().try_clone_to_owned()?;
     let spawn = Spawn {
-        program: "/proc/self/exe".into(),
         args: ["musher", "generator"].map(OsString::from).to_vec(),
         env: std::env::vars_os().collect(),
         cwd: std::env::current_dir()?,
         fds: vec![(stream.into(), 0), (nowhere.into(), 1), (errors, 2)],
         session: true,
-        limits: Vec::new(),
-        nice: None,
-        credentials: None,
-        listen_pid: false,
-        cgroup: None,
+        ..Spawn::new("/proc/self/exe")
     };
     spawn.spawn().map(|child| child.pidfd).map_err(std::io::Error::other)
 }
