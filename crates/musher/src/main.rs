@@ -9,6 +9,8 @@ mod monit;
 mod observed_reference;
 mod output;
 mod pm2;
+#[cfg(test)]
+mod reference;
 mod roles;
 mod session;
 mod systemd;

@@ -19,7 +19,8 @@ pub(crate) mod namesake;
 mod pm2;
 mod program;
 mod raw;
-mod reference;
+#[cfg(test)]
+pub(crate) mod reference;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,8 @@ pub(crate) use flags::Flags;
 pub(crate) use program::version as node_version;
 pub(crate) use resolve::inherited;
 pub(crate) use tree::Syntax;
+#[cfg(test)]
+pub(crate) use values::words;
 
 use fault::{Faults, Origin, did_you_mean, nearest};
 
@@ -178,6 +181,16 @@ pub(crate) fn convert(
     resolve::specs(&apps, &base, around, &mut faults);
     faults.into_result(Some(path))?;
     Ok((pm2::toml(&tree), notes.into_list()))
+}
+
+/// Whether a musher.toml has the keys and the kinds of values that one may have; its files need not exist.
+#[cfg(test)]
+pub(crate) fn keys_are_right(text: &str) -> Result<(), ConfigError> {
+    let mut faults = Faults::default();
+    if let Some(root) = tree::parse(text.as_bytes(), Syntax::Toml, &mut faults) {
+        decode::apps(&root, &mut faults);
+    }
+    faults.into_result(None)
 }
 
 /// What the paths of a file are relative to.

@@ -142,7 +142,7 @@ fn property(key: &Key) -> Value {
 }
 
 /// Compares a made file with the one in the repository; writes it when `MUSHER_WRITE_DOCS` is set.
-fn check(name: &str, made: &str) {
+pub(crate) fn check(name: &str, made: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var_os("MUSHER_WRITE_DOCS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -65,7 +65,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// The words of a command line, quoted as in a shell. What only a shell can do is refused, not passed on in silence.
-pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
     let shell = |what: &str| {
         format!("{what} needs a shell, which musher does not use here: quote it, or write [\"sh\", \"-c\", \"...\"]")
     };

@@ -43,6 +43,7 @@ mod monit;
 mod node;
 mod node_module;
 mod own_sockets;
+mod pages;
 mod pm2;
 mod programs;
 mod reload;
