@@ -89,7 +89,9 @@ impl Resolver<'_> {
         let place_path = path.map(str::to_owned);
         let name = self.name();
         let exec = self.exec(Place { cwd: &cwd, path });
-        let user = self.user();
+        let account = self.user();
+        base_env.extend(account.iter().flat_map(|(_, variables)| variables.clone()));
+        let user = account.map(|(user, _)| user);
         let (name, exec) = (name?, exec?);
         for (variable, value) in helpful_variables(&exec) {
             base_env.entry(variable).or_insert(value);
@@ -312,7 +314,8 @@ impl Resolver<'_> {
         }
     }
 
-    fn user(&mut self) -> Option<User> {
+    /// The account of the workers, and the variables that name it.
+    fn user(&mut self) -> Option<(User, Vec<(String, String)>)> {
         let app = self.app;
         let group = app.group.as_ref().and_then(|group| self.group(group));
         let Some(account) = &app.user else {
@@ -328,7 +331,16 @@ impl Resolver<'_> {
         match lookup_user(&text) {
             Ok(Some(entry)) => {
                 let gid = group.unwrap_or(entry.gid);
-                Some(User { uid: entry.uid, gid, groups: entry.groups })
+                // As login(1) and systemd do, so that programs find what is theirs and not what is the caller's.
+                let path = |path: Option<PathBuf>| path.and_then(|path| path.into_os_string().into_string().ok());
+                let variables = [
+                    ("HOME", path(entry.home)),
+                    ("SHELL", path(entry.shell)),
+                    ("USER", Some(entry.name.clone())),
+                    ("LOGNAME", Some(entry.name)),
+                ];
+                let given = variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+                Some((User { uid: entry.uid, gid, groups: entry.groups }, given.collect()))
             }
             Ok(None) => {
                 self.fault("user", format!("there is no user {text:?}"), "");

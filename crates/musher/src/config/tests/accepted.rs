@@ -310,6 +310,10 @@ fn user_and_group_are_names_or_ids() {
     assert_eq!((root.uid, root.gid), (0, 0));
     let user = ground.app("user = 0\ngroup = 7").user.unwrap();
     assert_eq!((user.uid, user.gid), (0, 7));
+    let named = ground.app("user = \"nobody\"\nenv = { SHELL = \"/mine\" }");
+    assert_eq!((named.base_env["USER"].as_str(), named.base_env["LOGNAME"].as_str()), ("nobody", "nobody"));
+    assert_ne!(named.base_env["HOME"], "/root", "that of the account");
+    assert_eq!(named.env["SHELL"], "/mine");
 }
 
 #[test]
