@@ -52,6 +52,9 @@ pub struct SlotRow {
     /// one comes a second after somebody began to ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulse: Option<Pulse>,
+    /// Time until a job is started again by its schedule, in milliseconds, while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_in_ms: Option<u64>,
 }
 
 /// State of a slot.
@@ -70,6 +73,10 @@ pub enum SlotStatus {
     Exited,
     /// No worker: it ended and waits to be started again.
     Backoff,
+    /// No worker: the app is a job, whose time has not come yet.
+    Scheduled,
+    /// No worker: other apps, which this one needs, are not as it needs them.
+    Waiting,
     /// No worker: it was restarted too often.
     GaveUp,
     /// A state that this version does not know.
@@ -173,11 +180,28 @@ pub struct AppDetail {
     /// The trial of a new version that goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryDetail>,
+    /// What its schedule does next, while it is wanted to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleDetail>,
+    /// What it waits for before it starts: `db to be ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
     /// Its log files.
     pub log_files: LogFiles,
     /// The operation that runs now, or the last one.
     #[serde(default)]
     pub operation: Option<Operation>,
+}
+
+/// How far an app's schedule is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleDetail {
+    /// When it does something next, in milliseconds since 1970; null: never again.
+    pub next_ms: Option<u64>,
+    /// When it last did.
+    pub last_ms: Option<u64>,
+    /// How often a job was not started because it still ran.
+    pub skipped: u64,
 }
 
 /// The trial of a new version.
@@ -365,6 +389,8 @@ impl SlotStatus {
             SlotStatus::Stopped => "stopped",
             SlotStatus::Exited => "exited",
             SlotStatus::Backoff => "backoff",
+            SlotStatus::Scheduled => "scheduled",
+            SlotStatus::Waiting => "waiting",
             SlotStatus::GaveUp => "gave_up",
             SlotStatus::Unknown => "unknown",
         }

@@ -61,6 +61,8 @@ pub enum ErrorCode {
     CanaryFailed,
     /// The slot restarted too often and gave up.
     GaveUp,
+    /// Another app, which this one needs, failed or took too long.
+    DependencyFailed,
     /// An executable cannot take over; nothing was changed, or the one before was gone back to.
     CannotTakeOver,
     /// A code that this version does not know.
@@ -89,6 +91,7 @@ impl ErrorCode {
             | ErrorCode::BindFailed
             | ErrorCode::CanaryFailed
             | ErrorCode::GaveUp
+            | ErrorCode::DependencyFailed
             | ErrorCode::CannotTakeOver
             | ErrorCode::Other => 500,
         }

@@ -104,6 +104,10 @@ pub enum EventKind {
     Scaled,
     /// Files of an app have changed, or cannot be watched.
     Files,
+    /// A moment of an app's schedule has come, or was missed, or left out because the job still ran.
+    Schedule,
+    /// An app waits for others that it needs.
+    Waiting,
     /// A worker was spawned.
     Spawned,
     /// A worker could not be executed.

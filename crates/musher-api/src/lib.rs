@@ -31,7 +31,7 @@ pub use action::{
 };
 pub use app::{
     AppDetail, AppQuery, AppSummary, CanaryDetail, CustomAction, CustomMetric, Listener, LogFigures, LogFiles, Mode,
-    REDACTED, RunDetail, RunPhase, RunState, SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
+    REDACTED, RunDetail, RunPhase, RunState, ScheduleDetail, SlotDetail, SlotRow, SlotStatus, SlotsQuery, Traffic,
 };
 pub use death::{Death, LastMemory, OutOfMemory};
 pub use error::{ApiError, ErrorCode};

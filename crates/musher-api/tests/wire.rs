@@ -54,6 +54,8 @@ fn every_status_is_written_as_its_word() {
         SlotStatus::Exited,
         SlotStatus::Backoff,
         SlotStatus::GaveUp,
+        SlotStatus::Scheduled,
+        SlotStatus::Waiting,
     ] {
         assert_eq!(serde_json::to_value(status).unwrap(), status.word());
     }

@@ -8,13 +8,17 @@
 //! - [`lifecycle`]: when to start, restart, replace, stop, kill and give up.
 //! - [`compare`]: whether a new version does worse than the old one.
 //! - [`scaling`]: how many workers an app should have for its load.
+//! - [`order`]: which apps need which others.
+//! - [`schedule`]: when a pattern of cron comes true.
 //! - [`tolerant`]: how a record of another version is read.
 //! - [`vitals`]: how a worker is, by its own word.
 
 pub mod compare;
 pub mod ids;
 pub mod lifecycle;
+pub mod order;
 pub mod scaling;
+pub mod schedule;
 pub mod spec;
 mod time;
 pub mod tolerant;

@@ -24,7 +24,7 @@ use musher_core::lifecycle::{
 use musher_core::{AppId, Generation, OpId, RunId};
 
 use oracle::{Oracle, Step, Tally};
-use world::{Faults, Happening, World, any_policy};
+use world::{Happening, World};
 
 /// How many worlds; `MUSHER_SIM_SEEDS` asks for more.
 const SEEDS: u64 = 2000;
@@ -52,25 +52,33 @@ impl Simulation {
         let mut world = World::new(seed);
         let slots = u32::try_from(1 + world.rng.below(5)).unwrap();
         let generation = Generation(1);
-        let app = App::new(AppId(1), slots, Target { generation, policy: any_policy(&mut world.rng) });
+        let policy = world.any_policy();
+        let app = App::new(AppId(1), slots, Target { generation, policy });
         let mut at = 0;
         world.plan(0, Happening::Command(Command::Start { target: None }));
         while at < 20_000 {
             at += world.rng.below(2500);
             // A placeholder: which one it is, is decided when it comes.
             world.plan(at, Happening::Command(Command::Stop));
+            let after = world.rng.below(2500);
+            let news = match world.rng.below(5) {
+                0 | 1 => Happening::Due,
+                2 | 3 => Happening::Released,
+                _ => Happening::HeldUp,
+            };
+            world.plan(at + after, news);
         }
         let oracle = Oracle::new(&app);
         Simulation { world, written: app.clone(), app, oracle, generation, standstill: 0 }
     }
 
     fn any_command(&mut self) -> Command {
-        let rng = &mut self.world.rng;
         let mut target = None;
-        if rng.permille(600) {
+        if self.world.rng.permille(600) {
             self.generation = self.generation.next();
-            target = Some(Target { generation: self.generation, policy: any_policy(rng) });
+            target = Some(Target { generation: self.generation, policy: self.world.any_policy() });
         }
+        let rng = &mut self.world.rng;
         match rng.below(100) {
             0..20 => Command::Start { target: target.filter(|_| rng.permille(300)) },
             20..32 => Command::Stop,
@@ -240,7 +248,7 @@ impl Simulation {
 
     /// Nothing fails any more: every operation finishes, every slot gets where it is to be, and a stop ends.
     fn calm_down(&mut self) -> Result<(), String> {
-        self.world.faults = Faults::none();
+        self.world.calm_down();
         let until = self.world.now + Duration::from_secs(90);
         self.run_until(until)?;
         let open = self.oracle.unfinished();
@@ -252,7 +260,7 @@ impl Simulation {
                 let settled = match &slot.state {
                     SlotState::Replacing { why: Why::Unfit, .. } => true,
                     SlotState::Filled { run } => self.app.run(*run).is_some_and(|run| run.is_online()),
-                    SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
+                    SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. } | Vacancy::Scheduled) => true,
                     SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
                 };
                 if !settled {

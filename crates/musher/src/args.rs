@@ -21,6 +21,7 @@ mod pm2;
 mod send;
 mod serve;
 mod start_logs;
+mod times;
 mod web;
 
 pub(crate) use attach::{AttachArgs, TriggerArgs};
@@ -34,6 +35,7 @@ pub(crate) use pm2::{ConvertArgs, ImportArgs, Pm2Args};
 pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use start_logs::StartLogsArgs;
+use times::TimesArgs;
 pub(crate) use web::WebArgs;
 
 pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port, load_alone};
@@ -325,6 +327,8 @@ pub(crate) struct MoreStartArgs {
     /// Replace the workers when a file of the working directory changes; --watch=PATH: of this path. May be repeated.
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, value_hint = ValueHint::AnyPath)]
     pub(crate) watch: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(crate) times: TimesArgs,
     /// Account that the workers run as: name or id. Root only.
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,

@@ -122,6 +122,7 @@ impl From<ApiError> for Failure {
             | ErrorCode::BindFailed
             | ErrorCode::CanaryFailed
             | ErrorCode::GaveUp
+            | ErrorCode::DependencyFailed
             | ErrorCode::CannotTakeOver
             | ErrorCode::Other => exit_codes::FAILED,
         };

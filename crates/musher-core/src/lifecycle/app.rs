@@ -97,6 +97,9 @@ impl App {
             Input::Failing { run } => self.failing(&mut turn, run),
             Input::Extend { run, by } => self.extend(&turn, run, by),
             Input::CanaryWorse { reason } => self.canary_worse(&mut turn, &reason),
+            Input::Due => self.due(&mut turn),
+            Input::Released => self.released(),
+            Input::HeldUp { reason } => self.held_up(&mut turn, &reason),
             Input::Tick => {}
         }
         self.settle(&mut turn);
@@ -114,7 +117,12 @@ impl App {
         let backoffs = self.slots.iter().filter_map(|slot| match &slot.state {
             SlotState::Vacant(Vacancy::Backoff { until, .. }) => Some(*until),
             SlotState::Vacant(
-                Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::Clearing { .. } | Vacancy::GaveUp { .. },
+                Vacancy::Stopped
+                | Vacancy::Scheduled
+                | Vacancy::Waiting
+                | Vacancy::Ended { .. }
+                | Vacancy::Clearing { .. }
+                | Vacancy::GaveUp { .. },
             )
             | SlotState::Filled { .. }
             | SlotState::Replacing { .. } => None,
@@ -239,8 +247,13 @@ impl App {
             // It is served meanwhile, and a restart goes its own way.
             SlotState::Replacing { why: Why::Unfit, .. } => true,
             SlotState::Vacant(Vacancy::Ended { death }) => self.policy(slot.generation).ended_well(death),
+            SlotState::Vacant(Vacancy::Scheduled) => true,
             SlotState::Vacant(
-                Vacancy::Stopped | Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::GaveUp { .. },
+                Vacancy::Stopped
+                | Vacancy::Waiting
+                | Vacancy::Backoff { .. }
+                | Vacancy::Clearing { .. }
+                | Vacancy::GaveUp { .. },
             )
             | SlotState::Replacing { why: Why::Reload, .. } => false,
         }
@@ -250,8 +263,10 @@ impl App {
     /// up, and no trial is waited for before the others are replaced.
     pub(super) fn is_at_rest(&self) -> bool {
         let at_rest = |slot: &Slot| match &slot.state {
-            SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
-            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. })
+            SlotState::Vacant(
+                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
+            ) => true,
+            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
             | SlotState::Filled { .. }
             | SlotState::Replacing { .. } => false,
         };

@@ -15,7 +15,7 @@ use super::event::Event;
 use super::operation::{Operation, Reloading};
 use super::restart::millis;
 use super::run::{Death, Life};
-use super::slot::{Slot, SlotState};
+use super::slot::{Slot, SlotState, Vacancy};
 use super::unfit::Unfit;
 use crate::ids::{Generation, RunId, SlotId};
 use crate::time::Time;
@@ -136,7 +136,7 @@ impl App {
             if let Some(slot) = self.slot_mut(*slot)
                 && matches!(slot.state, SlotState::Vacant(_))
             {
-                slot.refill(previous);
+                slot.refill(previous, Vacancy::Clearing { restart: false });
             }
         }
         let back = Back { from: generation, reason: reason.to_owned(), culprit, slots: count(&replaced) };

@@ -66,9 +66,14 @@ impl App {
         self.aim(target);
         self.wanted = Wanted::Up;
         let generation = self.target;
+        // A job is wanted from now on, and started when its time comes.
+        let job = self.policy(generation).job;
+        let vacancy = if job { Vacancy::Scheduled } else { self.first_vacancy() };
         for slot in &mut self.slots {
             match slot.state {
-                SlotState::Vacant(_) => slot.refill(generation),
+                // A run of a job that is under way goes on, also with its restarts.
+                SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting) if job => {}
+                SlotState::Vacant(_) => slot.refill(generation, vacancy.clone()),
                 SlotState::Filled { .. } | SlotState::Replacing { .. } => {}
             }
         }
@@ -76,6 +81,17 @@ impl App {
     }
 
     fn restart(&mut self, turn: &mut Turn<'_>, op: OpId, target: Option<Target>) -> Result<(), OpError> {
+        self.restart_as(turn, op, target, None)
+    }
+
+    /// A restart after which the slots are in this vacancy; none: filled as soon as they can be.
+    fn restart_as(
+        &mut self,
+        turn: &mut Turn<'_>,
+        op: OpId,
+        target: Option<Target>,
+        vacancy: Option<Vacancy>,
+    ) -> Result<(), OpError> {
         self.refuse_deleted()?;
         self.supersede_operation(turn, op);
         self.supersede_scaling(turn, op);
@@ -83,9 +99,9 @@ impl App {
         self.wanted = Wanted::Up;
         let slots = count(&self.slots);
         self.stop_slots(turn, |slot| slot.0 < slots);
-        let generation = self.target;
+        let (generation, vacancy) = (self.target, vacancy.unwrap_or_else(|| self.first_vacancy()));
         for slot in &mut self.slots {
-            slot.refill(generation);
+            slot.refill(generation, vacancy.clone());
         }
         self.operation = Some(Operation::Filling { ops: vec![op] });
         Ok(())
@@ -99,8 +115,11 @@ impl App {
         canary: Option<Canary>,
     ) -> Result<(), OpError> {
         self.refuse_deleted()?;
-        if !self.is_wanted() {
+        if !self.is_wanted() || self.has_nothing_to_replace(target.as_ref()) {
             return self.start(turn, op, target);
+        }
+        if self.becomes_job(target.as_ref()) {
+            return self.restart_as(turn, op, target, Some(Vacancy::Scheduled));
         }
         match &self.operation {
             Some(Operation::Filling { ops } | Operation::Stopping { ops, .. }) => {
@@ -199,7 +218,13 @@ impl App {
 
     /// A slot that is added during a reload is part of it. When the reload aborts, it is filled with the old spec.
     fn add_slot(&mut self, id: SlotId) {
-        let vacancy = if self.is_wanted() { Vacancy::Clearing { restart: false } } else { Vacancy::Stopped };
+        let vacancy = match self.slots.last().map(|slot| &slot.state) {
+            _ if !self.is_wanted() => Vacancy::Stopped,
+            // It waits for what the others wait for.
+            Some(SlotState::Vacant(Vacancy::Waiting)) => Vacancy::Waiting,
+            _ if self.policy(self.target).job => Vacancy::Scheduled,
+            _ => Vacancy::Clearing { restart: false },
+        };
         let generation = match &mut self.operation {
             Some(Operation::Reloading(reload)) => {
                 reload.queue.insert(id);
@@ -227,6 +252,19 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Whether a reload turns what serves into a job: that is stopped, and waits for its time.
+    fn becomes_job(&self, target: Option<&Target>) -> bool {
+        self.operation.is_none() && !self.policy(self.target).job && target.is_some_and(|target| target.policy.job)
+    }
+
+    /// Whether a reload is but a start: of what waits for other apps, and of a job, whose next run has the new version.
+    fn has_nothing_to_replace(&self, target: Option<&Target>) -> bool {
+        let is_job = self.policy(self.target).job;
+        let stays_job = is_job && target.is_none_or(|target| target.policy.job);
+        let waits = self.runs.is_empty() && self.is_waiting();
+        self.operation.is_none() && (stays_job || waits)
     }
 
     /// Ends a run that is not needed any more: one that serves drains first.
@@ -277,11 +315,11 @@ impl App {
 }
 
 impl Slot {
-    /// Fills the slot as soon as possible because a user wants it, with nothing remembered.
-    pub(super) fn refill(&mut self, generation: Generation) {
+    /// Has the slot filled from this vacancy on because a user wants it, with nothing remembered.
+    pub(super) fn refill(&mut self, generation: Generation, vacancy: Vacancy) {
         self.generation = generation;
         self.history = History::default();
         self.unfit = None;
-        self.state = SlotState::Vacant(Vacancy::Clearing { restart: false });
+        self.state = SlotState::Vacant(vacancy);
     }
 }

@@ -81,6 +81,11 @@ pub enum Event {
         /// Failures in a row.
         attempt: u32,
     },
+    /// The time of a job came while it still ran: it is not started once more.
+    Skipped {
+        /// Runs that have not ended.
+        runs: u32,
+    },
     /// A slot is given up: it was restarted too often.
     Giveup {
         slot: SlotId,

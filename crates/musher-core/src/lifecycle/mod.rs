@@ -19,7 +19,7 @@
 //! # Where things are
 //!
 //! [`run`](Run): states of one process. [`slot`](Slot): what fills a slot. `step`: inputs that the world causes.
-//! `command`: inputs that people cause. `unfit`: runs that serve and have to go. `reload`: replacing runs. `canary`: trying a few first. `restart`: what follows a death. `recover`: after a
+//! `command`: inputs that people cause. `unfit`: runs that serve and have to go. `reload`: replacing runs. `canary`: trying a few first. `restart`: what follows a death. `waiting`: what is not filled yet. `recover`: after a
 //! crash of the supervisor. [`Policy`]: the rules, taken from a spec.
 
 mod app;
@@ -37,6 +37,7 @@ mod slot;
 mod step;
 mod unfit;
 mod vacate;
+mod waiting;
 
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub use recover::Observation;
 pub use run::{Death, ExitOutcome, Run, RunState, Stage};
 pub use slot::{Before, LastExit, Slot, SlotState, Vacancy, Why};
 pub use unfit::{Due, Unfit};
+pub use waiting::Standing;
 
 /// Chance as a parameter: each call gives a number that is uniform over all of `u32`.
 pub type Chance<'a> = &'a mut dyn FnMut() -> u32;
@@ -125,6 +127,15 @@ pub enum Input {
     /// are on trial.
     CanaryWorse {
         /// In what, for people.
+        reason: String,
+    },
+    /// The time of a job has come. Ignored of another app, and of one that is stopped.
+    Due,
+    /// The apps that this one needs are as it needs them. Ignored when nothing waits for that.
+    Released,
+    /// One of them failed, or it took too long: who waits for the start is told, and the slots go on waiting.
+    HeldUp {
+        /// Which, and why, for people.
         reason: String,
     },
     /// Nothing but time passed.

@@ -115,6 +115,12 @@ pub enum OpError {
         /// How the last run ended.
         death: Death,
     },
+    /// Another app, which this one needs, is not as it has to be. The slots go on waiting for it.
+    #[error("it waits for another app: {reason}")]
+    Dependency {
+        /// Which, and why it is not.
+        reason: String,
+    },
     /// A new run failed; the old runs are kept.
     #[error(
         "the reload was aborted: the new worker in slot {slot} {death}; {replaced} of {total} slots were replaced before"
@@ -169,6 +175,7 @@ impl OpError {
             OpError::Busy { .. } => true,
             OpError::Superseded { .. }
             | OpError::Deleted
+            | OpError::Dependency { .. }
             | OpError::OutOfRange { .. }
             | OpError::Died { .. }
             | OpError::Ended { .. }

@@ -44,6 +44,10 @@ pub struct Policy {
     pub max_surge: u32,
     /// How many slots a reload may leave without a worker that is ready.
     pub max_unavailable: u32,
+    /// Whether it is a job: a start has it wait for its time.
+    pub job: bool,
+    /// Whether it needs other apps: a start has it wait for them.
+    pub waits: bool,
 }
 
 /// When its time to drain is over, a Node worker cuts what is left by itself, and tells how much that was. It gets the stop
@@ -74,6 +78,8 @@ impl From<&AppSpec> for Policy {
             drains,
             max_surge: spec.reload.max_surge,
             max_unavailable: spec.reload.max_unavailable,
+            job: spec.is_job(),
+            waits: !spec.depends_on.is_empty(),
         };
         if of_cluster && spec.preload { policy.cut_by_workers() } else { policy }
     }

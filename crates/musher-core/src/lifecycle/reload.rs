@@ -64,8 +64,8 @@ impl App {
     /// Slots without a ready worker, but for those that will not get one by themselves.
     fn unready_slots(&self) -> u32 {
         let returns = |vacancy: &Vacancy| match vacancy {
-            Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. } => false,
-            Vacancy::Backoff { .. } | Vacancy::Clearing { .. } => true,
+            Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. } => false,
+            Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting => true,
         };
         let unready = |state: &SlotState| match state {
             SlotState::Vacant(vacancy) | SlotState::Replacing { before: Before::Vacant(vacancy), .. } => {

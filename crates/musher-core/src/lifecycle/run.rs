@@ -125,6 +125,14 @@ pub enum Death {
 }
 
 impl Run {
+    /// Whether its process is known to exist.
+    pub fn is_spawned(&self) -> bool {
+        match self.state {
+            RunState::Starting { spawned, .. } | RunState::Draining { spawned, .. } => spawned,
+            RunState::Online { .. } => true,
+        }
+    }
+
     /// Whether the run is on its way out.
     pub fn is_draining(&self) -> bool {
         match self.state {

@@ -71,6 +71,10 @@ pub enum Why {
 pub enum Vacancy {
     /// Stopped by a user, or never started.
     Stopped,
+    /// Of a job: filled when its time comes.
+    Scheduled,
+    /// Filled when other apps are as this one needs them.
+    Waiting,
     /// Its run ended by itself, and the restart policy leaves it at that.
     Ended {
         /// How it ended.
@@ -199,6 +203,8 @@ impl SlotState {
             SlotState::Replacing { before: Before::Vacant(_), .. } | SlotState::Filled { .. } => false,
             SlotState::Vacant(
                 Vacancy::Stopped
+                | Vacancy::Scheduled
+                | Vacancy::Waiting
                 | Vacancy::Ended { .. }
                 | Vacancy::Backoff { .. }
                 | Vacancy::Clearing { .. }

@@ -144,7 +144,7 @@ impl App {
             SlotState::Filled { run: filled } if *filled == id => {
                 // One that was to give way to another version does so now.
                 if let Some(to) = state.unfit.take().and_then(|unfit| unfit.to) {
-                    return state.refill(to);
+                    return state.refill(to, Vacancy::Clearing { restart: false });
                 }
                 let vacancy = self.verdict(turn, slot, run.generation, death, life);
                 self.vacate(slot, vacancy);
@@ -310,7 +310,13 @@ impl App {
                 SlotState::Vacant(Vacancy::Ended { death }) => {
                     return Some(Err(OpError::Ended { slot, death: death.clone() }));
                 }
-                SlotState::Vacant(Vacancy::Stopped | Vacancy::Backoff { .. } | Vacancy::Clearing { .. })
+                SlotState::Vacant(
+                    Vacancy::Stopped
+                    | Vacancy::Scheduled
+                    | Vacancy::Waiting
+                    | Vacancy::Backoff { .. }
+                    | Vacancy::Clearing { .. },
+                )
                 | SlotState::Filled { .. }
                 | SlotState::Replacing { .. } => {}
             }
@@ -332,7 +338,9 @@ fn restart_due(state: &SlotState, now: Time) -> Option<bool> {
     match state {
         SlotState::Vacant(Vacancy::Backoff { until, .. }) => (*until <= now).then_some(true),
         SlotState::Vacant(Vacancy::Clearing { restart }) => Some(*restart),
-        SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. })
+        SlotState::Vacant(
+            Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Waiting | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
+        )
         | SlotState::Filled { .. }
         | SlotState::Replacing { .. } => None,
     }

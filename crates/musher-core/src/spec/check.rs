@@ -96,6 +96,8 @@ impl AppSpec {
             }
         }
         self.check_watch(&mut fault);
+        self.check_schedule(&mut fault);
+        self.check_dependencies(&mut fault);
         if self.balance == Balance::RoundRobin && self.exec.runtime != Runtime::NodeCluster {
             fault(
                 "balance",

@@ -6,6 +6,7 @@
 
 mod check;
 mod date;
+mod depend;
 mod health;
 mod hooks;
 mod limits;
@@ -15,6 +16,7 @@ mod ready;
 mod replace;
 mod restart;
 mod scale;
+mod schedule;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use crate::ids::SlotId;
 
 pub use check::{SpecFault, check_name, is_mushers_own};
 pub use date::DatePattern;
+pub use depend::{Condition, MAX_DEPENDENCIES};
 pub use health::{Health, MAX_COMMAND, Probe};
 pub use hooks::Hooks;
 pub use limits::Limits;
@@ -37,6 +40,7 @@ pub use ready::{Ready, ReadyWhen};
 pub use replace::{Canary, OnUncaught, Reload, Stop};
 pub use restart::{Backoff, Restart, RestartPolicy};
 pub use scale::AutoScale;
+pub use schedule::{Missed, OnTime, Schedule};
 pub use watch::{MAX_WATCHED, OnChange, WatchFiles};
 
 /// The largest number of slots an app may have.
@@ -87,6 +91,21 @@ pub struct AppSpec {
     /// Files whose change replaces the workers; none: no change does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchFiles>,
+    /// What is done at certain times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// What has to be true of other apps, by name, before this one is started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub depends_on: BTreeMap<String, Condition>,
+    /// How long a start waits for those.
+    #[serde(
+        with = "millis",
+        default = "depend::default_timeout",
+        rename = "depends_timeout_ms",
+        skip_serializing_if = "depend::is_default_timeout"
+    )]
+    #[schemars(with = "u64")]
+    pub depends_timeout: Duration,
     /// How connections reach the workers.
     #[serde(default)]
     pub balance: Balance,
@@ -234,6 +253,9 @@ impl AppSpec {
             instances: 1,
             scale: None,
             watch: None,
+            schedule: None,
+            depends_on: BTreeMap::new(),
+            depends_timeout: depend::default_timeout(),
             balance: Balance::default(),
             listen: Vec::new(),
             ready: Ready::default(),

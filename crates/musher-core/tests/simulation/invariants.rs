@@ -57,6 +57,12 @@ pub(crate) fn slots_hold_together(app: &App) -> Check {
                     |run: &Run| run.slot == id && matches!(run.state, RunState::Draining { blocks: true, .. });
                 ensure!(app.runs().any(|(_, run)| waits_for(run)), "slot {id} waits for nothing");
             }
+            SlotState::Vacant(Vacancy::Scheduled) => {
+                ensure!(app.policy(slot.generation).job, "slot {id} waits for its time, and is of no job");
+            }
+            SlotState::Vacant(Vacancy::Waiting) => {
+                ensure!(app.policy(slot.generation).waits, "slot {id} waits for other apps, and needs none");
+            }
             SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => {}
         }
         ensure!(app.is_wanted() || slot.state == SlotState::Vacant(Vacancy::Stopped), "slot {id} is not stopped");
@@ -116,7 +122,7 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
                     let good = match &slot.state {
                         SlotState::Filled { run } => step.after.run(*run).unwrap().is_online(),
                         SlotState::Vacant(Vacancy::Ended { death }) => ended_well(&policy, death),
-                        SlotState::Replacing { why: Why::Unfit, .. } => true,
+                        SlotState::Replacing { why: Why::Unfit, .. } | SlotState::Vacant(Vacancy::Scheduled) => true,
                         SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
                     };
                     ensure!(good, "the app is started, but slot {id} is not");
@@ -223,7 +229,14 @@ pub(crate) fn commands_reach_everything(step: &Step<'_>) -> Check {
                 let clearing = matches!(slot.state, SlotState::Vacant(Vacancy::Clearing { .. }));
                 // A run may have missed its deadline at the same moment: then the state is at least another one.
                 let unchanged = slot.state == before.state;
-                ensure!(!vacant || clearing || !unchanged, "a start leaves slot {id} as it was: {:?}", slot.state);
+                // A job that is under way is not touched, and what waits for other apps may have waited before.
+                let waits = matches!(slot.state, SlotState::Vacant(Vacancy::Scheduled | Vacancy::Waiting));
+                let job = step.after.policy(step.after.target()).job && matches!(command, Command::Start { .. });
+                ensure!(
+                    !vacant || clearing || waits || job || !unchanged,
+                    "a start leaves slot {id} as it was: {:?}",
+                    slot.state
+                );
             }
         }
         Command::Reload { .. } | Command::Scale { .. } => {}
@@ -235,7 +248,12 @@ pub(crate) fn commands_reach_everything(step: &Step<'_>) -> Check {
 pub(crate) fn recovery_is_kind(step: &Step<'_>) -> Check {
     if step.effects.contains(&Effect::CloseListeners) {
         let rests = |slot: &Slot| {
-            matches!(slot.state, SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }))
+            matches!(
+                slot.state,
+                SlotState::Vacant(
+                    Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }
+                )
+            )
         };
         let idle = step.after.runs().next().is_none() && step.after.slots().iter().all(rests);
         ensure!(idle, "the listeners of a running app are closed");

@@ -60,6 +60,10 @@ pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) returned: u64,
     pub(crate) taken_down: u64,
+    pub(crate) due: u64,
+    pub(crate) skipped: u64,
+    pub(crate) released: u64,
+    pub(crate) held_up: u64,
 }
 
 #[derive(Clone, Default)]
@@ -87,6 +91,9 @@ enum Cause {
     None,
     User,
     Restart,
+    /// It waits for other apps, or for its time: it is not to be started.
+    Others,
+    Time,
 }
 
 impl Oracle {
@@ -104,8 +111,23 @@ impl Oracle {
     pub(crate) fn check(&mut self, step: &Step<'_>) -> Check {
         self.tally.steps += 1;
         let was_reloading = self.previous.is_some();
-        if let Some(Input::Command { op, command }) = step.input {
-            self.command(step, *op, command);
+        match step.input {
+            Some(Input::Command { op, command }) => self.command(step, *op, command),
+            Some(Input::Due) => self.due(step)?,
+            Some(Input::Released) => {
+                for slot in self.slots.iter_mut().filter(|slot| slot.cause == Cause::Others) {
+                    self.tally.released += 1;
+                    slot.cause = Cause::User;
+                }
+            }
+            Some(Input::HeldUp { .. }) if self.slots.iter().any(|slot| slot.cause == Cause::Others) => {
+                for op in self.fragile.keys() {
+                    self.tally.held_up += 1;
+                    let told = |effect: &Effect| matches!(effect, Effect::Finished { op: other, result: Err(OpError::Dependency { .. }) } if other == op);
+                    ensure!(step.effects.iter().any(told), "operation {op} waits for other apps and is not told");
+                }
+            }
+            Some(_) | None => {}
         }
         for (position, effect) in step.effects.iter().enumerate() {
             match effect {
@@ -180,9 +202,12 @@ impl Oracle {
             self.given.insert(target.generation, target.policy.clone());
         }
         let none = Shadow { generation: self.target, ..Shadow::default() };
-        let user = Shadow { cause: Cause::User, ..none.clone() };
+        let policy = step.after.policy(self.target);
+        let wanted = if policy.waits { Cause::Others } else { Cause::User };
+        let user = Shadow { cause: wanted, ..none.clone() };
+        let reloads = |effect: &Effect| matches!(effect, Effect::Event(Event::ReloadStarted { .. }));
         match command {
-            Command::Reload { .. } if step.before.is_wanted() => {
+            Command::Reload { .. } if step.effects.iter().any(reloads) => {
                 self.tally.reloads += 1;
                 self.previous = Some(before);
                 self.trial = matches!(command, Command::Reload { canary: Some(_), .. });
@@ -190,8 +215,10 @@ impl Oracle {
             }
             Command::Start { .. } | Command::Reload { .. } => {
                 self.fragile.insert(op, 0);
-                for slot in self.slots.iter_mut().filter(|slot| slot.own.is_none()) {
-                    *slot = user.clone();
+                let goes_on =
+                    |slot: &Shadow| policy.job && matches!(slot.cause, Cause::User | Cause::Restart | Cause::Others);
+                for slot in self.slots.iter_mut().filter(|slot| slot.own.is_none() && !goes_on(slot)) {
+                    *slot = if policy.job { Shadow { cause: Cause::Time, ..none.clone() } } else { user.clone() };
                 }
             }
             Command::Restart { .. } => {
@@ -214,11 +241,37 @@ impl Oracle {
                 if step.before.is_wanted() {
                     self.fragile.insert(op, from.min(*to));
                 }
-                let added = if step.after.is_wanted() { user } else { none };
+                let added = match self.slots.last().map(|slot| slot.cause) {
+                    _ if !step.after.is_wanted() => none,
+                    Some(Cause::Others) => Shadow { cause: Cause::Others, ..none },
+                    _ if policy.job => Shadow { cause: Cause::Time, ..none },
+                    _ => Shadow { cause: Cause::User, ..none },
+                };
                 let generation = self.previous.unwrap_or(self.target);
                 self.slots.resize(*to as usize, Shadow { generation, ..added });
             }
         }
+    }
+
+    /// A job is started when its time comes, unless it runs still.
+    fn due(&mut self, step: &Step<'_>) -> Check {
+        let policy = step.after.policy(self.target);
+        let skipped = step.effects.iter().any(|effect| matches!(effect, Effect::Event(Event::Skipped { .. })));
+        if !policy.job || !step.before.is_wanted() {
+            ensure!(!skipped, "what is no job, or stopped, has a time");
+            return Ok(());
+        }
+        let idle = |slot: &Shadow| slot.own.is_none() && matches!(slot.cause, Cause::None | Cause::Time);
+        let runs = step.before.runs().next().is_some() || !self.slots.iter().all(idle);
+        ensure!(runs == skipped, "a job is started while it runs, or left out while it does not");
+        if skipped {
+            self.tally.skipped += 1;
+            return Ok(());
+        }
+        self.tally.due += 1;
+        let cause = if policy.waits { Cause::Others } else { Cause::User };
+        self.slots.fill(Shadow { generation: self.target, cause, ..Shadow::default() });
+        Ok(())
     }
 
     fn event(&mut self, step: &Step<'_>, position: usize, event: &Event) -> Check {
@@ -296,6 +349,7 @@ impl Oracle {
                 Ok(())
             }
             Event::Killing { .. }
+            | Event::Skipped { .. }
             | Event::Ended { .. }
             | Event::Backoff { .. }
             | Event::Started { .. }
@@ -348,6 +402,8 @@ impl Oracle {
         ensure!(generation == right, "slot {slot} is filled with generation {generation}, not {right}");
         match shadow.cause {
             Cause::None => return Err(format!("run {run} starts in slot {slot} for no reason")),
+            Cause::Others => return Err(format!("run {run} starts in slot {slot} before what it needs is there")),
+            Cause::Time => return Err(format!("run {run} starts in slot {slot} before its time")),
             Cause::User => {}
             Cause::Restart => self.counts_as_restart(step, slot, generation)?,
         }
@@ -625,5 +681,9 @@ impl Tally {
         self.passed += other.passed;
         self.returned += other.returned;
         self.taken_down += other.taken_down;
+        self.due += other.due;
+        self.skipped += other.skipped;
+        self.released += other.released;
+        self.held_up += other.held_up;
     }
 }

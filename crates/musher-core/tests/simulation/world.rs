@@ -23,6 +23,9 @@ pub(crate) struct Faults {
     pub(crate) unfit: u64,
     pub(crate) failing: u64,
     pub(crate) crash: u64,
+    /// Whether the app is a job, and whether it needs others.
+    pub(crate) job: bool,
+    pub(crate) waits: bool,
     pub(crate) lost_in_crash: u64,
     /// Generations of this remainder by 3 are broken: their processes die at once.
     pub(crate) broken: Option<u32>,
@@ -43,6 +46,8 @@ impl Faults {
             unfit: some(900),
             failing: some(500),
             crash: some(120),
+            job: some(1000) > 750,
+            waits: some(1000) > 600,
             lost_in_crash: some(1000),
             broken: Some(u32::try_from(some(3)).unwrap()).filter(|broken| *broken > 0),
         }
@@ -61,6 +66,8 @@ impl Faults {
             unfit: 0,
             failing: 0,
             crash: 0,
+            job: false,
+            waits: false,
             lost_in_crash: 0,
             broken: None,
         }
@@ -68,7 +75,7 @@ impl Faults {
 }
 
 /// Rules as users may write them, the odd ones too.
-pub(crate) fn any_policy(rng: &mut Rng) -> Policy {
+fn any_policy(rng: &mut Rng) -> Policy {
     let ms = |rng: &mut Rng, from: &[u64]| Duration::from_millis(rng.pick(from));
     let mut policy = Policy {
         restart: rng.pick(&[
@@ -94,6 +101,8 @@ pub(crate) fn any_policy(rng: &mut Rng) -> Policy {
         drains: rng.permille(500),
         max_surge: u32::try_from(1 + rng.below(3)).unwrap(),
         max_unavailable: 0,
+        job: false,
+        waits: false,
     };
     if rng.permille(300) {
         let (surge, unavailable) = rng.pick(&[(0, 1), (0, 3), (1, 1), (2, 1)]);
@@ -134,6 +143,10 @@ pub(crate) enum Happening {
     /// A process ends; the driver sees it a little later.
     Exit(RunId, ExitOutcome),
     SeeExit(RunId),
+    /// The time of a job comes; the apps that this one needs are there, or fail.
+    Due,
+    Released,
+    HeldUp,
     /// A user types a command.
     Command(Command),
 }
@@ -162,6 +175,20 @@ impl World {
             sequence: 0,
             trace: None,
         }
+    }
+
+    /// Nothing fails any more, and the apps that this one needs are there.
+    pub(crate) fn calm_down(&mut self) {
+        let Faults { job, waits, .. } = self.faults;
+        self.faults = Faults { job, waits, ..Faults::none() };
+        for second in 0..60 {
+            self.plan(second * 1000, Happening::Released);
+        }
+    }
+
+    pub(crate) fn any_policy(&mut self) -> Policy {
+        let Faults { job, waits, .. } = self.faults;
+        Policy { job, waits, ..any_policy(&mut self.rng) }
     }
 
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
@@ -196,6 +223,9 @@ impl World {
             Happening::Ready(run) => self.is_alive(run).then_some(Input::Ready { run }),
             Happening::Drained(run) => self.is_alive(run).then_some(Input::Drained { run }),
             Happening::Worse => Some(Input::CanaryWorse { reason: "more errors".into() }),
+            Happening::Due => Some(Input::Due),
+            Happening::Released => Some(Input::Released),
+            Happening::HeldUp => Some(Input::HeldUp { reason: "db is stopped".into() }),
             Happening::Unfit(run) => {
                 if self.is_alive(run) && self.rng.permille(700) {
                     // Whoever found it looks again.
@@ -327,6 +357,9 @@ impl World {
             | Happening::Unfit(_)
             | Happening::Failing(_)
             | Happening::Worse
+            | Happening::Due
+            | Happening::Released
+            | Happening::HeldUp
             | Happening::Exit(..)
             | Happening::Command(_) => true,
         });
@@ -338,6 +371,9 @@ impl World {
                 | Happening::Drained(_)
                 | Happening::Unfit(_)
                 | Happening::Failing(_)
+                | Happening::Due
+                | Happening::Released
+                | Happening::HeldUp
                 | Happening::Worse) => {
                     if !self.rng.permille(self.faults.lost_in_crash) {
                         kept.push(message);

@@ -265,6 +265,7 @@ impl World {
         app.listens = record.listens;
         app.tally = record.tally;
         app.hooks = record.hooks;
+        app.times_record = record.times;
         app.specs = read_specs(app.id, held);
         for stray in self.strays.iter().filter(|stray| stray.run().app() == app.id) {
             app.machine.skip_runs(stray.run());

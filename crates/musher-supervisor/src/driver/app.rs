@@ -14,6 +14,7 @@ use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId, Time};
 use musher_process::{Pid, exit};
 
+use super::dependencies::Awaited;
 use super::fitness::Checks;
 use super::hooks::HookRecord;
 use super::readiness::Watch;
@@ -23,6 +24,7 @@ use super::retiring::AllRetiring;
 use super::scaling::Looks;
 use super::sockets::Sockets;
 use super::tally::Tally;
+use super::timetable::{Times, TimesRecord};
 use super::watching::Files;
 
 /// One app.
@@ -48,6 +50,11 @@ pub(super) struct ManagedApp {
     pub(super) pulses: Option<Duration>,
     /// When its load is looked at next, if its number of slots follows that.
     pub(super) looks: Option<Looks>,
+    /// What its schedule does next, while it is wanted, and what is remembered of it.
+    pub(super) times: Option<Times>,
+    pub(super) times_record: TimesRecord,
+    /// What it waits for before it starts.
+    pub(super) awaited: Option<Awaited>,
     /// Watches its files, if a change of them replaces its workers.
     pub(super) files: Option<Files>,
     /// What is compared while a new version is on trial.
@@ -126,6 +133,9 @@ impl ManagedApp {
             pulses_until: None,
             pulses: None,
             looks: None,
+            times: None,
+            times_record: TimesRecord::default(),
+            awaited: None,
             files: None,
             comparison: None,
             sockets: Sockets::default(),
@@ -174,6 +184,7 @@ impl ManagedApp {
                 | OpError::Superseded { .. }
                 | OpError::Busy { .. }
                 | OpError::Deleted
+                | OpError::Dependency { .. }
                 | OpError::OutOfRange { .. },
             ) => true,
         }
@@ -182,8 +193,10 @@ impl ManagedApp {
     /// Whether nothing of it runs, or will by itself: its ports are to be closed then.
     pub(super) fn is_down(&self) -> bool {
         let down = |slot: &Slot| match &slot.state {
-            SlotState::Vacant(Vacancy::Stopped | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => true,
-            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. })
+            SlotState::Vacant(
+                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
+            ) => true,
+            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
             | SlotState::Filled { .. }
             | SlotState::Replacing { .. } => false,
         };
@@ -248,6 +261,7 @@ impl ManagedApp {
             newest: self.newest,
             tally: self.tally.clone(),
             hooks: self.hooks.clone(),
+            times: self.times_record.clone(),
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }
     }

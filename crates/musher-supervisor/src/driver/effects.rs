@@ -136,7 +136,13 @@ impl World {
             }
             Err(OpError::CanaryFailed { .. }) => None,
             Err(OpError::Ended { slot, .. } | OpError::GaveUp { slot, .. }) => death_of(slot),
-            Err(OpError::Superseded { .. } | OpError::Busy { .. } | OpError::Deleted | OpError::OutOfRange { .. })
+            Err(
+                OpError::Superseded { .. }
+                | OpError::Busy { .. }
+                | OpError::Deleted
+                | OpError::Dependency { .. }
+                | OpError::OutOfRange { .. },
+            )
             | Ok(()) => None,
         };
         let result = result.map_err(|error| (self.advise(app, &error, death.as_ref()), death));

@@ -30,6 +30,7 @@ use crate::link::MAX_RECORD;
 
 use super::adopt::Held;
 use super::resume::SavedApp;
+use super::timetable::TimesRecord;
 use super::{Driver, Wake};
 
 /// How long connections that wait may take to be accepted. They usually need no millisecond.
@@ -87,7 +88,11 @@ pub(super) fn held_plan(held: &mut Held) -> Option<InForeground> {
 impl InForeground {
     /// The apps, as a list would give them.
     pub(super) fn apps(&self) -> Vec<SavedApp> {
-        self.plan.specs.iter().map(|spec| SavedApp { spec: spec.clone(), wanted: true }).collect()
+        self.plan
+            .specs
+            .iter()
+            .map(|spec| SavedApp { spec: spec.clone(), wanted: true, times: TimesRecord::default() })
+            .collect()
     }
 }
 
@@ -105,7 +110,7 @@ impl Driver {
             let detail = if ready { "all apps are ready" } else { "not ready" };
             self.world.events.publish(News::new(EventKind::Other, detail));
         }
-        let over = !self.apps.is_empty() && self.apps.values().all(|app| app.is_down() && app.stories.is_empty());
+        let over = !self.apps.is_empty() && self.apps.values().all(has_ended);
         if over && serving {
             let code = self.code_of_the_apps();
             self.world.link.exit_code(code);
@@ -121,7 +126,9 @@ impl Driver {
                 app.machine.slots().iter().all(|slot| matches!(slot.state, SlotState::Vacant(Vacancy::Ended { .. })))
             };
             let slots = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
-            ready >= slots || did && (ready > 0 || ended())
+            // A job serves as long as it is there for its time.
+            let is_job = app.target_spec().is_some_and(|spec| spec.is_job());
+            is_job || ready >= slots || did && (ready > 0 || ended())
         })
     }
 
@@ -259,6 +266,13 @@ impl Driver {
             let _ = wakes.send(Wake::Leaving(step)).await;
         });
     }
+}
+
+/// Whether nothing of an app runs, or will unless another one does. A job comes again.
+fn has_ended(app: &super::app::ManagedApp) -> bool {
+    let waits = || app.machine.runs().next().is_none() && app.machine.is_waiting();
+    let comes_again = app.times.is_some() && app.target_spec().is_some_and(|spec| spec.is_job());
+    (app.is_down() || waits()) && !comes_again && app.stories.is_empty()
 }
 
 /// Makes the file that says so, or takes it away.

@@ -23,7 +23,8 @@
 //! [`group`]: sockets of slots. [`retiring`]: slots that are scaled away.
 //! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`figures`], [`tally`]: what metrics are made of. [`wakes`]: what happens.
-//! [`watching`]: files whose change replaces workers. [`registry`]: logs for the control server. [`pid_files`]: pids for other programs.
+//! [`watching`]: files whose change replaces workers. [`timetable`]: what is done at certain times. [`dependencies`]: apps
+//! that need others. [`registry`]: logs for the control server. [`pid_files`]: pids for other programs.
 
 mod adopt;
 mod app;
@@ -34,6 +35,7 @@ mod canary;
 mod commands;
 mod custom;
 mod death;
+mod dependencies;
 mod effects;
 mod exits;
 mod figures;
@@ -67,6 +69,7 @@ mod strays;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod timetable;
 mod trees;
 mod unfit;
 mod upgrade;
@@ -119,6 +122,7 @@ use self::registry::LogRegistry;
 use self::sample::Samples;
 use self::saving::Resurrection;
 use self::strays::Stray;
+use self::timetable::Alarm;
 
 /// Set for a daemon that is started at boot: without a list of its own it begins with the saved one.
 const BOOTED: &str = "MUSHER_AT_BOOT";
@@ -184,6 +188,8 @@ pub(crate) enum Wake {
     Resurrect(Box<Resurrection>),
     /// A deadline passed.
     Deadline,
+    /// A moment of a schedule has come, or the clock was set.
+    Alarm,
 }
 
 /// The driver's state.
@@ -268,6 +274,8 @@ impl Driver {
         inherit::unblock_signals();
         self.world.link.serving();
         let mut keeper_lives = true;
+        let mut alarm = Alarm::new()?;
+        self.release();
         while !self.has_ended() {
             // Until this process has become the keeper, its death would be the end of both: it is not kept waiting by
             // what workers do. Later attempts have their own wakes.
@@ -279,6 +287,7 @@ impl Driver {
                 return Err(error);
             }
             let deadline = self.next_deadline();
+            alarm.set(self.next_moment());
             tokio::select! {
                 Some(request) = sources.requests.recv() => self.answer(request),
                 Some(wake) = sources.wakes.recv() => self.wake(wake),
@@ -292,12 +301,14 @@ impl Driver {
                     self.wake(Wake::Notified);
                 }
                 () = until(deadline) => self.wake(Wake::Deadline),
+                () = alarm.rings() => self.wake(Wake::Alarm),
                 () = until(release) => {
                     own::release_memory();
                     release = None;
                     continue;
                 }
             }
+            self.release();
             self.attend();
             // Whatever was just done may have used memory that is not needed again for long.
             release.get_or_insert_with(|| now() + QUIET);
@@ -336,6 +347,7 @@ impl Driver {
         world.watch_all(managed);
         self.renew(app);
         self.take_up_changes(app);
+        self.take_up_moment(app);
         self.end_strays(app);
         self.remove_if_deleted(app);
     }
@@ -368,7 +380,8 @@ impl Driver {
         let looks = self.apps.values().filter_map(ManagedApp::next_look);
         let shown = self.apps.values().filter_map(|app| app.pulses_until);
         let measured = self.world.measured_until;
-        of_apps.chain(looks).chain(shown).chain(self.next_watchdog()).chain(measured).min()
+        let waits = self.apps.values().filter_map(ManagedApp::waits_until);
+        of_apps.chain(looks).chain(shown).chain(waits).chain(self.next_watchdog()).chain(measured).min()
     }
 
     fn has_ended(&self) -> bool {

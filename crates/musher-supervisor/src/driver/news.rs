@@ -57,6 +57,11 @@ impl World {
                 let detail = format!("starts again in {delay_ms} ms (attempt {attempt})");
                 Some(News::new(EventKind::Backoff, detail).of_slot(slot.0))
             }
+            Event::Skipped { runs } => {
+                let detail =
+                    format!("its time has come, and it still runs ({runs} workers): it is not started once more");
+                Some(News::new(EventKind::Schedule, detail))
+            }
             Event::Giveup { slot, restarts, window_ms, death } => {
                 let detail = format!("given up after {restarts} restarts in {} s: {death}", window_ms / 1000);
                 Some(News::new(EventKind::Giveup, detail).of_slot(slot.0).with_death(app.deaths.get(&slot).cloned()))

@@ -172,6 +172,8 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
         }
         OpError::GaveUp { .. } => ApiError::new(ErrorCode::GaveUp, message)
             .with_hint(format!("mend it, then `musher start {app}`; `musher logs {app}` shows all it said")),
+        OpError::Dependency { .. } => ApiError::new(ErrorCode::DependencyFailed, message)
+            .with_hint(format!("it goes on waiting, and starts when that is so; `musher stop {app}` ends that")),
         OpError::CanaryFailed { left, .. } => {
             let hint = match left {
                 0 => "nobody but the clients of the canaries noticed; mend the program and reload again".to_owned(),

@@ -35,7 +35,7 @@ pub(super) fn step(present: Option<Present<'_>>, wanted: &AppSpec, force: bool) 
         PlanAction::Start
     } else if present.spec.differs_in_process(wanted) || force {
         PlanAction::Reload
-    } else if present.down {
+    } else if present.down && !wanted.is_job() {
         PlanAction::Start
     } else if scales {
         PlanAction::Scale

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::hooks::HookRecord;
 use super::tally::Tally;
+use super::timetable::TimesRecord;
 use musher_api::{CustomAction, Death, Operation, OperationRef, PlanStep};
 use musher_core::lifecycle::{App, OpError};
 use musher_core::spec::{AppSpec, ListenAddress};
@@ -114,6 +115,9 @@ pub(super) struct AppRecord {
     /// Hooks that have not ended.
     #[serde(default)]
     pub(super) hooks: Vec<HookRecord>,
+    /// What is remembered of its schedule.
+    #[serde(default)]
+    pub(super) times: TimesRecord,
     /// Operations that have ended and whose end was not told yet.
     #[serde(default)]
     pub(super) held: Vec<HeldRecord>,

@@ -126,7 +126,8 @@ impl Driver {
             return Ok(ActionResponse { operations: answered.operations.clone() });
         }
         self.refuse_when_ending()?;
-        let apps = self.find_all(&request.targets)?;
+        let mut apps = self.find_all(&request.targets)?;
+        let needed = self.needed_first(request.action, &mut apps);
         if let Action::Scale { to } = request.action {
             for app in &apps {
                 self.scaled_by_hand(*app, to)?;
@@ -134,15 +135,21 @@ impl Driver {
         }
         let mut begun = Vec::new();
         let mut operations = Vec::new();
+        for app in needed {
+            let name = self.apps.get(&app).map(|app| app.name.clone()).unwrap_or_default();
+            let (op, reference) = self.begin(app, &name, OperationKind::Start);
+            begun.push((app, op, Action::Start));
+            operations.push(reference);
+        }
         for app in apps {
             let name = self.apps.get(&app).map(|app| app.name.clone()).unwrap_or_default();
             let (op, reference) = self.begin(app, &name, request.action.into());
-            begun.push((app, op));
+            begun.push((app, op, request.action));
             operations.push(reference);
         }
         self.remember(&request.request_id, Vec::new(), operations.clone());
-        for (app, op) in begun {
-            let command = match request.action {
+        for (app, op, action) in begun {
+            let command = match action {
                 Action::Start => Command::Start { target: None },
                 Action::Stop => Command::Stop,
                 Action::Restart => self.restart_command(app),
@@ -159,7 +166,7 @@ impl Driver {
                     continue;
                 }
                 Action::Flush | Action::ReopenLogs => {
-                    self.tend_logs(app, op, request.action == Action::Flush);
+                    self.tend_logs(app, op, action == Action::Flush);
                     continue;
                 }
             };
@@ -255,18 +262,27 @@ impl Driver {
             self.keep_number(spec);
         }
         let plan: Vec<PlanStep> = request.specs.iter().map(|spec| self.plan(spec, request.force)).collect();
+        let steps = self.in_order(request.specs, plan)?;
+        let needed = self.needed_by(&steps);
+        let steps_of_needed = needed.iter().map(|(_, step)| step);
+        let plan: Vec<PlanStep> = steps_of_needed.chain(steps.iter().map(|(_, step)| step)).cloned().collect();
         if request.dry_run {
             return Ok(StartResponse { plan, operations: Vec::new() });
         }
-        for spec in &request.specs {
+        for (spec, _) in &steps {
             self.check_logs(spec)?;
             self.check_sockets(spec)?;
         }
         let mut commands = Vec::new();
         let mut operations = Vec::new();
-        for (spec, step) in request.specs.into_iter().zip(&plan) {
+        for (app, step) in needed {
+            let (op, reference) = self.begin(app, &step.app, OperationKind::Start);
+            commands.push((app, Input::Command { op, command: Command::Start { target: None } }));
+            operations.push(reference);
+        }
+        for (spec, step) in steps {
             let app = self.app_for(&spec);
-            for (kind, command) in self.commands(app, spec, step) {
+            for (kind, command) in self.commands(app, spec, &step) {
                 let (op, reference) = self.begin(app, &step.app, kind);
                 commands.push((app, Input::Command { op, command }));
                 operations.push(reference);

@@ -33,6 +33,7 @@ use crate::team::{self, TeamFault, TeamFile};
 
 use super::adopt::{Held, root_of};
 use super::records::{AppRecord, HomeRecord, decode, decode_spec, names};
+use super::timetable::TimesRecord;
 
 /// What the disk gave.
 #[derive(Debug, Default)]
@@ -52,6 +53,8 @@ pub(super) struct SavedApp {
     pub(super) spec: AppSpec,
     /// Whether it was meant to run at all.
     pub(super) wanted: bool,
+    /// What is remembered of its schedule.
+    pub(super) times: TimesRecord,
 }
 
 /// Takes up what is on the disk, unless a supervisor before this one did.
@@ -158,7 +161,7 @@ pub(super) fn apps_of(file: &TeamFile) -> Vec<SavedApp> {
             None
         })?;
         spec.instances = u32::try_from(record.machine.slots().len()).unwrap_or(spec.instances).max(1);
-        Some(SavedApp { spec, wanted: record.machine.is_wanted() })
+        Some(SavedApp { spec, wanted: record.machine.is_wanted(), times: record.times })
     };
     records.filter_map(app).collect()
 }

@@ -23,13 +23,17 @@ pub(crate) struct Resurrection {
 impl Driver {
     /// Adds apps of a list that no daemon has any more, and starts those that were meant to run.
     pub(super) fn revive(&mut self, apps: Vec<SavedApp>) {
-        for SavedApp { spec, wanted } in apps {
+        for SavedApp { spec, wanted, times } in apps {
             if let Err(faults) = spec.check() {
                 let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 tracing::error!(app = spec.name, faults, "an app on the disk is not valid any more, and is left out");
                 continue;
             }
             let id = self.app_for(&spec);
+            if let Some(app) = self.apps.get_mut(&id).filter(|_| wanted) {
+                // What its schedule missed meanwhile is seen.
+                app.times_record = times;
+            }
             if wanted && self.apps.get(&id).is_some_and(|app| !app.machine.is_wanted()) {
                 let (op, _) = self.begin(id, &spec.name, OperationKind::Start);
                 self.world.write_home();
@@ -87,7 +91,7 @@ impl Driver {
     fn start_saved(&mut self, request: ResurrectRequest, saved: Vec<SavedApp>) -> Result<StartResponse, ApiError> {
         let mut specs = Vec::new();
         let mut untouched = Vec::new();
-        for SavedApp { spec, wanted } in saved {
+        for SavedApp { spec, wanted, .. } in saved {
             let present = self.apps.values().find(|app| app.name == spec.name);
             let runs = present.is_some_and(|app| app.machine.is_wanted());
             if wanted && !runs {

@@ -96,6 +96,8 @@ impl Driver {
                 per_worker: spec.logs.per_worker,
                 figures: world.logs.counters(id).figures(),
             },
+            schedule: app.schedule_detail(),
+            waits_for: app.awaited.as_ref().map(|awaited| awaited.what.clone()).unwrap_or_default(),
             operation: world.operations.newest_of(app.id),
             spec: shown,
         })
@@ -160,6 +162,7 @@ impl World {
             successor_pid: successor.and_then(|run| app.runs.get(&run)?.pid()).and_then(number),
             retry_in_ms,
             pulse: None,
+            starts_in_ms: if pid.is_none() { app.starts_in_ms() } else { None },
         }
     }
 
@@ -216,6 +219,8 @@ fn vacancy(state: &SlotState) -> SlotStatus {
         SlotState::Vacant(Vacancy::Stopped) => SlotStatus::Stopped,
         SlotState::Vacant(Vacancy::Ended { .. }) => SlotStatus::Exited,
         SlotState::Vacant(Vacancy::Backoff { .. }) => SlotStatus::Backoff,
+        SlotState::Vacant(Vacancy::Scheduled) => SlotStatus::Scheduled,
+        SlotState::Vacant(Vacancy::Waiting) => SlotStatus::Waiting,
         SlotState::Vacant(Vacancy::GaveUp { .. }) => SlotStatus::GaveUp,
         SlotState::Vacant(Vacancy::Clearing { .. }) => SlotStatus::Draining,
         SlotState::Filled { .. } | SlotState::Replacing { .. } => SlotStatus::Starting,

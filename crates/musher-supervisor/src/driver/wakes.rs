@@ -78,6 +78,7 @@ impl Driver {
             Wake::Resurrect(resurrection) => self.resurrect(*resurrection),
             Wake::StrayLeft(stray) => self.world.kill_stray(&stray),
             Wake::Deadline => self.deadline(),
+            Wake::Alarm => self.look_at_times(),
         }
     }
 

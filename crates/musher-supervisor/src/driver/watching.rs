@@ -28,10 +28,11 @@ pub(super) struct Files {
 }
 
 impl World {
-    /// Begins or ends to look at what the app follows by itself: its load, and its files.
+    /// Begins or ends to look at what the app follows by itself: its load, its files, and the clock.
     pub(super) fn follow(&self, app: &mut ManagedApp) {
         app.follow_load();
         self.follow_files(app);
+        self.follow_times(app);
     }
 
     /// Begins or ends to watch an app's files, as its spec and its state say.

@@ -6,6 +6,7 @@ use musher_process::exit::parse_signal;
 use super::decode::{Decoder, Table};
 use super::decode_health::{health, hooks, limits};
 use super::decode_logs::logs;
+use super::decode_times::{depends_on, schedule};
 use super::fault::Origin;
 use super::keys::{BALANCE, ON_CHANGE, ON_UNCAUGHT, READY, RESTART};
 use super::raw::{
@@ -35,6 +36,9 @@ impl Table<'_> {
             cluster: self.read(d, "cluster", |d, node, path| d.boolean(node, path)),
             instances: self.read(d, "instances", instances),
             watch: self.read(d, "watch", watch),
+            schedule: self.read(d, "schedule", schedule),
+            depends_on: self.read(d, "depends_on", depends_on).unwrap_or_default(),
+            depends_timeout: self.duration(d, "depends_timeout"),
             balance: self.read(d, "balance", balance),
             listen: self.read(d, "listen", |d, node, _| Some(listen(d, node))).unwrap_or_default(),
             ready: self.of("ready").map(|(node, _)| ready(d, node)).unwrap_or_default(),

@@ -24,6 +24,12 @@ pub(crate) struct Flags {
     pub(crate) env_file: Vec<String>,
     /// `--watch`: the working directory; or these paths.
     pub(crate) watch: Option<Vec<String>>,
+    /// `--cron`: restarts at these times; 0 is off.
+    pub(crate) cron: Option<String>,
+    /// `--schedule`: a job.
+    pub(crate) schedule: Option<String>,
+    /// `--timezone` of either.
+    pub(crate) timezone: Option<String>,
     /// `--no-cluster`
     pub(crate) no_cluster: bool,
     /// `--no-preload`
@@ -149,6 +155,12 @@ impl Flags {
         text("logs.date_format", "--time", &self.logs.time.then(|| "YYYY-MM-DDTHH:mm:ss".to_owned()));
         text("user", "--user", &self.user);
         text("group", "--group", &self.group);
+        let (cron, restart) = (self.cron.clone().filter(|cron| cron != "0"), Some("restart".to_owned()));
+        text("schedule.cron", "--cron", &cron);
+        text("schedule.action", "--cron", &cron.as_ref().and(restart));
+        text("schedule.cron", "--schedule", &self.schedule);
+        text("schedule.action", "--schedule", &self.schedule.as_ref().map(|_| "start".to_owned()));
+        text("schedule.timezone", "--timezone", &self.timezone);
         text(self.ready_key(), "--ready", &self.ready);
         text("ready.timeout", "--ready-timeout", &self.ready_timeout);
         if let Some(paths) = &self.watch {
@@ -159,6 +171,9 @@ impl Flags {
         }
         if self.logs.merge_logs {
             entries.push(nested("logs.per_worker", "--merge-logs", Value::Bool(false)));
+        }
+        if self.cron.as_deref() == Some("0") {
+            entries.push(nested("schedule", "--cron", Value::Bool(false)));
         }
         if self.no_cluster {
             entries.push(nested("cluster", "--no-cluster", Value::Bool(false)));
@@ -224,6 +239,7 @@ fn put(entries: &mut Vec<Entry>, entry: Entry) {
     let short = match entry.key.as_str() {
         "ready" => "when",
         "restart" => "policy",
+        "schedule" => "cron",
         _ => "",
     };
     let Some(old) = entries.iter_mut().find(|old| old.key == entry.key) else {

@@ -44,6 +44,10 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// `true`, paths, or a table.
     Watch,
+    /// A pattern of cron, or a table.
+    Schedule,
+    /// Names of apps, or a table of them.
+    Depends,
     /// A number or `"max"`.
     Instances,
     /// A number or the name of a signal.
@@ -80,6 +84,9 @@ pub(super) const RESTART: &[&str] = &["always", "on-failure", "never"];
 pub(super) const ON_UNCAUGHT: &[&str] = &["drain", "exit"];
 pub(super) const ON_CHANGE: &[&str] = &["reload", "restart"];
 pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json", "pm2-json"];
+pub(super) const ON_TIME: &[&str] = &["start", "restart", "reload"];
+pub(super) const MISSED: &[&str] = &["skip", "once"];
+pub(super) const CONDITION: &[&str] = &["started", "ready", "exited_ok"];
 
 /// Every key of an app, in the order of the reference.
 pub(super) const KEYS: &[Key] = &[
@@ -198,6 +205,46 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         "Whether `musher start FILE` starts a new app. `false`: it is added as stopped, and `musher start NAME` starts it.",
     ),
+    key(
+        "schedule",
+        Kind::Schedule,
+        "",
+        "What is done at certain times. A pattern alone makes the app a job: its workers are started then, and end by \
+         themselves.",
+    ),
+    key(
+        "schedule.cron",
+        Kind::Text,
+        "",
+        "When: minute, hour, day, month, weekday, as in crontab(5); six fields begin with seconds; or `@daily` and the like.",
+    ),
+    key(
+        "schedule.timezone",
+        Kind::Text,
+        "the machine's",
+        "The time zone of the pattern: `Europe/Berlin`. In a gap or an overlap of local time: see the guide.",
+    ),
+    key(
+        "schedule.action",
+        Kind::Choice(ON_TIME),
+        "\"start\"",
+        "`start`: the app is a job. `restart`: what runs is restarted, without a gap where the workers share their port. \
+         `reload`: it is reloaded.",
+    ),
+    key(
+        "schedule.missed",
+        Kind::Choice(MISSED),
+        "\"skip\"",
+        "What becomes of times at which the daemon did not run, or the machine: `once` makes up for all of them by one.",
+    ),
+    key(
+        "depends_on",
+        Kind::Depends,
+        "[]",
+        "Apps that have to be there before this one is started: names, which are to be `ready`; or a table, as in \
+         `{ migrate = \"exited_ok\" }`, with `started`, `ready` or `exited_ok`.",
+    ),
+    key("depends_timeout", Kind::Duration, "\"5m\"", "How long a start waits for those before it fails."),
     key(
         "balance",
         Kind::Choice(BALANCE),
@@ -498,6 +545,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("log_date_format", "logs.date_format"),
     ("log_type", "logs.format"),
     ("merge_logs", "logs.per_worker"),
+    ("cron", "schedule.cron"),
+    ("cron_restart", "schedule.cron"),
     ("uid", "user"),
     ("gid", "group"),
     ("port", "env.PORT"),

@@ -11,6 +11,7 @@ mod decode;
 mod decode_app;
 mod decode_health;
 mod decode_logs;
+mod decode_times;
 mod deploy;
 mod fault;
 mod flags;
@@ -65,6 +66,8 @@ pub(crate) struct Surroundings {
     pub(crate) env: BTreeMap<String, String>,
     /// What `instances = "max"` stands for.
     pub(crate) cores: u32,
+    /// The time zone of schedules that name none.
+    pub(crate) zone: String,
 }
 
 impl Surroundings {
@@ -75,12 +78,26 @@ impl Surroundings {
     /// The working directory is gone.
     pub(crate) fn current() -> std::io::Result<Surroundings> {
         let utf8 = |text: std::ffi::OsString| text.into_string().ok();
+        let env = std::env::vars_os().filter_map(|(name, value)| Some((utf8(name)?, utf8(value)?))).collect();
         Ok(Surroundings {
             cwd: std::env::current_dir()?,
-            env: std::env::vars_os().filter_map(|(name, value)| Some((utf8(name)?, utf8(value)?))).collect(),
+            zone: zone_of(&env),
+            env,
             cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         })
     }
+}
+
+/// The time zone that TZ names, else that of the machine, by what its file is a link to; else UTC.
+pub(crate) fn zone_of(env: &BTreeMap<String, String>) -> String {
+    let known = |name: &str| musher_core::schedule::is_zone(name).then(|| name.to_owned());
+    let named = env.get("TZ").and_then(|name| known(name.strip_prefix(':').unwrap_or(name)));
+    let linked = || {
+        let target = std::fs::read_link("/etc/localtime").ok()?;
+        let (_, name) = target.to_str()?.split_once("zoneinfo/")?;
+        known(name)
+    };
+    named.or_else(linked).unwrap_or_else(|| "UTC".to_owned())
 }
 
 /// What a process file describes.

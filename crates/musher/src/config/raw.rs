@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use musher_core::spec::{Balance, ListenAddress, LogFormat, OnChange, OnUncaught, RestartPolicy};
+use musher_core::spec::{
+    Balance, Condition, ListenAddress, LogFormat, Missed, OnChange, OnTime, OnUncaught, RestartPolicy,
+};
 
 use super::fault::Origin;
 
@@ -28,6 +30,9 @@ pub(super) struct RawApp {
     pub(super) cluster: Option<bool>,
     pub(super) instances: Option<Instances>,
     pub(super) watch: Option<RawWatch>,
+    pub(super) schedule: Option<RawSchedule>,
+    pub(super) depends_on: BTreeMap<String, Condition>,
+    pub(super) depends_timeout: Option<Duration>,
     pub(super) balance: Option<Balance>,
     pub(super) listen: Vec<RawListen>,
     pub(super) ready: RawReady,
@@ -81,6 +86,15 @@ pub(super) struct RawWatch {
     pub(super) gitignore: Option<bool>,
     pub(super) delay: Option<Duration>,
     pub(super) on_change: Option<OnChange>,
+}
+
+/// What is done at certain times.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RawSchedule {
+    pub(super) cron: Option<String>,
+    pub(super) timezone: Option<String>,
+    pub(super) action: Option<OnTime>,
+    pub(super) missed: Option<Missed>,
 }
 
 /// What is kept from the workers of the caller's environment.

@@ -51,6 +51,8 @@ fn shape(kind: Kind) -> String {
         Kind::Path => "path".into(),
         Kind::Words => "string, split as in a shell, or list of strings".into(),
         Kind::Watch => "`true`, path, list of paths, or table".into(),
+        Kind::Schedule => "pattern, or table".into(),
+        Kind::Depends => "name, list of names, or table of conditions".into(),
         Kind::Filter => "`true`, or word or list of words".into(),
         Kind::Socket => "`true`, or path".into(),
         Kind::Texts => "path or list of paths".into(),
@@ -109,6 +111,11 @@ fn property(key: &Key) -> Value {
         Kind::Words | Kind::Command | Kind::Probe => json!({ "anyOf": [string, list(scalar)] }),
         Kind::Filter => json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string)] }),
         Kind::Socket => json!({ "anyOf": [{ "type": "boolean" }, string] }),
+        Kind::Schedule => json!({ "anyOf": [string, table(key.path)] }),
+        Kind::Depends => {
+            let conditions = json!({ "type": "object", "additionalProperties": { "enum": super::keys::CONDITION } });
+            json!({ "anyOf": [string.clone(), list(string), conditions] })
+        }
         Kind::Watch => {
             json!({ "anyOf": [{ "type": "boolean" }, string.clone(), list(string), table(key.path)] })
         }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use musher_core::spec::{
-    AppSpec, AutoScale, Canary, Listen, ListenAddress, Logs, Probe, ReadyWhen, Reload, Restart, Runtime, SlotVariables,
-    User, WatchFiles, check_name, is_mushers_own,
+    AppSpec, AutoScale, Canary, Listen, ListenAddress, Logs, Probe, ReadyWhen, Reload, Restart, RestartPolicy, Runtime,
+    Schedule, SlotVariables, User, WatchFiles, check_name, is_mushers_own,
 };
 use musher_process::lookup::{lookup_group, lookup_user};
 
@@ -15,7 +15,8 @@ use super::program::{
     Place, Script, Unrunnable, helpful_variables, of_command, of_script, similar_files, with_program,
 };
 use super::raw::{
-    Account, Filter, Instances, Proof, RawApp, RawCommand, RawLogs, RawProbe, RawReady, RawReload, RawWatch,
+    Account, Filter, Instances, Proof, RawApp, RawCommand, RawLogs, RawProbe, RawReady, RawReload, RawSchedule,
+    RawWatch,
 };
 use super::{Surroundings, values};
 
@@ -120,9 +121,15 @@ impl Resolver<'_> {
         };
         spec.autostart = app.autostart.unwrap_or(spec.autostart);
         spec.watch = app.watch.as_ref().map(|raw| watch(raw, &cwd));
+        spec.schedule = app.schedule.as_ref().and_then(|raw| schedule(raw, self.around));
+        spec.depends_on = app.depends_on.clone();
+        spec.depends_timeout = app.depends_timeout.unwrap_or(spec.depends_timeout);
         spec.balance = app.balance.unwrap_or_default();
         spec.listen = listen(app, &cwd);
         self.ready(&mut spec);
+        if spec.is_job() {
+            spec.restart.policy = RestartPolicy::Never;
+        }
         restart(app, &mut spec.restart);
         spec.stop.signal = app.stop.signal.unwrap_or(spec.stop.signal);
         spec.stop.message = app.stop.message.unwrap_or(spec.stop.message);
@@ -422,6 +429,15 @@ fn watch(raw: &RawWatch, cwd: &Path) -> WatchFiles {
         on_change: raw.on_change.unwrap_or(usual.on_change),
         ..usual
     }
+}
+
+fn schedule(raw: &RawSchedule, around: &Surroundings) -> Option<Schedule> {
+    Some(Schedule {
+        cron: raw.cron.clone()?,
+        timezone: raw.timezone.clone().unwrap_or_else(|| around.zone.clone()),
+        action: raw.action.unwrap_or_default(),
+        missed: raw.missed.unwrap_or_default(),
+    })
 }
 
 fn listen(app: &RawApp, cwd: &Path) -> Vec<Listen> {

@@ -44,7 +44,8 @@ impl Ground {
             std::fs::write(root.join(name), "").unwrap();
         }
         let env = BTreeMap::from([("PATH".to_owned(), format!("{}/bin", root.display()))]);
-        let ground = Ground { directory, around: Surroundings { cwd: root, env, cores: 3 } };
+        let ground =
+            Ground { directory, around: Surroundings { cwd: root, env, cores: 3, zone: "Europe/Berlin".into() } };
         ground.program("bin/node", "#!/bin/sh\necho v24.1.0\n");
         for name in ["bin/python3", "bin/bash", "bin/tool", "bin/deno", "bin/bun", "run"] {
             ground.program(name, "#!/bin/sh\n");
@@ -133,9 +134,11 @@ fn the_defaults_that_the_table_states_are_those_of_the_spec() {
         // A table that says something by being there.
         let plain = match key.path.rsplit_once('.') {
             Some((table @ ("reload.canary" | "instances" | "watch"), _)) => ground.app(&format!("{table} = {{}}")),
+            Some(("schedule", _)) => ground.app("schedule = \"0 3 * * *\""),
             _ => plain.clone(),
         };
         let line = match key.path.rsplit_once('.') {
+            Some(("schedule", name)) => format!("schedule = {{ cron = \"0 3 * * *\", {name} = {} }}", key.default),
             None => format!("{} = {}", key.path, key.default),
             Some(("listen", _)) => continue,
             Some((table, name)) => format!("{table} = {{ {name} = {} }}", key.default),
@@ -150,7 +153,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         pieces in prop::collection::vec(pieces(), 0..30),
     ) {
-        let around = Surroundings { cwd: "/".into(), env: BTreeMap::new(), cores: 2 };
+        let around = Surroundings { cwd: "/".into(), env: BTreeMap::new(), cores: 2, zone: "UTC".into() };
         for syntax in [Syntax::Toml, Syntax::Yaml, Syntax::Json] {
             for text in [bytes.clone(), pieces.concat().into_bytes()] {
                 let result = from_bytes(&text, syntax, Path::new("/"), &Overrides::default(), &around, Faults::default());

@@ -38,8 +38,8 @@ impl Process {
             SlotStatus::Starting => "launching",
             SlotStatus::Online => "online",
             SlotStatus::Draining => "stopping",
-            SlotStatus::Stopped | SlotStatus::Exited | SlotStatus::Unknown => "stopped",
-            SlotStatus::Backoff => "waiting restart",
+            SlotStatus::Stopped | SlotStatus::Exited | SlotStatus::Scheduled | SlotStatus::Unknown => "stopped",
+            SlotStatus::Backoff | SlotStatus::Waiting => "waiting restart",
             SlotStatus::GaveUp => "errored",
         }
     }

@@ -3,8 +3,13 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use musher_api::{AppDetail, CanaryDetail, LogFigures, Operation, REDACTED, RunDetail, RunPhase, SlotDetail};
-use musher_core::spec::{AppSpec, Balance, LogFormat, Logs, Probe, Ready, ReadyWhen, Reload, RestartPolicy, Runtime};
+use musher_api::{
+    AppDetail, CanaryDetail, LogFigures, Operation, REDACTED, RunDetail, RunPhase, ScheduleDetail, SlotDetail,
+};
+use musher_core::spec::{
+    AppSpec, Balance, LogFormat, Logs, Missed, OnTime, Probe, Ready, ReadyWhen, Reload, RestartPolicy, Runtime,
+    Schedule,
+};
 
 use super::targets;
 use crate::args::{Cli, DescribeArgs};
@@ -116,6 +121,23 @@ fn program(page: &mut Page, detail: &AppDetail) {
     let bounds = detail.spec.scale.as_ref();
     let bounds = bounds.map_or_else(String::new, |scale| format!(", {} to {} by load", scale.min, scale.max));
     page.value("instances", format!("{}{bounds}", detail.spec.instances));
+    if let Some(schedule) = &detail.spec.schedule {
+        page.value("schedule", schedule_text(schedule));
+        let when = |ms: Option<u64>, never: &str| ms.map_or(never.to_owned(), musher_api::rfc3339);
+        if let Some(ScheduleDetail { next_ms, last_ms, skipped }) = detail.schedule {
+            page.value("next", when(next_ms, "never again"));
+            let skipped =
+                if skipped > 0 { format!("; left out {skipped} times, as it still ran") } else { String::new() };
+            page.value("last", when(last_ms, "not yet") + &skipped);
+        }
+    }
+    if !detail.spec.depends_on.is_empty() {
+        let needs = detail.spec.depends_on.iter().map(|(name, condition)| format!("{name} ({})", condition.word()));
+        page.value("needs", needs.collect::<Vec<_>>().join(", "));
+    }
+    if !detail.waits_for.is_empty() {
+        page.value("waits for", detail.waits_for.join(", "));
+    }
     page.value("generation", detail.generation.to_string());
     page.value("added", musher_api::rfc3339(detail.added_ms));
     page.value("stdout", &detail.log_files.out);
@@ -158,6 +180,19 @@ fn kept(logs: &Logs) -> String {
     parts.extend(logs.journald.as_ref().map(|_| "to journald".to_owned()));
     parts.extend(logs.otlp.as_ref().map(|url| format!("to {url}")));
     parts.join(", ")
+}
+
+fn schedule_text(schedule: &Schedule) -> String {
+    let action = match schedule.action {
+        OnTime::Start => "a job",
+        OnTime::Restart => "restarted",
+        OnTime::Reload => "reloaded",
+    };
+    let missed = match schedule.missed {
+        Missed::Skip => "",
+        Missed::Once => "; what is missed is made up for",
+    };
+    format!("{action} at {} in {}{missed}", schedule.cron, schedule.timezone)
 }
 
 fn rules(page: &mut Page, spec: &AppSpec) {

@@ -220,6 +220,8 @@ fn colour(kind: EventKind) -> Option<Colour> {
         | EventKind::Upgrade
         | EventKind::Shutdown
         | EventKind::Files
+        | EventKind::Schedule
+        | EventKind::Waiting
         | EventKind::Other => None,
     }
 }

@@ -178,6 +178,9 @@ pub(super) fn table(rows: &[SlotRow]) -> Table {
 
 /// The state, with what a person wants to know next to it.
 fn status_text(row: &SlotRow) -> String {
+    if let Some(ms) = row.starts_in_ms {
+        return format!("{}, next in {}", row.status.word(), units::uptime(ms));
+    }
     match (row.status, row.retry_in_ms, row.successor_pid) {
         (SlotStatus::Backoff, Some(ms), _) => format!("backoff {}", units::precise(ms)),
         (SlotStatus::Online, _, Some(_)) => "online, reloading".to_owned(),
@@ -188,9 +191,9 @@ fn status_text(row: &SlotRow) -> String {
 pub(super) fn status_colour(status: SlotStatus) -> Option<Colour> {
     match status {
         SlotStatus::Online => Some(Colour::Green),
-        SlotStatus::Starting | SlotStatus::Draining | SlotStatus::Backoff => Some(Colour::Yellow),
+        SlotStatus::Starting | SlotStatus::Draining | SlotStatus::Backoff | SlotStatus::Waiting => Some(Colour::Yellow),
         SlotStatus::GaveUp => Some(Colour::Red),
-        SlotStatus::Stopped | SlotStatus::Exited => Some(Colour::Dim),
+        SlotStatus::Stopped | SlotStatus::Exited | SlotStatus::Scheduled => Some(Colour::Dim),
         SlotStatus::Unknown => None,
     }
 }
@@ -218,6 +221,7 @@ mod tests {
             generation: 1,
             draining: Vec::new(),
             successor_pid: None,
+            starts_in_ms: None,
             retry_in_ms: (status == SlotStatus::Backoff).then_some(1500),
             pulse: None,
         }

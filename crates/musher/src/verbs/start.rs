@@ -151,6 +151,9 @@ fn flags(args: &StartArgs) -> Flags {
         liveness: more.liveness.clone(),
         on_uncaught: more.on_uncaught.clone(),
         watch: more.watch.clone(),
+        cron: more.times.cron.clone(),
+        schedule: more.times.schedule.clone(),
+        timezone: more.times.timezone.clone(),
         no_preload: more.no_preload,
         logs: args.logs.clone(),
         user: more.user.clone(),
@@ -205,13 +208,14 @@ async fn start_known(cli: &Cli, args: &StartArgs, names: &[String]) -> Result<()
 
 pub(super) async fn start(cli: &Cli, args: &StartArgs, specs: Vec<AppSpec>) -> Result<(), Failure> {
     let (client, _) = session::started(cli)?;
+    let jobs: Vec<String> = specs.iter().filter(|spec| spec.is_job()).map(|spec| spec.name.clone()).collect();
     let request = StartRequest { request_id: request_id(), specs, dry_run: false, force: args.force };
     let StartResponse { plan, operations } = client.start(&request).await?;
     let ended = follow(&client, &operations, &args.wait).await?;
     let addresses = if plan.len() == 1 { addresses(&client, &operations).await } else { String::new() };
     let online = Online::ask(&client).await;
     for step in &plan {
-        if let Some(line) = done(step, &ended, &online.of(&step.app), &addresses) {
+        if let Some(line) = done(step, jobs.contains(&step.app), &ended, &online.of(&step.app), &addresses) {
             note(&line);
         }
     }
@@ -239,7 +243,7 @@ async fn addresses(client: &musher_api::client::Client, operations: &[OperationR
 const SILENT: &str = ", not listening yet (with `--ready listening` a start waits for that)";
 
 /// What was done about one app; none when it failed.
-fn done(step: &PlanStep, ended: &Ended, online: &str, addresses: &str) -> Option<String> {
+fn done(step: &PlanStep, job: bool, ended: &Ended, online: &str, addresses: &str) -> Option<String> {
     let operation = ended.operations.iter().find(|operation| operation.app == step.app);
     if operation.is_some_and(|operation| !operation.ok) {
         return None;
@@ -247,6 +251,8 @@ fn done(step: &PlanStep, ended: &Ended, online: &str, addresses: &str) -> Option
     let took = in_time(ended.took);
     let changed = changed(step);
     let what = match step.action {
+        PlanAction::Start | PlanAction::Reload if job => "scheduled".to_owned() + &changed,
+        PlanAction::None if job => "scheduled so already; nothing to do".to_owned(),
         PlanAction::Start => format!("started, {online}{addresses}{took}"),
         PlanAction::Add => format!("added, not started; `musher start {}` starts it", sanitize(&step.app)),
         PlanAction::Reload => format!("reloaded, {online}{took}{changed}"),

@@ -121,7 +121,10 @@ fn files_options_and_what_there_is_not_are_told() {
         r#"{"apps": [{"name": "a", "script": "tell.js", "instances": 2, "cron_restart": "0 3 * * *"}, {"name": "b", "script": "tell.js"}]}"#,
     );
     let started = ours.ok(["startOrReload", "apps.json"]);
-    assert!(started.err.contains("[PM2][WARN] cron_restart is not taken over"), "{started:?}");
+    assert!(
+        started.err.contains("[PM2][WARN] cron_restart: an app that is stopped is not started by it"),
+        "{started:?}"
+    );
     let table = ours.ok(["ls", "--sort", "name:desc"]).out;
     assert!(table.contains("│ id │ name │ namespace │"), "{table}");
     assert_eq!(table.matches("│ online │").count(), 3, "{table}");

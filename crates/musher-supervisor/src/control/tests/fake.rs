@@ -243,6 +243,7 @@ fn row() -> SlotRow {
         successor_pid: None,
         retry_in_ms: None,
         pulse: None,
+        starts_in_ms: None,
     }
 }
 
@@ -282,6 +283,8 @@ fn detail() -> AppDetail {
             per_worker: false,
             figures: LogFigures::default(),
         },
+        schedule: None,
+        waits_for: Vec::new(),
         canary: None,
         operation: None,
     }

@@ -49,7 +49,7 @@ const KEYS: &[(&[&str], Meaning)] = &[
     (&["restart_delay"], Special),
     (&["exp_backoff_restart_delay"], Special),
     (&["max_memory_restart"], Size("limits.memory")),
-    (&["cron_restart", "cron"], Missing("a timer of the system does it: 0 3 * * * musher restart NAME")),
+    (&["cron_restart", "cron"], Special),
     (&["kill_timeout"], Time("stop.grace")),
     (&["kill_retry_time"], Needless("the end of a process is told by the kernel, not asked for again and again")),
     (&["treekill"], Same("stop.tree")),

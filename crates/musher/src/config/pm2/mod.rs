@@ -210,6 +210,7 @@ impl<'a> App<'a> {
         }
         self.restart();
         self.watch();
+        self.schedule();
         self.stop();
         self.logs();
         Node { at, value: Value::Table(self.made) }
@@ -330,6 +331,14 @@ impl<'a> App<'a> {
                 _ => self.set("watch.delay", delay.at, delay.value.clone()),
             }
         }
+    }
+
+    /// PM2 restarts at these times, and starts what is stopped as well; here what is stopped stays so.
+    fn schedule(&mut self) {
+        let Some(node) = self.given.get("cron_restart").copied().filter(|node| !is_off(&node.value)) else { return };
+        self.set("schedule.cron", node.at, node.value.clone());
+        self.set("schedule.action", node.at, Value::Text("restart".into()));
+        self.notes.add("cron_restart: an app that is stopped is not started by it");
     }
 
     fn stop(&mut self) {

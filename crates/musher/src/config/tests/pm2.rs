@@ -167,7 +167,6 @@ fn nothing_is_dropped_without_a_word() {
     let ground = Ground::new();
     for (keys, part) in [
         (r#""watch":true,"watch_options":{"usePolling":true}"#, "watch_options changes nothing here"),
-        (r#""cron_restart":"0 3 * * *""#, "cron_restart is not taken over"),
         (r#""log_file":"o.log","out_file":"o.log""#, "log_file is left out"),
         (r#""vizion":false"#, "vizion changes nothing here"),
         (r#""instnaces":2"#, "\"instnaces\" is no key of PM2: did you mean \"instances\"?"),
