@@ -140,6 +140,8 @@ fn slot_figures(app: &ManagedApp, id: SlotId, slot: &lifecycle::Slot) -> SlotFig
         Some(RunState::Draining { .. }) => SlotStatus::Draining,
         None => match &slot.state {
             SlotState::Vacant(Vacancy::Stopped) => SlotStatus::Stopped,
+            SlotState::Vacant(Vacancy::Scheduled) => SlotStatus::Scheduled,
+            SlotState::Vacant(Vacancy::Waiting) => SlotStatus::Waiting,
             SlotState::Vacant(Vacancy::Ended { .. }) => SlotStatus::Exited,
             SlotState::Vacant(Vacancy::Backoff { .. }) => SlotStatus::Backoff,
             SlotState::Vacant(Vacancy::GaveUp { .. }) => SlotStatus::GaveUp,

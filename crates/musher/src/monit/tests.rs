@@ -13,6 +13,7 @@ use super::model::{EVENTS, Link, Model, News, Pane, Place, REMEMBERED, Side};
 
 fn row(id: u32, app: &str, slot: u32, status: SlotStatus) -> SlotRow {
     SlotRow {
+        starts_in_ms: None,
         app: app.into(),
         id,
         slot,

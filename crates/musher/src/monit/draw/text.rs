@@ -39,9 +39,11 @@ impl Theme {
     pub(super) fn status(self, status: SlotStatus) -> Style {
         match status {
             SlotStatus::Online => self.colour(Color::Green),
-            SlotStatus::Starting | SlotStatus::Draining | SlotStatus::Backoff => self.colour(Color::Yellow),
+            SlotStatus::Starting | SlotStatus::Draining | SlotStatus::Backoff | SlotStatus::Waiting => {
+                self.colour(Color::Yellow)
+            }
             SlotStatus::GaveUp => self.error(),
-            SlotStatus::Stopped | SlotStatus::Exited => self.dim(),
+            SlotStatus::Stopped | SlotStatus::Exited | SlotStatus::Scheduled => self.dim(),
             SlotStatus::Unknown => Style::default(),
         }
     }

@@ -295,7 +295,7 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
 
 fn around(cwd: PathBuf, env: BTreeMap<String, String>) -> Surroundings {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    Surroundings { cwd, env, cores }
+    Surroundings { zone: config::zone_of(&env), cwd, env, cores }
 }
 
 /// What options say about a process file.
