@@ -105,7 +105,7 @@ fn gives(operation: &Value) -> String {
 fn described(page: &mut String, schema: &Value) {
     let about = text(&schema["description"]);
     if !about.is_empty() {
-        let _ = write!(page, "{about}\n\n");
+        let _ = write!(page, "{}\n\n", plain(about));
     }
     if let Some(fields) = schema["properties"].as_object() {
         fields_of(page, fields, schema);
@@ -184,9 +184,20 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// Without the targets of links that only rustdoc knows.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("](crate::");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |before, after| {
+        let word =
+            before.rfind('[').map_or_else(|| before.clone(), |at| format!("{}{}", &before[..at], &before[at + 1..]));
+        word + after.split_once(')').map_or("", |(_, rest)| rest)
+    })
+}
+
 /// As the cell of a table.
 fn cell(text: &str) -> String {
-    text.replace('\n', " ").replace('|', "\\|")
+    plain(text).replace('\n', " ").replace('|', "\\|")
 }
 
 #[test]

@@ -17,11 +17,9 @@ pub(super) enum Meaning {
     Special,
     /// It changes nothing here. Why.
     Needless(&'static str),
-    /// What it asks for does not exist here. What to do instead.
-    Missing(&'static str),
 }
 
-use Meaning::{File, Missing, Needless, Same, Size, Special, Time, Words};
+use Meaning::{File, Needless, Same, Size, Special, Time, Words};
 
 const CLOUD: &str = "it belongs to PM2's own services";
 const MEMORY_OF_PM2: &str = "it is how PM2 works inside";

@@ -168,10 +168,6 @@ impl<'a> App<'a> {
             }
             match meaning(&key) {
                 Some((name, Meaning::Needless(why))) => self.notes.add(format!("{name} changes nothing here: {why}")),
-                Some((name, Meaning::Missing(what))) if !is_off(&entry.node.value) => {
-                    self.notes.add(format!("{name} is not taken over: {what}"));
-                }
-                Some((_, Meaning::Missing(_))) => {}
                 Some((name, _)) => drop(self.given.insert(name.to_owned(), &entry.node)),
                 None => {
                     let near = did_you_mean(&nearest(&key, names()));
@@ -201,7 +197,7 @@ impl<'a> App<'a> {
                 Meaning::Size(path) => self.size(path, node),
                 Meaning::File(path) => self.file(path, node),
                 Meaning::Words(path) => self.words(path, node),
-                Meaning::Special | Meaning::Needless(_) | Meaning::Missing(_) => {}
+                Meaning::Special | Meaning::Needless(_) => {}
             }
         }
         self.environment();
