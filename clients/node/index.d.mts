@@ -52,6 +52,7 @@ export declare const slot: typeof musher.slot;
 export declare const start: typeof musher.start;
 export declare const state: typeof musher.state;
 export declare const stop: typeof musher.stop;
+export declare const trigger: typeof musher.trigger;
 export declare const unset: typeof musher.unset;
 declare const remove: typeof musher.delete;
 export { remove as delete };

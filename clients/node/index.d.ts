@@ -108,6 +108,13 @@ declare namespace musher {
     pm2_env: ProcessEnvironment;
   }
 
+  /** What a worker answered to an action. */
+  interface TriggerAnswer {
+    at: number;
+    process: { name: string; pm_id: number; namespace: string };
+    data: { action_name: string; return: any };
+  }
+
   /** A worker to which something was done. */
   interface ProcessSummary {
     name: string;
@@ -301,6 +308,11 @@ declare namespace musher {
     /** The worker reads it from its standard input. */
     sendLineToStdin(id: number | string, line: string): Promise<{ success: true }>;
     sendLineToStdin(id: number | string, line: string, callback: Callback<{ success: true }>): void;
+
+    /** Has workers do what their programs registered by this name (@pm2/io, tx2); gives what they answer, within 30 s. */
+    trigger(target: number | string, action: string, param?: unknown): Promise<TriggerAnswer[]>;
+    trigger(target: number | string, action: string, callback: Callback<TriggerAnswer[]>): void;
+    trigger(target: number | string, action: string, param: unknown, callback: Callback<TriggerAnswer[]>): void;
 
     launchBus(): Promise<Bus>;
     launchBus(callback: Callback<Bus>): void;

@@ -136,6 +136,13 @@ class Control {
     return this.#call('sendLineToStdin', { process: String(id), line: String(line) }, callback);
   }
 
+  // (target, action[, parameter]): what the program registered by this name; gives the answers.
+  trigger(target, action, param, callback) {
+    if (typeof param === 'function') return this.trigger(target, action, undefined, param);
+    const params = { process: String(target), action: String(action), param: param ?? null };
+    return this.#call('trigger', params, callback);
+  }
+
   launchBus(callback) {
     const opened = async () => {
       this.#bus ??= new Bus(this.disconnectBus);
@@ -296,7 +303,6 @@ const METHODS = Object.getOwnPropertyNames(Control.prototype).filter((name) => n
 
 // What pm2 has besides, and what there is for it here.
 const ABSENT = {
-  trigger: '`musher trigger` of the command line; or send a message: `sendDataToProcessId`',
   attach: '`launchBus` has the output of workers, `sendLineToStdin` writes to them',
   install: 'musher has no modules',
   uninstall: 'musher has no modules',

@@ -18,6 +18,7 @@ use super::inspect::inspect;
 use super::versions::Versions;
 use super::view::{Process, table};
 use crate::args::Cli;
+use crate::config::namesake;
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::sanitize;
@@ -133,8 +134,16 @@ impl Processes {
         }
         let script = std::fs::canonicalize(word).ok();
         let is_script = |process: &Process| script.is_some() && process.app.spec.exec.script == script;
+        // PM2 calls an app by its command line.
+        let called = namesake::of_line(word);
+        let is_line = |process: &Process| {
+            let exec = &process.app.spec.exec;
+            process.name() == called && exec.script.is_none() && exec.args.iter().map(String::as_str).eq(["-c", word])
+        };
         for found in [
-            by(&|process| [process.name(), process.app_name()].contains(&word) || is_script(process)),
+            by(&|process| {
+                [process.name(), process.app_name()].contains(&word) || is_script(process) || is_line(process)
+            }),
             by(&|process| process.app.spec.namespace == word && word != DEFAULT_NAMESPACE),
             by(&|process| process.app.spec.namespace == word),
             by(&|process| process.id.to_string() == word),

@@ -186,11 +186,12 @@ async fn start_script(
 /// that runs already is started once more only if that is asked for.
 pub(super) fn find_place(processes: &Processes, spec: &mut AppSpec, force: bool) -> Result<(), Failure> {
     let name = namesake::shown(&spec.name).to_owned();
-    let same: Vec<&Process> = processes
-        .list
-        .iter()
-        .filter(|process| process.name() == name && process.app.spec.exec.script == spec.exec.script)
-        .collect();
+    // Of a command, all words count.
+    let is_same = |process: &&Process| {
+        let (there, new) = (&process.app.spec.exec, &spec.exec);
+        process.name() == name && there.script == new.script && (new.script.is_some() || there.args == new.args)
+    };
+    let same: Vec<&Process> = processes.list.iter().filter(is_same).collect();
     if let Some(stopped) = same.iter().find(|process| !process.app.running) {
         stopped.app_name().clone_into(&mut spec.name);
         return Ok(());

@@ -60,14 +60,36 @@ pub(super) async fn attach(context: &Context<'_>, words: &[String]) -> Result<()
 pub(super) async fn trigger(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
     let (word, action, param) = match words {
         [word, action] => (word, action, None),
-        [word, action, param] => (word, action, Some(param.as_str())),
+        [word, action, param] => (word, action, Some(Value::from(param.as_str()))),
         _ => return Err(failed("trigger takes a process, an action and its parameter")),
     };
     let processes = Processes::ask(&context.cli).await?;
+    let call = Call { action, param, timeout: ANSWERS };
+    let begun = |count: usize| context.say(&format!("{count} processes have received command {action}"));
+    have_done(&processes, word, call, begun, |process, _, value| line(&answer(process, &value))).await
+}
+
+/// What an action answers is given to `heard` as it comes, with when that was.
+pub(super) async fn act_by_name(
+    processes: &Processes,
+    (word, action, param): (&str, &str, Option<Value>),
+    heard: impl FnMut(&Process, u64, Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    have_done(processes, word, Call { action, param, timeout: ANSWERS }, |_| (), heard).await
+}
+
+/// Has the workers that a word means do what their programs registered.
+async fn have_done(
+    processes: &Processes,
+    word: &str,
+    call: Call<'_>,
+    begun: impl FnOnce(usize),
+    mut heard: impl FnMut(&Process, u64, Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let chosen = processes.chosen(word)?;
     let (mut all, mut nobody) = (Vec::new(), None);
     for process in &chosen {
-        match called(&processes.client, (&process.app.app, Some(process.slot.row.slot)), action).await {
+        match called(&processes.client, (&process.app.app, Some(process.slot.row.slot)), call.action).await {
             Ok(found) => all.extend(found),
             Err(why) => nobody = Some(why),
         }
@@ -75,13 +97,12 @@ pub(super) async fn trigger(context: &Context<'_>, words: &[String]) -> Result<(
     if let (true, Some(why)) = (all.is_empty(), nobody) {
         return Err(why);
     }
-    context.say(&format!("{} processes have received command {action}", all.len()));
-    let call = Call { action, param, timeout: ANSWERS };
+    begun(all.len());
     let of = |message: &musher_api::WorkerMessage| {
         chosen.iter().find(|process| (process.app.id, process.slot.row.slot) == (message.app_id, message.slot))
     };
     ask(&processes.client, &call, &all, |message, value: Value| {
-        of(message).map_or(Ok(()), |process| line(&answer(process, &value)))
+        of(message).map_or(Ok(()), |process| heard(process, message.time_ms, value))
     })
     .await?
 }

@@ -28,7 +28,7 @@ pub(crate) struct Called {
 /// What is to be done, and how long its answers are waited for.
 pub(crate) struct Call<'a> {
     pub(crate) action: &'a str,
-    pub(crate) param: Option<&'a str>,
+    pub(crate) param: Option<Value>,
     pub(crate) timeout: Duration,
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn trigger(cli: &Cli, args: &TriggerArgs) -> Result<(), Failure
     let called = called(&client, (target, slot), &args.action).await?;
     note(&format!("{} asked", units::count(called.len() as u64, "worker")));
     let mut shown = Shown { json: args.json, answers: Vec::new() };
-    let call = Call { action: &args.action, param: args.param.as_deref(), timeout: args.timeout };
+    let call = Call { action: &args.action, param: args.param.as_deref().map(Value::from), timeout: args.timeout };
     let silent = ask(&client, &call, &called, |message, value| shown.take(message, value)).await?;
     shown.end()?;
     silent
@@ -60,8 +60,8 @@ pub(crate) async fn ask(
     let mut open: BTreeMap<(String, u32), &Called> = BTreeMap::new();
     for worker in called {
         let mut message = json!({ "msg": call.action, "action_name": call.action });
-        if let Some(param) = call.param {
-            message["opts"] = param.into();
+        if let Some(param) = &call.param {
+            message["opts"] = param.clone();
         }
         if worker.is_scoped {
             message["uuid"] = id.as_str().into();

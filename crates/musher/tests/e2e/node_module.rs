@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::apps::{app, nodes, pm2};
 use crate::support::{Background, Home, Output, ask, command, free_port, wait_equal, wait_until};
 
-fn package() -> PathBuf {
+pub(crate) fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/node").canonicalize().unwrap()
 }
 
@@ -49,7 +49,7 @@ fn node(home: &Home, file: &str) -> Output {
 
 /// Runs a script, which prints one JSON document.
 #[track_caller]
-fn told(home: &Home, name: &str, text: &str) -> Value {
+pub(crate) fn told(home: &Home, name: &str, text: &str) -> Value {
     home.write(name, text);
     node(home, name).succeeded().json()
 }
@@ -100,7 +100,7 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
         await musher.unset('a:b');
         said.unset = await musher.get('a:b');
         said.env = await failed(musher.env('nobody'));
-        said.absent = await failed(musher.trigger('x', 'y'));
+        said.absent = await failed(musher.attach('x'));
         said.destroy = await failed(musher.destroy());
         const own = new musher.custom({ independent: true });
         const { pm2_home } = await own.connect();
@@ -127,7 +127,7 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
             ("number", "BAD_SPEC", "7.5"),
             ("signal", "USAGE", "SIGNOPE"),
             ("elsewhere", "ENVIRONMENT", "nowhere"),
-            ("absent", "USAGE", "trigger"),
+            ("absent", "USAGE", "attach"),
             ("destroy", "USAGE", "independent"),
             ("executable", "NO_EXECUTABLE", "/nowhere/musher"),
         ] {

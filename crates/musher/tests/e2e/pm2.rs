@@ -192,6 +192,15 @@ fn several_apps_have_one_name_and_flags_change_apps() {
     ours.run(["kill", "everything"]).failed(1, &["no names"]);
     ours.ok(["unset", "7.COLOUR"]);
     ours.run(["get", "7.COLOUR"]).failed(1, &["not set"]);
+
+    // Both lines make one name, and each finds its own.
+    let [one, two] = ["node ./tell.js --x 'a b'", "node ./tell.js --x 'a  b'"];
+    ours.ok(["start", one, "-s"]);
+    ours.ok(["start", two, "-s"]);
+    ours.ok(["stop", two, "-s"]);
+    let name = "node tell.js --x a b";
+    let lines = shown(&["id", "name", "status"]).split_off(2);
+    assert_eq!(lines, [json!([2, name, "online"]), json!([3, name, "stopped"])]);
 }
 
 #[test]

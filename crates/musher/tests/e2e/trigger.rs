@@ -3,8 +3,9 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::node_module::{package, told};
 use crate::support::apps::app;
 use crate::support::{Home, wait_for};
 
@@ -33,6 +34,18 @@ fn actions_that_a_program_registered_are_called_by_name_and_their_answers_shown(
     for id in [0, 1] {
         assert!(as_pm2.contains(&format!("[web:{id}:default]={{\"level\":\"info\"}}")), "{as_pm2}");
     }
+    let call = "const musher = require(PACKAGE);
+        musher.trigger('web', 'level', { to: 3 }, (error, answers) => {
+          if (error) throw error;
+          console.log(JSON.stringify(answers.map(({ process, data }) => [process, data])));
+          musher.disconnect();
+        });";
+    let call = call.replace("PACKAGE", &format!("{:?}", package().to_str().unwrap()));
+    let data = json!({ "action_name": "level", "return": { "level": { "to": 3 } } });
+    let mut answers: Vec<Value> = told(&home, "call.cjs", &call).as_array().unwrap().clone();
+    answers.sort_by_key(|answer| answer[0]["pm_id"].as_u64());
+    let process = |id: u32| json!({ "name": "web", "pm_id": id, "namespace": "default" });
+    assert_eq!(answers, [0, 1].map(|id| json!([process(id), data])));
     // What was registered once is known to the next supervisor, and to those who ask as with PM2.
     home.kill_supervisor();
     assert_eq!(home.ok(["trigger", "web/0", "level", "x"]).out, "web/0: {\"level\":\"x\"}\n");

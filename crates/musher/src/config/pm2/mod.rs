@@ -15,9 +15,9 @@ use std::path::Path;
 
 use musher_core::spec::DatePattern;
 
-use super::Surroundings;
 use super::fault::{Faults, Origin, did_you_mean, nearest};
 use super::tree::{Entry, Node, Value, shorten};
+use super::{Surroundings, namesake};
 
 pub(super) use convert::toml;
 pub(super) use evaluate::evaluate;
@@ -215,6 +215,13 @@ impl<'a> App<'a> {
     fn name(&mut self) {
         let name = self.text("name").or_else(|| {
             let script = self.text("script")?;
+            if script.contains(' ') && self.made.iter().any(|entry| entry.key == "command") {
+                let name = namesake::of_line(&script);
+                if name != script {
+                    self.notes.add(format!("a command line cannot be a name as it is: the app is called {name:?}"));
+                }
+                return Some(name);
+            }
             let file = Path::new(&script).file_name()?.to_str()?.to_owned();
             // A word that is no file is named as it is; a file without what follows the last dot.
             Some(file.rsplit_once('.').map_or(file.clone(), |(stem, _)| stem.to_owned()))
@@ -340,6 +347,19 @@ impl<'a> App<'a> {
     fn stop(&mut self) {
         let signal = self.context.around.env.get("PM2_KILL_SIGNAL").cloned().unwrap_or_else(|| "SIGINT".into());
         self.set("stop.signal", self.at, Value::Text(signal));
+        // What PM2 takes from its daemon's environment is taken from that of whoever starts an app.
+        let variable = |name: &str| self.context.around.env.get(name).cloned().unwrap_or_default();
+        let (grace, message) = (variable("PM2_KILL_TIMEOUT"), Value::Text(variable("PM2_KILL_USE_MESSAGE")));
+        if !self.given.contains_key("kill_timeout") && !grace.is_empty() {
+            if grace.bytes().all(|byte| byte.is_ascii_digit()) {
+                self.set("stop.grace", self.at, Value::Text(format!("{grace}ms")));
+            } else {
+                self.notes.add(format!("PM2_KILL_TIMEOUT is left out: {:?} are no milliseconds", shorten(&grace)));
+            }
+        }
+        if !self.given.contains_key("shutdown_with_message") && !is_off(&message) {
+            self.set("stop.message", self.at, Value::Bool(true));
+        }
         if let Some(node) = self.given.get("wait_ready").copied()
             && is_true(&node.value)
         {

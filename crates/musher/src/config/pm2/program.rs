@@ -19,7 +19,8 @@ impl App<'_> {
         let interpreter = self.text("interpreter").filter(|text| !text.is_empty());
         let is_file = path.is_file();
         let mut node_program = false;
-        if is_file || interpreter.as_deref().is_some_and(|name| name != "none") || script.contains('/') {
+        let is_script = is_file || interpreter.as_deref().is_some_and(|name| name != "none");
+        if is_script || (script.contains('/') && !is_line(&script, &cwd)) {
             self.set("script", at, Value::Text(script.clone()));
             node_program = is_node(&path, interpreter.as_deref());
             if let Some(name) = &interpreter {
@@ -116,6 +117,12 @@ impl App<'_> {
     }
 }
 
+/// Whether a text with a path in it is a command line, not the path of a script that is not there.
+fn is_line(text: &str, cwd: &Path) -> bool {
+    let Some((first, _)) = text.split_once(' ') else { return false };
+    !first.contains('/') || first.contains(['=', '$', '~', '"', '\'']) || cwd.join(first).is_file()
+}
+
 /// Whether Node runs it.
 fn is_node(path: &Path, interpreter: Option<&str>) -> bool {
     match interpreter {
@@ -158,7 +165,18 @@ pub(super) fn split(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{is_line, split};
+
+    #[test]
+    fn a_line_begins_with_what_can_be_run() {
+        let cwd = std::path::Path::new("/");
+        for line in ["node ./server.js", "/bin/sh -c x", "bin/sh x", "A=/tmp node x.js", "$HOME/bin/x --y"] {
+            assert!(is_line(line, cwd), "{line}");
+        }
+        for path in ["/srv/my app/server.js", "./server.js", "node"] {
+            assert!(!is_line(path, cwd), "{path}");
+        }
+    }
 
     #[test]
     fn words_are_split_at_spaces_outside_of_quotes() {

@@ -300,3 +300,41 @@ fn variables_of_the_shell_can_be_kept_back() {
     assert_eq!(kept("true"), ["HOME", "PATH"]);
     assert_eq!(kept("false").len(), 4);
 }
+
+#[test]
+fn a_command_line_is_run_by_the_shell_and_names_its_app() {
+    let ground = Ground::new();
+    let line = "node -e 'console.log(1)' ./a/b";
+    let loaded = ground.pm2(&format!("{{\"apps\":[{{\"script\":{line:?}}}]}}"), None);
+    assert_eq!(
+        (loaded.specs[0].name.as_str(), &loaded.specs[0].exec.args[1]),
+        ("node -e console.log 1 a b", &line.into())
+    );
+    assert!(loaded.notes[0].contains("called \"node -e console.log 1 a b\""), "{:?}", loaded.notes);
+    let plain = ground.pm2("{\"script\":\"node server.js --x\"}", None);
+    assert_eq!((plain.specs[0].name.as_str(), plain.notes.len()), ("node server.js --x", 0));
+}
+
+#[test]
+fn what_pm2_reads_from_the_environment_is_a_default() {
+    let mut ground = Ground::new();
+    let stop = |ground: &Ground, keys: &str| {
+        let loaded = ground.pm2(&format!("{{\"apps\":[{{\"script\":\"server.js\"{keys}}}]}}"), None);
+        let stop = loaded.specs[0].stop.clone();
+        (stop.grace.as_millis(), stop.message, stop.signal, loaded.notes)
+    };
+    let usual = stop(&ground, "");
+    for (name, value) in [("PM2_KILL_TIMEOUT", "2500"), ("PM2_KILL_USE_MESSAGE", "1"), ("PM2_KILL_SIGNAL", "SIGTERM")] {
+        ground.around.env.insert(name.into(), value.into());
+    }
+    let signal = stop(&ground, "").2;
+    assert_ne!(signal, usual.2);
+    assert_eq!(stop(&ground, ""), (2500, true, signal, Vec::new()));
+    let keys = ",\"kill_timeout\":700,\"shutdown_with_message\":false";
+    assert_eq!(stop(&ground, keys), (700, false, signal, Vec::new()));
+    ground.around.env.insert("PM2_KILL_TIMEOUT".into(), "soon".into());
+    ground.around.env.insert("PM2_KILL_USE_MESSAGE".into(), "false".into());
+    let (grace, message, _, notes) = stop(&ground, "");
+    assert_eq!((grace, message), (usual.0, false));
+    assert!(notes[0].contains("PM2_KILL_TIMEOUT") && notes[0].contains("soon"), "{notes:?}");
+}

@@ -67,6 +67,11 @@ pub(super) enum Call {
         process: String,
         line: String,
     },
+    Trigger {
+        process: String,
+        action: String,
+        param: Option<Value>,
+    },
     LaunchBus {},
     CloseBus {},
     Dump {},
@@ -177,6 +182,9 @@ impl Call {
             Call::SendLineToStdin { process, line } => {
                 talk::type_in(&session.processes().await?, &process, &line).await?;
                 success()
+            }
+            Call::Trigger { process, action, param } => {
+                trigger(&session.processes().await?, &process, &action, param).await?
             }
             Call::LaunchBus {} => session.launch_bus().await.map(|()| success())?,
             Call::CloseBus {} => {
@@ -351,6 +359,18 @@ async fn signal(session: &Session, signal: &str, word: &str, by_id: bool) -> Res
         actions::act(&processes, Action::Signal { signal: number, slot: None }, apps).await?;
     }
     Ok(records(&processes, |_| true))
+}
+
+/// What each worker answers, as it is on the bus of PM2.
+async fn trigger(processes: &Processes, word: &str, action: &str, param: Option<Value>) -> Result<Value, Failure> {
+    let mut answers = Vec::new();
+    talk::act_by_name(processes, (word, action, param), |process, at, value| {
+        let of = json!({ "name": process.name(), "pm_id": process.id, "namespace": process.app.spec.namespace });
+        answers.push(json!({ "at": at, "process": of, "data": { "action_name": action, "return": value } }));
+        Ok(())
+    })
+    .await?;
+    Ok(answers.into())
 }
 
 fn unknown(id: &str) -> Failure {
