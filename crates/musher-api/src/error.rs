@@ -61,6 +61,8 @@ pub enum ErrorCode {
     CanaryFailed,
     /// The slot restarted too often and gave up.
     GaveUp,
+    /// A hook before it failed, so that nothing was done.
+    HookFailed,
     /// Another app, which this one needs, failed or took too long.
     DependencyFailed,
     /// An executable cannot take over; nothing was changed, or the one before was gone back to.
@@ -92,6 +94,7 @@ impl ErrorCode {
             | ErrorCode::CanaryFailed
             | ErrorCode::GaveUp
             | ErrorCode::DependencyFailed
+            | ErrorCode::HookFailed
             | ErrorCode::CannotTakeOver
             | ErrorCode::Other => 500,
         }

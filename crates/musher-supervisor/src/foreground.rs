@@ -37,6 +37,9 @@ pub struct Foreground {
     /// Whether the home is removed at the end.
     #[serde(default)]
     pub throw_away: bool,
+    /// Whether it goes on when all apps have ended: a change of their files starts them again.
+    #[serde(default)]
+    pub stays: bool,
 }
 
 impl Foreground {

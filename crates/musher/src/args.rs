@@ -11,6 +11,7 @@ use crate::systemd::args::{AttendArgs, STARTUP_HELP, StartupArgs, UnitArgs};
 
 mod attach;
 mod deploy;
+mod dev;
 mod events;
 mod list;
 mod load;
@@ -26,6 +27,7 @@ mod web;
 
 pub(crate) use attach::{AttachArgs, TriggerArgs};
 pub(crate) use deploy::DeployArgs;
+pub(crate) use dev::DevArgs;
 pub(crate) use events::EventsArgs;
 pub(crate) use list::{DescribeArgs, Field, ListArgs, PidArgs, Sorting};
 pub(crate) use logs::{LogsArgs, Times};
@@ -75,6 +77,9 @@ pub(crate) enum Verb {
     /// Run a script, a command or the apps of a file in the foreground, as in a container
     #[command(after_help = RUN_HELP, after_long_help = exit_codes::RUN_HELP)]
     Run(Box<RunArgs>),
+    /// Run what is being written: one worker, replaced when a file changes, until ^C
+    #[command(after_help = dev::DEV_HELP)]
+    Dev(Box<DevArgs>),
     /// Show every worker
     #[command(visible_alias = "ls", aliases = ["l", "ps"])]
     List(ListArgs),

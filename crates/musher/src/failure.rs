@@ -123,6 +123,7 @@ impl From<ApiError> for Failure {
             | ErrorCode::CanaryFailed
             | ErrorCode::GaveUp
             | ErrorCode::DependencyFailed
+            | ErrorCode::HookFailed
             | ErrorCode::CannotTakeOver
             | ErrorCode::Other => exit_codes::FAILED,
         };

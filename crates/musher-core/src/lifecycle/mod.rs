@@ -143,7 +143,8 @@ pub enum Input {
 }
 
 /// What a user wants of an app.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Fill every slot. Finished when all are online, or ended well and stay down by their policy.
     Start {

@@ -29,6 +29,7 @@ use super::app::{ManagedApp, ManagedRun};
 use super::birth;
 use super::death::{Inquest, Kills};
 use super::exits::watch_exit;
+use super::gate::Gate;
 use super::readiness::Proof;
 use super::records::{
     AppRecord, HeldRecord, HomeRecord, READABLE_FROM, RunRecord, VERSION, decode, decode_spec, names,
@@ -205,8 +206,11 @@ impl Driver {
         let mut lost = BTreeSet::new();
         for (op, id) in self.world.operations.unfinished() {
             let app = self.apps.get(&id);
-            let pending = app
-                .is_some_and(|app| app.machine.operations().contains(&op) || app.held.iter().any(|held| held.op == op));
+            let pending = app.is_some_and(|app| {
+                app.machine.operations().contains(&op)
+                    || app.held.iter().any(|held| held.op == op)
+                    || app.gate.as_ref().and_then(Gate::op) == Some(op)
+            });
             let upgrade = self.world.record.upgrade.as_ref().is_some_and(|upgrade| upgrade.operation == op.0);
             if pending || upgrade {
                 continue;
@@ -265,6 +269,7 @@ impl World {
         app.listens = record.listens;
         app.tally = record.tally;
         app.hooks = record.hooks;
+        app.gate = record.gate;
         app.times_record = record.times;
         app.specs = read_specs(app.id, held);
         for stray in self.strays.iter().filter(|stray| stray.run().app() == app.id) {

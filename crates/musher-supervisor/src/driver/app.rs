@@ -16,6 +16,7 @@ use musher_process::{Pid, exit};
 
 use super::dependencies::Awaited;
 use super::fitness::Checks;
+use super::gate::Gate;
 use super::hooks::HookRecord;
 use super::readiness::Watch;
 use super::records::{AppRecord, HeldRecord, READABLE_FROM, RunRecord, VERSION};
@@ -77,6 +78,8 @@ pub(super) struct ManagedApp {
     pub(super) tally: Tally,
     /// Addresses that the workers of a cluster listen on.
     pub(super) addresses: BTreeSet<String>,
+    /// A command that waits for a hook, or for other apps to end.
+    pub(super) gate: Option<Gate>,
     /// Hooks that have not ended.
     pub(super) hooks: Vec<HookRecord>,
     /// How far the replacement of workers without a channel is.
@@ -147,6 +150,7 @@ impl ManagedApp {
             stories: BTreeSet::new(),
             tally: Tally::default(),
             addresses: BTreeSet::new(),
+            gate: None,
             hooks: Vec::new(),
             renewal: Renewal::default(),
         }
@@ -261,6 +265,7 @@ impl ManagedApp {
             newest: self.newest,
             tally: self.tally.clone(),
             hooks: self.hooks.clone(),
+            gate: self.gate.clone(),
             times: self.times_record.clone(),
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }

@@ -29,6 +29,7 @@ pub(super) struct Awaited {
 impl Driver {
     /// Lets apps start that have what they need, and tells those who wait for the others in vain.
     pub(super) fn release(&mut self) {
+        self.open_gates();
         // Each that is let go may be what the next one needs.
         for _ in 0..=self.apps.len() {
             let waiting: Vec<AppId> =
@@ -96,7 +97,13 @@ impl Driver {
 
     /// How the app of this name stands.
     fn standing_of(&self, name: &str) -> Option<Standing> {
-        self.apps.values().find(|app| app.name == name).map(|app| app.machine.standing())
+        let app = self.apps.values().find(|app| app.name == name)?;
+        let standing = app.machine.standing();
+        // One that is about to be started or restarted is not there yet.
+        Some(match app.gate {
+            Some(_) => Standing { wanted: true, ..Standing::default() },
+            None => standing,
+        })
     }
 
     /// What each app needs, as it is meant to run.

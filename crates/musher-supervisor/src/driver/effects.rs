@@ -107,8 +107,8 @@ impl World {
                 app.tally.note(&event);
                 let occasion = Occasion::of(&event);
                 let told = self.tell(app, event);
-                if let Some((occasion, told)) = occasion.zip(told) {
-                    self.hook(app, occasion, &told);
+                if let Some(occasion) = occasion {
+                    self.hook(app, occasion, told.as_deref());
                 }
                 None
             }

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use musher_api::{EventKind, OperationKind};
-use musher_core::lifecycle::{Input, SlotState, Vacancy};
+use musher_core::lifecycle::{SlotState, Vacancy};
 use musher_core::{AppId, OpId};
 use musher_process::memfd::read_memfd;
 use musher_process::net::tcp;
@@ -111,7 +111,7 @@ impl Driver {
             self.world.events.publish(News::new(EventKind::Other, detail));
         }
         let over = !self.apps.is_empty() && self.apps.values().all(has_ended);
-        if over && serving {
+        if over && serving && !self.world.foreground.as_ref().is_some_and(|team| team.plan.stays) {
             let code = self.code_of_the_apps();
             self.world.link.exit_code(code);
             self.leave_now();
@@ -195,8 +195,7 @@ impl Driver {
             let (op, _) = self.begin(id, &name, OperationKind::Reload);
             let command = self.reload_command(id, None, None);
             self.world.write_home();
-            self.step(id, Input::Command { op, command });
-            self.drop_unused_specs(id);
+            self.command(id, op, command);
         }
     }
 

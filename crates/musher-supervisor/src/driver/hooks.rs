@@ -5,7 +5,7 @@
 //! the story of the death that it tells of is complete. Nothing here makes the driver wait.
 
 use musher_api::{Event, EventKind};
-use musher_core::lifecycle;
+use musher_core::lifecycle::{self, ExitOutcome};
 use musher_core::spec::Hooks;
 use musher_core::{AppId, RunId, SlotId};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::control::News;
 
 use super::app::ManagedApp;
 use super::commands::{CommandError, Job, Outcome, credentials, environment};
+use super::gate::{Gate, Gated};
 use super::{Driver, Wake, World, millis};
 
 /// How many hooks of an app may wait or run.
@@ -25,6 +26,17 @@ const MOST: usize = 64;
 pub(super) enum Occasion {
     /// A slot was given up.
     Giveup,
+    /// A worker ended that nobody had asked to, and not well; or threw what nobody caught.
+    Crash,
+    /// Before and after a start or restart of the app.
+    PreStart,
+    PostStart,
+    /// Before and after its workers are replaced.
+    PreReload,
+    PostReload,
+    /// Before and after it is stopped or deleted.
+    PreStop,
+    PostStop,
 }
 
 /// A hook that has not ended.
@@ -45,25 +57,50 @@ pub(super) struct HookRecord {
 impl Occasion {
     /// What an event is an occasion for.
     pub(super) fn of(event: &lifecycle::Event) -> Option<Occasion> {
-        matches!(event, lifecycle::Event::Giveup { .. }).then_some(Occasion::Giveup)
+        match event {
+            lifecycle::Event::Giveup { .. } => Some(Occasion::Giveup),
+            lifecycle::Event::Exited { expected: false, outcome, .. } => {
+                (*outcome != ExitOutcome::Code(0)).then_some(Occasion::Crash)
+            }
+            lifecycle::Event::Failing { .. } => Some(Occasion::Crash),
+            // A job that was scheduled is not started yet.
+            lifecycle::Event::Started { ready } => (*ready > 0).then_some(Occasion::PostStart),
+            lifecycle::Event::ReloadFinished { .. } => Some(Occasion::PostReload),
+            lifecycle::Event::Stopped => Some(Occasion::PostStop),
+            _ => None,
+        }
     }
 
     fn word(self) -> &'static str {
         match self {
             Occasion::Giveup => "giveup",
+            Occasion::Crash => "crash",
+            Occasion::PreStart => "pre_start",
+            Occasion::PostStart => "post_start",
+            Occasion::PreReload => "pre_reload",
+            Occasion::PostReload => "post_reload",
+            Occasion::PreStop => "pre_stop",
+            Occasion::PostStop => "post_stop",
         }
     }
 
     fn command(self, hooks: &Hooks) -> Option<&Vec<String>> {
         match self {
             Occasion::Giveup => hooks.giveup.as_ref(),
+            Occasion::Crash => hooks.crash.as_ref(),
+            Occasion::PreStart => hooks.pre_start.as_ref(),
+            Occasion::PostStart => hooks.post_start.as_ref(),
+            Occasion::PreReload => hooks.pre_reload.as_ref(),
+            Occasion::PostReload => hooks.post_reload.as_ref(),
+            Occasion::PreStop => hooks.pre_stop.as_ref(),
+            Occasion::PostStop => hooks.post_stop.as_ref(),
         }
     }
 }
 
 impl World {
     /// Something happened: the hook for it, if there is one, is written down and started.
-    pub(super) fn hook(&mut self, app: &mut ManagedApp, occasion: Occasion, event: &Event) {
+    pub(super) fn hook(&mut self, app: &mut ManagedApp, occasion: Occasion, told: Option<&Event>) {
         let Some(spec) = app.target_spec() else { return };
         let Some(command) = occasion.command(&spec.hooks).cloned() else { return };
         if app.hooks.len() >= MOST {
@@ -73,22 +110,42 @@ impl World {
             return;
         }
         let limit_ms = millis(spec.hooks.timeout);
+        let own = || {
+            let detail = format!("{} workers are ready", app.machine.ready_slots());
+            self.events.publish(News::new(EventKind::Hook, detail).of_app(&app.name, app.id.0))
+        };
+        let event = told.cloned().unwrap_or_else(|| (*own()).clone());
         // Also unique beside those that a later supervisor takes over.
         let id = event.seq;
-        app.hooks.push(HookRecord { id, occasion, event: event.clone(), command, limit_ms, started: false });
+        app.hooks.push(HookRecord { id, occasion, event, command, limit_ms, started: false });
         self.write_app(app);
         self.start_hooks(app);
     }
 
+    /// Writes down the hook that has to end well before this is done, if there is one, to be started with the next write of
+    /// the record; gives its id.
+    pub(super) fn hook_before(&self, app: &mut ManagedApp, occasion: Occasion, what: &Gated) -> Option<u64> {
+        let spec = what.generation().and_then(|generation| app.spec(generation)).or_else(|| app.target_spec())?.clone();
+        let command = occasion.command(&spec.hooks)?.clone();
+        let detail = format!("the {} hook begins", occasion.word());
+        let event = self.events.publish(News::new(EventKind::Hook, detail).of_app(&app.name, app.id.0));
+        let (id, limit_ms) = (event.seq, millis(spec.hooks.timeout));
+        app.hooks.push(HookRecord { id, occasion, event: (*event).clone(), command, limit_ms, started: false });
+        Some(id)
+    }
+
     /// Starts the hooks whose story is complete.
     pub(super) fn start_hooks(&self, app: &mut ManagedApp) {
-        let Some(spec) = app.target_spec().cloned() else { return };
         for n in 0..app.hooks.len() {
             let Some(hook) = app.hooks.get(n).filter(|hook| !hook.started) else { continue };
             let run = hook.event.death.as_ref().map(|death| RunId(death.run));
             if run.is_some_and(|run| app.stories.contains(&run)) {
                 continue;
             }
+            // A hook before belongs to what is about to be, with its directory, its variables and its user.
+            let gate = app.gate.as_ref().filter(|gate| gate.hook == Some(hook.id));
+            let coming = gate.and_then(Gate::generation).and_then(|generation| app.spec(generation));
+            let Some(spec) = coming.or_else(|| app.target_spec()).cloned() else { return };
             let complete = app.deaths.values().find(|death| run == Some(RunId(death.run))).cloned();
             let Some(hook) = app.hooks.get_mut(n) else { continue };
             hook.started = true;
@@ -131,7 +188,6 @@ impl Driver {
         let Some(app) = self.apps.get_mut(&id) else { return };
         let Some(at) = app.hooks.iter().position(|record| record.id == hook) else { return };
         let record = app.hooks.remove(at);
-        self.world.write_app(app);
         let (how, output) = match outcome {
             Ok(Outcome { status: Some(status), output }) => (format!("ended with {status}"), output.as_str()),
             Ok(Outcome { status: None, output }) => {
@@ -149,5 +205,10 @@ impl Driver {
             Some(slot) => news.of_slot(slot),
             None => news,
         });
+        if !self.hook_of_gate_done(id, hook, outcome)
+            && let Some(app) = self.apps.get(&id)
+        {
+            self.world.write_app(app);
+        }
     }
 }

@@ -24,7 +24,8 @@
 //! [`foreground`]: a team in the foreground. [`resume`], [`renewal`]: beginning with the list on the disk. [`saving`]: saving and resurrecting. [`boot`]: how it
 //! begins. [`birth`]: whether a process became its program. [`vitals`]: how workers are. [`figures`], [`tally`]: what metrics are made of. [`wakes`]: what happens.
 //! [`watching`]: files whose change replaces workers. [`timetable`]: what is done at certain times. [`dependencies`]: apps
-//! that need others. [`registry`]: logs for the control server. [`pid_files`]: pids for other programs.
+//! that need others. [`gate`]: commands that wait for hooks and for those. [`registry`]: logs for the control server.
+//! [`pid_files`]: pids for other programs.
 
 mod adopt;
 mod app;
@@ -41,6 +42,7 @@ mod exits;
 mod figures;
 mod fitness;
 mod foreground;
+mod gate;
 mod group;
 mod hooks;
 mod input;
@@ -115,6 +117,7 @@ use self::births::Births;
 use self::commands::{Commands, Outcome};
 use self::death::LastWords;
 use self::foreground::{InForeground, Step};
+use self::gate::Gate;
 use self::operations::Operations;
 use self::preload::Preload;
 use self::records::{HomeRecord, names};
@@ -433,7 +436,8 @@ impl World {
     fn drop_unused_specs(&self, app: &mut ManagedApp) {
         let id = app.id;
         if app.specs.len() > 1 {
-            let used = app.machine.generations_in_use();
+            let mut used = app.machine.generations_in_use();
+            used.extend(app.gate.as_ref().and_then(Gate::generation));
             app.specs.retain(|generation, _| {
                 let keep = used.contains(generation);
                 if !keep {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::gate::Gate;
 use super::hooks::HookRecord;
 use super::tally::Tally;
 use super::timetable::TimesRecord;
@@ -115,6 +116,9 @@ pub(super) struct AppRecord {
     /// Hooks that have not ended.
     #[serde(default)]
     pub(super) hooks: Vec<HookRecord>,
+    /// A command that waits.
+    #[serde(default)]
+    pub(super) gate: Option<Gate>,
     /// What is remembered of its schedule.
     #[serde(default)]
     pub(super) times: TimesRecord,

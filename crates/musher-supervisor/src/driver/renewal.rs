@@ -7,7 +7,7 @@
 
 use musher_api::{EventKind, OperationKind};
 use musher_core::AppId;
-use musher_core::lifecycle::{Command, Input};
+use musher_core::lifecycle::Command;
 use musher_core::spec::Runtime;
 
 use crate::control::News;
@@ -53,6 +53,7 @@ impl Driver {
         if !self.world.orphaned
             || !app.machine.is_wanted()
             || !app.machine.operations().is_empty()
+            || app.gate.is_some()
             || !app.has_orphans()
         {
             return;
@@ -78,7 +79,6 @@ impl Driver {
         };
         let (op, _) = self.begin(id, &name, kind);
         self.world.write_home();
-        self.step(id, Input::Command { op, command });
-        self.drop_unused_specs(id);
+        self.command(id, op, command);
     }
 }

@@ -7,7 +7,7 @@ use musher_api::{
     Action, ActionRequest, ActionResponse, ApiError, ErrorCode, EventKind, OperationKind, OperationRef, PlanAction,
     PlanStep, ShutdownRequest, ShutdownResponse, StartRequest, StartResponse,
 };
-use musher_core::lifecycle::{App, Command, Input, Policy, Target};
+use musher_core::lifecycle::{App, Command, Policy, Target};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId};
 
@@ -148,7 +148,11 @@ impl Driver {
             operations.push(reference);
         }
         self.remember(&request.request_id, Vec::new(), operations.clone());
+        let ids: Vec<AppId> = begun.iter().map(|(app, _, _)| *app).collect();
+        let ends = matches!(request.action, Action::Stop | Action::Delete | Action::Restart);
+        let mut after = if ends { self.ends_after(&ids) } else { Vec::new() }.into_iter();
         for (app, op, action) in begun {
+            let after = after.next().unwrap_or_default();
             let command = match action {
                 Action::Start => Command::Start { target: None },
                 Action::Stop => Command::Stop,
@@ -170,7 +174,7 @@ impl Driver {
                     continue;
                 }
             };
-            self.step(app, Input::Command { op, command });
+            self.command_after(app, op, command, after);
             self.drop_unused_specs(app);
         }
         Ok(ActionResponse { operations })
@@ -277,21 +281,21 @@ impl Driver {
         let mut operations = Vec::new();
         for (app, step) in needed {
             let (op, reference) = self.begin(app, &step.app, OperationKind::Start);
-            commands.push((app, Input::Command { op, command: Command::Start { target: None } }));
+            commands.push((app, op, Command::Start { target: None }));
             operations.push(reference);
         }
         for (spec, step) in steps {
             let app = self.app_for(&spec);
             for (kind, command) in self.commands(app, spec, &step) {
                 let (op, reference) = self.begin(app, &step.app, kind);
-                commands.push((app, Input::Command { op, command }));
+                commands.push((app, op, command));
                 operations.push(reference);
             }
         }
         self.remember(&request.request_id, plan.clone(), operations.clone());
-        let apps: BTreeSet<AppId> = commands.iter().map(|(app, _)| *app).collect();
-        for (app, command) in commands {
-            self.step(app, command);
+        let apps: BTreeSet<AppId> = commands.iter().map(|(app, _, _)| *app).collect();
+        for (app, op, command) in commands {
+            self.command_after(app, op, command, BTreeSet::new());
         }
         for app in apps {
             self.drop_unused_specs(app);

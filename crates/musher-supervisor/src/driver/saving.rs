@@ -3,7 +3,7 @@
 use musher_api::{
     ApiError, OperationKind, PlanAction, PlanStep, ResurrectRequest, SaveResponse, StartRequest, StartResponse,
 };
-use musher_core::lifecycle::{Command, Input};
+use musher_core::lifecycle::Command;
 use tokio::sync::oneshot;
 
 use crate::control::Reply;
@@ -37,7 +37,7 @@ impl Driver {
             if wanted && self.apps.get(&id).is_some_and(|app| !app.machine.is_wanted()) {
                 let (op, _) = self.begin(id, &spec.name, OperationKind::Start);
                 self.world.write_home();
-                self.step(id, Input::Command { op, command: Command::Start { target: None } });
+                self.command(id, op, Command::Start { target: None });
             }
         }
         self.world.record.taken_up = true;

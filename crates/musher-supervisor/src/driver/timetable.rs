@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use musher_api::{EventKind, OperationKind, ScheduleDetail};
 use musher_core::AppId;
-use musher_core::lifecycle::Input;
 use musher_core::schedule::Calendar;
 use musher_core::spec::{Missed, OnTime, Schedule};
 use rustix::time::{
@@ -161,13 +160,17 @@ impl Driver {
         }
         match action {
             OnTime::Start => {
-                if app.machine.is_busy() {
+                let waits = app.gate.is_some();
+                if app.machine.is_busy() || waits {
                     app.times_record.skipped += 1;
                 } else {
                     app.times_record.last_ms = Some(now);
                 }
+                if waits {
+                    return self.world.write_app(app);
+                }
                 // One write for the moment and for what comes of it.
-                self.step(id, Input::Due);
+                self.due(id);
             }
             OnTime::Restart | OnTime::Reload => {
                 app.times_record.pending = true;
@@ -179,7 +182,9 @@ impl Driver {
 
     /// Restarts an app whose moment has come, if nothing else goes on.
     pub(super) fn take_up_moment(&mut self, id: AppId) {
-        let idle = |app: &&mut ManagedApp| app.times_record.pending && app.machine.operations().is_empty();
+        let idle = |app: &&mut ManagedApp| {
+            app.times_record.pending && app.machine.operations().is_empty() && app.gate.is_none()
+        };
         let Some(app) = self.apps.get_mut(&id).filter(idle) else { return };
         let Some(rules) = app.times.as_ref().map(|times| &times.rules) else { return };
         if self.world.record.shutting_down {
@@ -195,8 +200,7 @@ impl Driver {
         let command = if rolls { self.reload_command(id, None, None) } else { self.restart_command(id) };
         let (op, _) = self.begin(id, &name, kind);
         self.world.write_home();
-        self.step(id, Input::Command { op, command });
-        self.drop_unused_specs(id);
+        self.command(id, op, command);
     }
 }
 

@@ -238,14 +238,16 @@ impl Driver {
         self.world.record.shutting_down = true;
         self.world.write_home();
         let apps: Vec<(AppId, String)> = self.apps.values().map(|app| (app.id, app.name.clone())).collect();
-        for (app, _) in &apps {
+        let ids: Vec<AppId> = apps.iter().map(|(id, _)| *id).collect();
+        // Those that need others end before them.
+        for (app, after) in ids.iter().zip(self.ends_after(&ids)) {
             self.world.record.next_operation += 1;
             let op = OpId(self.world.record.next_operation);
             if self.world.foreground.is_some() {
                 self.leave_app(*app, op);
                 continue;
             }
-            self.step(*app, Input::Command { op, command: Command::Delete });
+            self.command_after(*app, op, Command::Delete, after);
         }
         self.world.write_home();
         apps.into_iter().map(|(_, name)| name).collect()

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use musher_api::{EventKind, OperationKind};
 use musher_core::AppId;
-use musher_core::lifecycle::Input;
 use musher_core::spec::{OnChange, WatchFiles};
 
 use crate::control::News;
@@ -81,7 +80,10 @@ impl Driver {
         if self.world.record.shutting_down {
             return;
         }
-        let Some(app) = self.apps.get_mut(&id).filter(|app| app.machine.operations().is_empty()) else { return };
+        let Some(app) = self.apps.get_mut(&id).filter(|app| app.machine.operations().is_empty() && app.gate.is_none())
+        else {
+            return;
+        };
         let Some(files) = &mut app.files else { return };
         let Some(what) = files.waiting.take() else { return };
         let (name, on_change) = (app.name.clone(), files.rules.on_change);
@@ -92,8 +94,7 @@ impl Driver {
         };
         let (op, _) = self.begin(id, &name, kind);
         self.world.write_home();
-        self.step(id, Input::Command { op, command });
-        self.drop_unused_specs(id);
+        self.command(id, op, command);
     }
 
     pub(super) fn not_watched(&mut self, id: AppId, why: &str) {

@@ -52,7 +52,9 @@ fn liveness(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<RawP
 
 pub(super) fn hooks(d: &mut Decoder<'_>, node: &Node) -> RawHooks {
     let Some(table) = d.table(node, "hooks") else { return RawHooks::default() };
-    RawHooks { giveup: table.read(d, "giveup", command), timeout: table.duration(d, "timeout") }
+    let names = super::keys::HOOKS.iter();
+    let commands = names.filter_map(|name| Some((*name, table.read(d, name, command)?))).collect();
+    RawHooks { commands, timeout: table.duration(d, "timeout") }
 }
 
 /// A text is a line for the shell, a list a program with its arguments.

@@ -84,6 +84,8 @@ pub(super) const RESTART: &[&str] = &["always", "on-failure", "never"];
 pub(super) const ON_UNCAUGHT: &[&str] = &["drain", "exit"];
 pub(super) const ON_CHANGE: &[&str] = &["reload", "restart"];
 pub(super) const FORMAT: &[&str] = &["raw", "timestamp", "json", "pm2-json"];
+pub(super) const HOOKS: &[&str] =
+    &["giveup", "crash", "pre_start", "post_start", "pre_reload", "post_reload", "pre_stop", "post_stop"];
 pub(super) const ON_TIME: &[&str] = &["start", "restart", "reload"];
 pub(super) const MISSED: &[&str] = &["skip", "once"];
 pub(super) const CONDITION: &[&str] = &["started", "ready", "exited_ok"];
@@ -447,6 +449,28 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "Run when a slot is given up: a line for the shell, or a list of words. It gets the event as JSON on standard input.",
     ),
+    key(
+        "hooks.crash",
+        Kind::Command,
+        "",
+        "Run when a worker ends that nobody had asked to, with another code than 0, or throws what nobody catches.",
+    ),
+    key(
+        "hooks.pre_start",
+        Kind::Command,
+        "",
+        "Run once for the app before it is started or restarted, of a job before each run. One that fails cancels that.",
+    ),
+    key("hooks.post_start", Kind::Command, "", "Run when all workers are ready after that."),
+    key(
+        "hooks.pre_reload",
+        Kind::Command,
+        "",
+        "Run before a reload. One that fails cancels it: the old workers serve on.",
+    ),
+    key("hooks.post_reload", Kind::Command, "", "Run when all workers are replaced."),
+    key("hooks.pre_stop", Kind::Command, "", "Run before the app is stopped or deleted. One that fails cancels that."),
+    key("hooks.post_stop", Kind::Command, "", "Run when all workers have ended after that."),
     key("hooks.timeout", Kind::Duration, "\"30s\"", "How long a hook may take, before it is killed."),
     key("logs", Kind::Table(&[]), "", "Where the workers' output goes."),
     key("logs.out", Kind::Path, "`logs/<app>/out.log` in the home", "File of standard output."),

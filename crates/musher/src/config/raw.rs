@@ -215,7 +215,8 @@ pub(super) enum RawProbe {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RawHooks {
-    pub(super) giveup: Option<RawCommand>,
+    /// By their names.
+    pub(super) commands: BTreeMap<&'static str, RawCommand>,
     pub(super) timeout: Option<Duration>,
 }
 

@@ -303,15 +303,27 @@ impl Resolver<'_> {
     fn hooks(&mut self, spec: &mut AppSpec, place: Place<'_>) {
         let raw = &self.app.hooks;
         spec.hooks.timeout = raw.timeout.unwrap_or(spec.hooks.timeout);
-        spec.hooks.giveup = match &raw.giveup {
-            None => None,
-            Some(RawCommand::Line(line)) => Some(vec!["/bin/sh".into(), "-c".into(), line.clone()]),
-            Some(RawCommand::Words(words)) => self.command("hooks.giveup", words, place),
-        };
+        for (name, command) in &raw.commands {
+            let command = match command {
+                RawCommand::Line(line) => Some(vec!["/bin/sh".into(), "-c".into(), line.clone()]),
+                RawCommand::Words(words) => self.command(&format!("hooks.{name}"), words, place),
+            };
+            let hooks = &mut spec.hooks;
+            match *name {
+                "crash" => hooks.crash = command,
+                "pre_start" => hooks.pre_start = command,
+                "post_start" => hooks.post_start = command,
+                "pre_reload" => hooks.pre_reload = command,
+                "post_reload" => hooks.post_reload = command,
+                "pre_stop" => hooks.pre_stop = command,
+                "post_stop" => hooks.post_stop = command,
+                _ => hooks.giveup = command,
+            }
+        }
     }
 
     /// A command whose program is looked up.
-    fn command(&mut self, key: &'static str, words: &[String], place: Place<'_>) -> Option<Vec<String>> {
+    fn command(&mut self, key: &str, words: &[String], place: Place<'_>) -> Option<Vec<String>> {
         match with_program(words, place) {
             Ok(command) => Some(command),
             Err((message, hint)) => {

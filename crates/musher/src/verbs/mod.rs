@@ -5,6 +5,7 @@ mod attach;
 mod convert;
 mod deploy;
 mod describe;
+mod dev;
 mod documents;
 mod events;
 mod import;
@@ -91,6 +92,7 @@ async fn act(cli: &Cli) -> Result<(), Failure> {
         Verb::Signal(args) => act::signal(cli, args).await,
         Verb::Load(args) => load::run(args),
         Verb::Run(args) => run::run(cli, args).await,
+        Verb::Dev(args) => dev::run(cli, args).await,
         Verb::Save => save::save(cli).await,
         Verb::Resurrect(args) => save::resurrect(cli, args).await,
         Verb::Startup(args) => startup::startup(cli, args).await,

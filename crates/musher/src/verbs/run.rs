@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use musher_core::order;
 use musher_core::spec::{AppSpec, LogFormat};
 use musher_supervisor::foreground::Foreground;
 use musher_supervisor::home::Home;
@@ -19,8 +20,8 @@ use crate::exit_codes;
 use crate::failure::Failure;
 
 /// Where workers' output goes.
-const STDOUT: &str = "/dev/stdout";
-const STDERR: &str = "/dev/stderr";
+pub(super) const STDOUT: &str = "/dev/stdout";
+pub(super) const STDERR: &str = "/dev/stderr";
 
 /// Becomes the team. Returns only if that fails.
 pub(crate) async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
@@ -34,6 +35,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs) -> Result<(), Failure> {
         Wanted::Known(_) => Vec::new(),
         wanted => start::specs_of(wanted, start, &around)?,
     };
+    check_order(&specs)?;
     let manner = Manner {
         json: args.json,
         health: args.health,
@@ -67,13 +69,15 @@ pub(crate) fn become_team(cli: &Cli, mut specs: Vec<AppSpec>, manner: Manner) ->
     let several = specs.len() > 1;
     specs.iter_mut().for_each(|spec| to_our_streams(spec, several, manner.json));
     let health = manner.health.map(listen).transpose()?;
-    let (home, throw_away) = home(cli)?;
+    let asked = cli.home.clone().or_else(|| std::env::var_os("MUSHER_HOME").map(PathBuf::from));
+    let (home, throw_away) = home(asked.as_deref())?;
     let foreground = Foreground {
         specs,
         ready_file: manner.ready_file.as_deref().map(absolute).transpose()?,
         grace: manner.grace,
         linger: manner.linger,
         throw_away,
+        stays: false,
     };
     if let Some(file) = &foreground.ready_file {
         // One of a container's earlier life would be believed.
@@ -96,6 +100,15 @@ fn to_our_streams(spec: &mut AppSpec, several: bool, json: bool) {
     }
 }
 
+/// Whether the apps have each other, as they need.
+pub(super) fn check_order(specs: &[AppSpec]) -> Result<(), Failure> {
+    let needs = order::needs(specs);
+    let spec = |name: &str| specs.iter().find(|spec| spec.name == name);
+    order::check(&needs)
+        .and_then(|()| order::check_ends(&needs, spec))
+        .map_err(|fault| Failure::new(exit_codes::BAD_SPEC, format!("depends_on: {fault}")))
+}
+
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(|error| {
         Failure::environment(format!("cannot listen on {address} for health checks: {error}"))
@@ -104,10 +117,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 /// The home that was asked for; else one of this process's own, and true.
-fn home(cli: &Cli) -> Result<(Home, bool), Failure> {
-    let asked = cli.home.clone().or_else(|| std::env::var_os("MUSHER_HOME").map(PathBuf::from));
+pub(super) fn home(asked: Option<&Path>) -> Result<(Home, bool), Failure> {
     if let Some(asked) = asked.filter(|home| !home.as_os_str().is_empty()) {
-        return Ok((Home::open(&absolute(&asked)?)?, false));
+        return Ok((Home::open(&absolute(asked)?)?, false));
     }
     let name = format!("musher-run-{}", std::process::id());
     let mut refused = None;

@@ -85,3 +85,33 @@ fn what_cannot_be_ordered_is_refused_with_the_way_to_it() {
     home.run(["start", "word.toml"]).failed(3, &["depends_on.db", "did you mean \"ready\"?"]);
     assert_eq!(begun(&home), Vec::<String>::new());
 }
+
+#[test]
+fn what_needs_others_ends_before_them_and_comes_after_them() {
+    let home = Home::new();
+    let name = |name: &str, more: &str| {
+        let script = format!(
+            "trap \"echo {name} ends >> order; exit 0\" TERM; echo {name} begins >> order; while :; do sleep 0.02; done"
+        );
+        format!(
+            "[[app]]\nname = \"{name}\"\ncommand = ['sh', '-c', '{script}']\nready = {{ after = \"100ms\" }}\n{more}\n"
+        )
+    };
+    home.write(
+        "team.toml",
+        &(name("db", "") + &name("web", "depends_on = \"api\"") + &name("api", "depends_on = \"db\"")),
+    );
+    let order = || {
+        let text = fs::read_to_string(home.app_directory().join("order")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let begin = ["db begins", "api begins", "web begins"];
+    let end = ["web ends", "api ends", "db ends"];
+    home.ok(["start", "team.toml"]);
+    home.ok(["restart", "all"]);
+    home.ok(["stop", "all"]);
+    assert_eq!(order(), [begin, end, begin, end].concat());
+    home.ok(["start", "web"]);
+    home.ok(["kill"]);
+    assert_eq!(order()[12..], [begin, end].concat());
+}

@@ -111,3 +111,89 @@ fn is_root() -> bool {
     fs::read_to_string("/proc/self/status")
         .is_ok_and(|status| status.lines().any(|line| line.starts_with("Uid:\t0\t0")))
 }
+
+/// An app that serves until it is told to end, with these hooks, each of which writes down its name.
+fn with_hooks(home: &Home, hooks: &str, script: &str) {
+    home.write(
+        "team.toml",
+        &format!("[[app]]\nname = \"app\"\ncommand = ['sh', '-c', '{script}']\ninstances = 2\nhooks = {{ {hooks} }}\n"),
+    );
+}
+
+fn told(home: &Home) -> Vec<String> {
+    let text = fs::read_to_string(home.app_directory().join("told")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn hooks_before_and_after_are_run_once_for_the_app() {
+    let home = Home::new();
+    let all = ["pre_start", "post_start", "pre_reload", "post_reload", "pre_stop", "post_stop"];
+    let hooks = all.map(|name| format!("{name} = \"echo $MUSHER_EVENT >> told\"")).join(", ");
+    with_hooks(&home, &hooks, "exec sleep 1000");
+    home.ok(["start", "team.toml"]);
+    wait_equal("after the start", &vec!["pre_start".to_owned(), "post_start".to_owned()], || told(&home));
+    // What runs is not started.
+    home.ok(["start", "team.toml"]);
+    home.ok(["reload", "app"]);
+    wait_equal("after the reload", &4, || told(&home).len());
+    home.ok(["stop", "app"]);
+    wait_equal("after all", &all.map(str::to_owned).to_vec(), || told(&home));
+    home.ok(["start", "app"]);
+    home.ok(["delete", "app"]);
+    wait_until("the stop of a delete is told", || told(&home).iter().filter(|name| *name == "pre_stop").count() == 2);
+}
+
+#[test]
+fn a_hook_before_that_fails_cancels_what_it_stands_before() {
+    let home = Home::new();
+    let failing = "\"if [ -e $MUSHER_EVENT ]; then echo no $MUSHER_EVENT today; exit 9; fi\"";
+    with_hooks(
+        &home,
+        &format!("pre_start = {failing}, pre_reload = {failing}, pre_stop = {failing}"),
+        "exec sleep 1000",
+    );
+    home.write("pre_start", "");
+    home.run(["start", "team.toml"]).failed(1, &["exit code 9", "nothing was changed", "no pre_start today"]);
+    assert_eq!(home.slots("app")[0].status, "stopped");
+    fs::remove_file(home.app_directory().join("pre_start")).unwrap();
+    home.ok(["start", "team.toml"]);
+    let before = home.pids("app");
+    home.write("pre_reload", "");
+    home.run(["reload", "app"]).failed(1, &["no pre_reload today"]);
+    home.write("pre_stop", "");
+    home.run(["stop", "app"]).failed(1, &["no pre_stop today"]);
+    assert_eq!(home.pids("app"), before);
+    fs::remove_file(home.app_directory().join("pre_stop")).unwrap();
+    home.ok(["stop", "app"]);
+}
+
+#[test]
+fn a_command_that_waits_for_its_hook_goes_on_when_the_supervisor_is_killed() {
+    let home = Home::new();
+    with_hooks(&home, "pre_start = \"echo x >> told; while [ ! -e go ]; do sleep 0.05; done\"", "exec sleep 1000");
+    let start = home.spawn(["start", "team.toml"]);
+    wait_equal("the hook runs", &1, || told(&home).len());
+    home.kill_supervisor();
+    wait_equal("the hook runs again", &2, || told(&home).len());
+    assert!(home.pids("app").is_empty());
+    home.write("go", "");
+    home.wait_online("app", 2);
+    start.wait().succeeded();
+}
+
+#[test]
+fn a_crash_is_told_and_an_end_that_was_asked_for_is_not() {
+    let home = Home::new();
+    with_hooks(&home, "crash = \"cat > crash.json; echo crash >> told\"", "exec sleep 1000");
+    home.ok(["start", "team.toml"]);
+    home.ok(["reload", "app"]);
+    let killed = home.pids("app")[1];
+    proc_fs::kill9(killed).unwrap();
+    wait_equal("the crash is told", &vec!["crash".to_owned()], || told(&home));
+    let event: Value =
+        serde_json::from_str(&fs::read_to_string(home.app_directory().join("crash.json")).unwrap()).unwrap();
+    assert_eq!((&event["death"]["signal"], &event["slot"]), (&9.into(), &1.into()), "{event}");
+    home.ok(["stop", "app"]);
+    assert_eq!(told(&home), ["crash"]);
+}

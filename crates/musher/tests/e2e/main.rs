@@ -26,6 +26,7 @@ mod crash;
 mod death;
 mod dependencies;
 mod deploy;
+mod dev;
 mod disk;
 mod ecosystem;
 mod events;
