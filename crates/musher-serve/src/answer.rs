@@ -1,5 +1,6 @@
 //! One request to a site: who asks, for what, and what is said instead of a file that is not there.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -68,12 +69,13 @@ impl Folder {
             Err(status) => return (status, format!("{status}\n")).into_response(),
         };
         match self.file(&request.method, request.uri.clone(), request.headers.clone()).await {
+            response if response.status() == StatusCode::SERVICE_UNAVAILABLE => response,
             response if response.status() != StatusCode::NOT_FOUND => self.kept(response),
             _ => self.instead(request, &address).await,
         }
     }
 
-    /// The file of an address. What cannot be read is as if it were not there.
+    /// The file of an address. What may not be read is as if it were not there; that the machine is short of something is not.
     async fn file(&self, method: &Method, uri: Uri, headers: HeaderMap) -> Response {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method.clone();
@@ -81,7 +83,11 @@ impl Folder {
         *request.headers_mut() = headers;
         match self.files.clone().try_call(request).await {
             Ok(response) => response.map(Body::new),
-            Err(_) => StatusCode::NOT_FOUND.into_response(),
+            Err(error) if is_not_there(&error) => StatusCode::NOT_FOUND.into_response(),
+            Err(_) => {
+                let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+                (StatusCode::SERVICE_UNAVAILABLE, headers, "503 Service Unavailable\n").into_response()
+            }
         }
     }
 
@@ -143,6 +149,12 @@ pub(crate) async fn weakened(mut response: Response) -> Response {
         headers.insert(ETAG, weak);
     }
     response
+}
+
+/// Whether it is the name that leads nowhere, or to where nobody may look.
+fn is_not_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), InvalidFilename | InvalidInput | IsADirectory | NotADirectory | NotFound | PermissionDenied)
 }
 
 /// What an address means in the folder.

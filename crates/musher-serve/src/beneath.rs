@@ -15,7 +15,11 @@ use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::fs::{Backend, File as BackendFile};
 
-/// A folder that cannot be left.
+/// How often a name is looked up that somebody moves just then.
+const TRIES: usize = 5;
+
+/// A folder that cannot be left. Its path is looked up for each file, so that it may be made anew, or be a link to the newest
+/// release.
 #[derive(Clone, Debug)]
 pub(crate) struct Beneath {
     root: Arc<Root>,
@@ -23,16 +27,15 @@ pub(crate) struct Beneath {
 
 #[derive(Debug)]
 struct Root {
-    folder: OwnedFd,
     path: PathBuf,
 }
 
 impl Beneath {
     /// The folder of this path, which may be a link itself.
     pub(crate) fn new(path: &Path) -> io::Result<Beneath> {
-        let path = std::fs::canonicalize(path)?;
-        let folder = openat(CWD, &path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Beneath { root: Arc::new(Root { folder, path }) })
+        let beneath = Beneath { root: Arc::new(Root { path: std::path::absolute(path)? }) };
+        beneath.folder(Path::new(""))?;
+        Ok(beneath)
     }
 
     /// Opens a folder beneath it.
@@ -62,11 +65,21 @@ impl Root {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | kind;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        match openat2(&self.folder, path, flags, Mode::empty(), resolve) {
+        let folder = openat(CWD, &self.path, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let mut opened = Err(Errno::AGAIN);
+        for _ in 0..TRIES {
+            opened = openat2(&folder, path, flags, Mode::empty(), resolve);
+            // Something was renamed while a link was followed.
+            if !matches!(opened, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        match opened {
             // Kernels before 5.6, and sandboxes that do not know the call.
             Err(Errno::NOSYS | Errno::PERM) => self.open_checked(path, flags),
             // It leads out of the root, or round in circles: nobody has to know that there is something.
-            Err(Errno::XDEV | Errno::LOOP) => Err(io::ErrorKind::NotFound.into()),
+            // Or it is a name that nothing can have, or a socket.
+            Err(Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG | Errno::NXIO) => Err(io::ErrorKind::NotFound.into()),
             opened => Ok(opened?),
         }
     }
@@ -74,7 +87,7 @@ impl Root {
     /// Without the kernel's help: what the path leads to must lie in the root.
     fn open_checked(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let target = std::fs::canonicalize(self.path.join(path))?;
-        if !target.starts_with(&self.path) {
+        if !target.starts_with(std::fs::canonicalize(&self.path)?) {
             return Err(io::ErrorKind::NotFound.into());
         }
         // No link is followed any more: one that was put there meanwhile is refused.

@@ -45,7 +45,8 @@ fn read(beneath: &Beneath, path: &Path, dotfiles: bool) -> io::Result<(Vec<Entry
             more = true;
             break;
         }
-        let mut found = statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        // It may have been removed meanwhile.
+        let Ok(mut found) = statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
             let Ok(target) = beneath.target(&path.join(name)) else { continue };
             found = target;

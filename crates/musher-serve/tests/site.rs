@@ -145,6 +145,19 @@ async fn a_folder_is_listed_only_when_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_made_anew_is_served_at_once() {
+    let dir = folder();
+    let router = site(&dir).router();
+    assert_eq!(get(&router, "/").await.2, "<h1>home</h1>");
+    std::fs::rename(dir.path().join("root"), dir.path().join("old")).unwrap();
+    assert_eq!(get(&router, "/").await.0, StatusCode::NOT_FOUND);
+    std::fs::create_dir_all(dir.path().join("releases/7")).unwrap();
+    std::fs::write(dir.path().join("releases/7/index.html"), "seven").unwrap();
+    symlink("releases/7", dir.path().join("root")).unwrap();
+    assert_eq!(get(&router, "/").await.2, "seven");
+}
+
+#[tokio::test]
 async fn a_single_page_answers_for_every_address() {
     let dir = folder();
     let router = site(&dir).single_page(true).router();

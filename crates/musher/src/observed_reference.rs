@@ -5,6 +5,8 @@
 use musher_api::metrics::METRICS;
 use serde_json::Value;
 
+use crate::config::reference::check;
+
 /// The page `docs/reference/metrics.md`.
 fn metrics_page() -> String {
     let mut page = String::from(
@@ -75,16 +77,6 @@ fn events_page() -> String {
 fn text(description: &Value) -> String {
     let text = description.as_str().unwrap_or_default();
     text.split_whitespace().collect::<Vec<&str>>().join(" ").replace('|', "\\|")
-}
-
-/// Compares a made page with the one in the repository; writes it when `MUSHER_WRITE_DOCS` is set.
-fn check(name: &str, made: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
-    if std::env::var_os("MUSHER_WRITE_DOCS").is_some() {
-        std::fs::write(&path, made).unwrap();
-    }
-    let stands = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(stands == made, "docs/reference/{name} is out of date: run cargo xtask docs");
 }
 
 #[test]

@@ -85,7 +85,8 @@ fn is_answered(mut stream: UnixStream) -> bool {
     }
 }
 
-fn own_executable() -> Result<PathBuf, Failure> {
+/// This executable, which the daemon and apps of musher's own are made of.
+pub(crate) fn own_executable() -> Result<PathBuf, Failure> {
     std::env::current_exe()
         .map_err(|error| Failure::environment(format!("cannot tell where the executable of musher is: {error}")))
 }

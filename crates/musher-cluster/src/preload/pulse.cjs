@@ -49,11 +49,14 @@ const heap = () => quietly(() => {
 });
 
 const countConnections = () => {
-  let sum = 0;
-  for (const server of listening()) {
-    server.getConnections?.((error, count) => {
+  const servers = [...listening()].filter((server) => server.getConnections);
+  let [sum, left] = [0, servers.length];
+  if (left === 0) connections = 0;
+  for (const server of servers) {
+    server.getConnections((error, count) => {
       if (!error) sum += count;
-      connections = sum;
+      left -= 1;
+      if (left === 0) connections = sum;
     });
   }
 };

@@ -262,15 +262,7 @@ impl App {
     /// Whether nothing runs and nothing will, unless a user starts it: every slot was stopped, has ended or was given
     /// up, and no trial is waited for before the others are replaced.
     pub(super) fn is_at_rest(&self) -> bool {
-        let at_rest = |slot: &Slot| match &slot.state {
-            SlotState::Vacant(
-                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
-            ) => true,
-            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
-            | SlotState::Filled { .. }
-            | SlotState::Replacing { .. } => false,
-        };
-        self.runs.is_empty() && self.reloading().is_none() && self.slots.iter().all(at_rest)
+        self.runs.is_empty() && self.reloading().is_none() && self.slots.iter().all(Slot::is_at_rest)
     }
 
     /// Slots that have to wait for the exit of a run that was stopped in them.

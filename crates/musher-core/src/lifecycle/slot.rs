@@ -149,6 +149,18 @@ pub(super) struct History {
 }
 
 impl Slot {
+    /// Whether nothing runs in it, and nothing will by itself: stopped, ended, given up, or a job between its times.
+    pub fn is_at_rest(&self) -> bool {
+        match &self.state {
+            SlotState::Vacant(
+                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
+            ) => true,
+            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
+            | SlotState::Filled { .. }
+            | SlotState::Replacing { .. } => false,
+        }
+    }
+
     pub(super) fn new(generation: Generation, vacancy: Vacancy) -> Slot {
         Slot {
             generation,

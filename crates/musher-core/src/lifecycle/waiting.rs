@@ -29,15 +29,7 @@ impl App {
 
     /// Whether a job runs now, or is about to: it is not started once more.
     pub fn is_busy(&self) -> bool {
-        let idle = |slot: &Slot| match &slot.state {
-            SlotState::Vacant(
-                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
-            ) => true,
-            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
-            | SlotState::Filled { .. }
-            | SlotState::Replacing { .. } => false,
-        };
-        !self.runs.is_empty() || !self.slots.iter().all(idle)
+        !self.runs.is_empty() || !self.slots.iter().all(Slot::is_at_rest)
     }
 
     /// How it stands.

@@ -145,7 +145,13 @@ impl Past {
             let sent = chunk.is_empty() || sink.blocking_send(Bytes::from(chunk)).is_ok();
             if gone || !sent { Err(()) } else { Ok(events) }
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or(Err(()))
+        // A thread of its own: a client that does not read holds it, and those for blocking calls are few and for all.
+        let (done, result) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("past-events".into()).spawn(move || drop(done.send(read())));
+        if let Err(error) = thread {
+            tracing::warn!(%error, "events cannot be read from the disk");
+        }
+        result.await.unwrap_or(Err(()))
     }
 }
 

@@ -9,7 +9,7 @@ use musher_api::{CustomMetric, Death, RunPhase};
 use musher_cluster::limits::LastSeen;
 use musher_cluster::{Listens, Watching};
 use musher_core::compare::Comparison;
-use musher_core::lifecycle::{App, OpError, RunState, Slot, SlotState, Vacancy};
+use musher_core::lifecycle::{App, OpError, RunState, Slot};
 use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId, Time};
 use musher_process::{Pid, exit};
@@ -196,15 +196,7 @@ impl ManagedApp {
 
     /// Whether nothing of it runs, or will by itself: its ports are to be closed then.
     pub(super) fn is_down(&self) -> bool {
-        let down = |slot: &Slot| match &slot.state {
-            SlotState::Vacant(
-                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
-            ) => true,
-            SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
-            | SlotState::Filled { .. }
-            | SlotState::Replacing { .. } => false,
-        };
-        self.machine.runs().next().is_none() && self.machine.slots().iter().all(down)
+        self.machine.runs().next().is_none() && self.machine.slots().iter().all(Slot::is_at_rest)
     }
 
     /// The process id of a run, also of the last one that ended in its slot.

@@ -117,7 +117,13 @@ impl Driver {
             world.roots.remove(&root);
             let spec = managed.spec(ended.record.generation);
             if let Some(path) = spec.and_then(|spec| spec.pid_file_of(ended.record.slot)) {
-                world.pid_files.remove(path, root.as_raw());
+                // A new worker that failed has put its pid over that of the one that goes on.
+                let other = managed.machine.occupant(ended.record.slot).filter(|(other, _)| *other != run);
+                let other = other.and_then(|(other, _)| managed.runs.get(&other)).filter(|other| !other.has_ended());
+                match other.and_then(super::app::ManagedRun::pid) {
+                    Some(pid) => world.pid_files.write(path, pid.as_raw()),
+                    None => world.pid_files.remove(path, root.as_raw()),
+                }
             }
         }
         self.step(app, Input::Exited { run, outcome: outcome(status) });

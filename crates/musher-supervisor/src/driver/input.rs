@@ -17,6 +17,9 @@ use super::Driver;
 /// What a worker that does not read has waiting at most: a page, since pages of pipes are counted for each user (pipe(7)).
 const WAITING: usize = 4096;
 
+/// What a write to a pipe does not divide.
+const PIPE_BUF: usize = 4096;
+
 /// A pipe of which the one descriptor is both ends.
 pub(super) fn pipe() -> io::Result<OwnedFd> {
     let (reading, _) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -38,7 +41,9 @@ impl Driver {
         };
         let input = foreign::open_for_writing(pid, input).map_err(failed)?;
         let pid = u32::try_from(pid.as_raw()).unwrap_or(0);
-        match rustix::io::write(&input, request.text.as_bytes()) {
+        // So much is written as a whole or not at all (pipe(7), PIPE_BUF): no letter is cut.
+        let part = &request.text[..request.text.floor_char_boundary(PIPE_BUF)];
+        match rustix::io::write(&input, part.as_bytes()) {
             Ok(bytes) => Ok(InputResponse { bytes, pid }),
             Err(rustix::io::Errno::AGAIN) => Ok(InputResponse { bytes: 0, pid }),
             Err(error) => Err(failed(error.into())),

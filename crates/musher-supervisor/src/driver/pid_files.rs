@@ -5,7 +5,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -68,10 +67,14 @@ fn write(path: &Path, pid: i32) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    // A FIFO must not hold it up.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
-    write!(file, "{pid}")
+    // A new file, renamed: nobody reads half a number, and where the worker's account may write, no link of its own leads a
+    // daemon of root somewhere else.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let _ = fs::remove_file(&new);
+    write!(OpenOptions::new().write(true).create_new(true).open(&new)?, "{pid}")?;
+    fs::rename(&new, path)
 }
 
 fn remove(path: &Path, pid: i32) -> io::Result<()> {
@@ -82,6 +85,19 @@ fn remove(path: &Path, pid: i32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{remove, write};
+
+    #[test]
+    fn no_link_is_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, other) = (home.path().join("web-0.pid"), home.path().join("other"));
+        std::fs::write(&other, "precious").unwrap();
+        for link in [&path, &home.path().join("web-0.pid.new")] {
+            std::os::unix::fs::symlink(&other, link).unwrap();
+        }
+        write(&path, 41).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "41");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious");
+    }
 
     #[test]
     fn a_file_goes_with_its_worker_and_not_with_an_earlier_one() {

@@ -104,12 +104,16 @@ impl LogSource for LogRegistry {
             }
             reading.known.insert((app, name));
         }
-        tokio::spawn(async move {
-            if let Err(error) = reading.run().await {
+        // On a thread of its own: to search the packed past may take long, and nobody else is to wait for it.
+        let read = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let read = runtime.and_then(|runtime| runtime.block_on(reading.run()));
+            if let Err(error) = read {
                 tracing::warn!(%error, "logs cannot be read");
             }
-        });
-        Ok(())
+        };
+        let thread = std::thread::Builder::new().name("log-reader".into()).spawn(read);
+        thread.map(drop).map_err(|error| ApiError::internal(format!("logs cannot be read: {error}")))
     }
 }
 

@@ -63,7 +63,7 @@ impl EventWriter {
     /// Has an event written.
     pub(crate) fn push(&self, event: Arc<Event>) {
         let mut state = self.shared.lock();
-        if state.waiting.len() == WAITING {
+        if state.waiting.len() >= WAITING {
             // The oldest are worth most: they tell how it began.
             let count = state.missed.as_ref().map_or(0, |(count, _)| *count);
             state.missed = Some((count + 1, event));

@@ -72,8 +72,12 @@ pub(super) fn shift(path: &Path, keep: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes the file, those that were rotated, and what was being packed.
+/// Deletes the file, those that were rotated, and what was being packed. What is no file is left alone: a terminal, a pipe,
+/// /dev/null.
 pub(super) fn remove_all(path: &Path) -> io::Result<()> {
+    if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Ok(());
+    }
     ignore_missing(std::fs::remove_file(path))?;
     ignore_missing(std::fs::remove_file(unfinished(path)))?;
     rotated(path).into_iter().try_for_each(|file| ignore_missing(std::fs::remove_file(file.path)))

@@ -106,13 +106,18 @@ fn millis(seconds: f64) -> u64 {
     (seconds * 1000.0).max(0.0) as u64
 }
 
+/// Whether it begins at 0 with each worker: its restarts go on.
+fn counts_from_start(family: &Family) -> bool {
+    family.kind != MetricKind::Gauge && family.name != "musher_worker_restarts_total"
+}
+
 fn of_family(family: &Family, time_ms: u64, starts: &HashMap<&[(String, String)], u64>) -> Value {
     let point = |sample: &Sample| {
         let mut point = json!({
             "attributes": sample.labels.iter().map(|(name, value)| text(name, value)).collect::<Vec<Value>>(),
             "timeUnixNano": nanos(time_ms),
         });
-        if let Some(start) = starts.get(sample.labels.as_slice()).filter(|_| family.kind != MetricKind::Gauge) {
+        if let Some(start) = starts.get(sample.labels.as_slice()).filter(|_| counts_from_start(family)) {
             point["startTimeUnixNano"] = nanos(*start).into();
         }
         match family.kind {

@@ -84,6 +84,8 @@ fn add_app(metrics: &mut Metrics, app: &AppFigures) {
         SlotStatus::Stopped,
         SlotStatus::Exited,
         SlotStatus::Backoff,
+        SlotStatus::Scheduled,
+        SlotStatus::Waiting,
         SlotStatus::GaveUp,
     ] {
         let slots = app.slots.iter().filter(|slot| slot.status == status).count();

@@ -41,6 +41,9 @@ impl Change {
                 spec = renewed(spec, &self.around.env);
             }
             if let Some(name) = name.as_deref().filter(|name| *name != process.name()) {
+                // That of the old name is made for it; the new one gets its own.
+                let made = processes.home().join("pids").join(format!("{}.pid", spec.name));
+                spec.pid_file = spec.pid_file.filter(|path| *path != made);
                 spec.name = namesake::free(name, |name| taken.iter().any(|other| other == name));
                 spec.check().map_err(faults)?;
                 taken.push(spec.name.clone());
@@ -50,11 +53,35 @@ impl Change {
         }
         // A name is what an app is known by here: under another one it is another app, which needs the ports of the first.
         let old: Vec<String> = renamed.iter().map(|(old, _)| old.clone()).collect();
+        let before: Vec<AppSpec> = processes
+            .list
+            .iter()
+            .filter(|process| old.iter().any(|old| old == process.app_name()))
+            .map(|process| AppSpec { instances: instances(process), ..process.app.spec.clone() })
+            .collect();
         act(processes, Action::Delete, old).await?;
         let started = send(processes, specs).await;
+        if started.is_err() && !before.is_empty() {
+            // What worked is not taken down for what does not.
+            let new = renamed.iter().map(|(_, new)| new.clone()).collect();
+            let _ = act(processes, Action::Delete, new).await;
+            send(processes, one_each(before)).await?;
+            return started;
+        }
         processes.take_over_ids(&renamed).await?;
         started
     }
+}
+
+/// Each app once, whatever the number of its workers.
+fn one_each(specs: Vec<AppSpec>) -> Vec<AppSpec> {
+    let mut each: Vec<AppSpec> = Vec::new();
+    for spec in specs {
+        if each.iter().all(|other| other.name != spec.name) {
+            each.push(spec);
+        }
+    }
+    each
 }
 
 fn faults(faults: Vec<SpecFault>) -> Failure {

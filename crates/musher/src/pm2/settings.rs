@@ -99,9 +99,10 @@ pub(super) fn get(cli: &Cli, key: Option<&str>) -> Result<Value, Failure> {
 /// Forgets a key, what is set of an app, or all.
 pub(super) fn unset(cli: &Cli, key: &str) -> Result<(), Failure> {
     let home = session::home_path(cli)?;
-    let mut all = read(&home)?;
+    // Also when nothing can be read.
+    let mut all = if key == "all" { Map::new() } else { read(&home)? };
     match split(key) {
-        _ if key == "all" => all.clear(),
+        _ if key == "all" => {}
         Some((app, key)) => drop(all.get_mut(app).and_then(Value::as_object_mut).map(|app| app.remove(key))),
         None => drop(all.remove(key)),
     }
@@ -185,8 +186,12 @@ fn read(home: &Path) -> Result<Map<String, Value>, Failure> {
 
 fn write(home: &Path, all: &Map<String, Value>) -> Result<(), Failure> {
     musher_supervisor::home::Home::open(home)?;
-    let next = home.join("module_conf.json.next");
+    // Two commands at a time do not write into one another's file.
+    let next = home.join(format!("module_conf.json.{}", std::process::id()));
     let text = serde_json::to_vec_pretty(all).map_err(|error| failed(&error.to_string()))?;
+    if text.len() as u64 >= MAX_SETTINGS {
+        return Err(failed(&format!("all settings together may have {} KiB", MAX_SETTINGS >> 10)));
+    }
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?.write_all(&text)?;
     Ok(std::fs::rename(next, path(home))?)
 }

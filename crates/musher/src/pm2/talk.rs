@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use musher_api::InputRequest;
-use musher_api::client::request_id;
 use serde_json::Value;
 
 use super::processes::{Processes, line};
@@ -11,10 +9,14 @@ use super::view::Process;
 use super::{Context, failed};
 use crate::failure::Failure;
 use crate::output::sanitize;
+use crate::verbs::attach;
 use crate::verbs::trigger::{Call, ask, called};
 
 /// How long the answers to an action are waited for; PM2 waits for ever.
 const ANSWERS: Duration = Duration::from_secs(30);
+
+/// How long a worker has to read a line that it is sent.
+const READS: Duration = Duration::from_secs(5);
 
 /// `send`: one line to the standard input of a worker.
 pub(super) async fn send(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
@@ -29,13 +31,10 @@ pub(super) async fn send(context: &Context<'_>, words: &[String]) -> Result<(), 
 pub(super) async fn type_in(processes: &Processes, word: &str, line: &str) -> Result<(), Failure> {
     for process in processes.chosen(word)? {
         let text = format!("{line}\n");
-        let (target, slot) = (process.app.app.clone(), Some(process.slot.row.slot));
-        let length = text.len();
-        let request = InputRequest { request_id: request_id(), target, slot, text };
-        let taken = processes.client.input(&request).await?.bytes;
-        if taken < length {
-            return Err(failed(&format!("{} does not read its standard input: it is full", process.name())));
-        }
+        let written = attach::type_in(&processes.client, &process.app.app, process.slot.row.slot, &text);
+        tokio::time::timeout(READS, written)
+            .await
+            .map_err(|_| failed(&format!("{} does not read its standard input: it is full", process.name())))??;
     }
     Ok(())
 }

@@ -91,17 +91,21 @@ fn lines_of_stdin(separator: String) -> mpsc::Receiver<String> {
     let (sink, source) = mpsc::channel(LINES);
     std::thread::spawn(move || {
         let mut input = std::io::stdin().lock();
+        let mut line = Vec::new();
         loop {
-            let mut line = Vec::new();
-            let limit = MAX_INPUT.saturating_sub(separator.len()) as u64;
-            match std::io::Read::take(&mut input, limit).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+            let limit = MAX_INPUT.saturating_sub(separator.len()).saturating_sub(line.len()) as u64;
+            let read = std::io::Read::take(&mut input, limit).read_until(b'\n', &mut line).unwrap_or(0);
+            if line.is_empty() {
+                return;
             }
             let ended = line.last() == Some(&b'\n');
+            let over = read == 0 || u64::try_from(read).unwrap_or(0) < limit;
+            // The rest of a line that is longer than a request follows, with the letter that would be cut.
+            let cut = if ended || over { line.len() } else { whole_letters(&line) };
+            let rest = line.split_off(cut);
             let mut text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
-            // The rest of a line that is longer than a request follows.
-            if ended || u64::try_from(line.len()).unwrap_or(0) < limit {
+            line = rest;
+            if ended || over {
                 text.push_str(&separator);
             }
             if sink.blocking_send(text).is_err() {
@@ -112,27 +116,37 @@ fn lines_of_stdin(separator: String) -> mpsc::Receiver<String> {
     source
 }
 
+/// How many of the bytes are no beginning of a letter that is cut off at the end.
+fn whole_letters(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        // Of what is no text at all, nothing can be saved.
+        _ => bytes.len(),
+    }
+}
+
 /// Sends what is typed until there is no more.
 async fn send(client: &Client, worker: &Worker, mut typed: mpsc::Receiver<String>) -> Result<(), Failure> {
     while let Some(text) = typed.recv().await {
-        let mut rest = text.as_str();
-        let mut pause = AGAIN;
-        while !rest.is_empty() {
-            // Invalid bytes have grown by being replaced.
-            let part = &rest[..rest.floor_char_boundary(MAX_INPUT)];
-            let request = InputRequest {
-                request_id: request_id(),
-                target: worker.app.clone(),
-                slot: Some(worker.slot),
-                text: part.to_owned(),
-            };
-            let taken = client.input(&request).await?.bytes;
-            // A letter of several bytes may have been cut: it is sent whole again.
-            rest = &rest[rest.floor_char_boundary(taken.min(rest.len()))..];
-            pause = if taken == 0 { (pause * 2).min(LONGEST) } else { AGAIN };
-            if !rest.is_empty() {
-                sleep(pause).await;
-            }
+        type_in(client, &worker.app, worker.slot, &text).await?;
+    }
+    Ok(())
+}
+
+/// Writes a text to the standard input of a worker, as fast as it reads.
+pub(crate) async fn type_in(client: &Client, app: &str, slot: u32, text: &str) -> Result<(), Failure> {
+    let mut rest = text;
+    let mut pause = AGAIN;
+    while !rest.is_empty() {
+        // Invalid bytes have grown by being replaced.
+        let part = rest[..rest.floor_char_boundary(MAX_INPUT)].to_owned();
+        let request = InputRequest { request_id: request_id(), target: app.to_owned(), slot: Some(slot), text: part };
+        let taken = client.input(&request).await?.bytes;
+        // Only whole letters are taken.
+        rest = rest.get(taken..).unwrap_or_default();
+        pause = if taken == 0 { (pause * 2).min(LONGEST) } else { AGAIN };
+        if taken == 0 {
+            sleep(pause).await;
         }
     }
     Ok(())

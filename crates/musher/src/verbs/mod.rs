@@ -1,7 +1,7 @@
 //! What each verb does: calls the control API and shows what comes back. Nothing is decided here.
 
 mod act;
-mod attach;
+pub(crate) mod attach;
 mod convert;
 mod deploy;
 mod describe;

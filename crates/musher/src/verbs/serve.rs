@@ -11,6 +11,7 @@ use crate::config::{self, Flags, Surroundings};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::{note, sanitize};
+use crate::session;
 
 /// How workers are told the account: a command line can be read by everybody.
 const USERNAME: &str = "SERVE_USERNAME";
@@ -63,10 +64,10 @@ async fn serve(args: &ServeArgs, site: Site) -> Result<(), Failure> {
 fn spec(args: &ServeArgs) -> Result<AppSpec, Failure> {
     let around = Surroundings::current()
         .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
-    let executable = std::env::current_exe()
-        .ok()
-        .and_then(|path| path.into_os_string().into_string().ok())
-        .ok_or_else(|| Failure::environment("cannot tell where the executable of musher is"))?;
+    let executable = session::own_executable()?
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Failure::environment("the path of the executable of musher is no text"))?;
     let root = std::path::absolute(&args.root)
         .ok()
         .and_then(|path| path.into_os_string().into_string().ok())

@@ -35,10 +35,10 @@ pub(crate) async fn run(cli: &Cli, args: &WebArgs) -> Result<(), Failure> {
 fn spec(cli: &Cli, args: &WebArgs) -> Result<AppSpec, Failure> {
     let around = Surroundings::current()
         .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
-    let executable = std::env::current_exe()
-        .ok()
-        .and_then(|path| path.into_os_string().into_string().ok())
-        .ok_or_else(|| Failure::environment("cannot tell where the executable of musher is"))?;
+    let executable = session::own_executable()?
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Failure::environment("the path of the executable of musher is no text"))?;
     let address = SocketAddr::new(args.host, args.port);
     let home = session::home_path(cli)?;
     let home = home.to_str().ok_or_else(|| Failure::environment("the path of the home is no text"))?;

@@ -72,12 +72,15 @@ fn a_program_is_set_up_deployed_and_brought_back() {
     ground.commit("two");
     ground.deploy(&["update"]).succeeded();
     assert_eq!(ground.deployed(), "two");
+    ground.commit("three");
+    ground.deploy(&["main"]).succeeded();
+    assert_eq!(ground.deployed(), "three", "a branch is that of the repository");
     ground.deploy(&["revert", "1"]).succeeded();
-    assert_eq!(ground.deployed(), "one");
+    assert_eq!(ground.deployed(), "two");
     ground.deploy(&["revert", "9"]).failed(1, &["not deployed to so often"]);
     let commits = ground.deploy(&["list"]).succeeded().out_and_err();
-    assert!(commits.contains("  3\t"), "{commits}");
-    assert!(ground.deploy(&["exec", "cat version"]).succeeded().out_and_err().contains("one"));
+    assert!(commits.contains("  4\t"), "{commits}");
+    assert!(ground.deploy(&["exec", "cat version"]).succeeded().out_and_err().contains("two"));
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn ssh_is_told_where_and_the_script_is_in_no_command_line() {
     assert_eq!(ground.deployed(), "one");
     assert!(!std::fs::read_to_string(&told).unwrap().contains("xyzzy"));
     let shown = ground.deploy(&["--dry-run"]).succeeded().out_and_err();
-    assert!(shown.contains("git reset --hard 'origin/main'") && !shown.contains("xyzzy"), "{shown}");
+    assert!(shown.contains("ref='origin/main'") && !shown.contains("xyzzy"), "{shown}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Journald {
         sent.map_err(|error| {
             // journald was started anew, or is away.
             self.socket = None;
-            Refused { why: format!("{}: {error}", self.path.display()), again: Some(None) }
+            Refused { why: format!("{}: {error}", self.path.display()), again: Some(None), lost: 0 }
         })
     }
 

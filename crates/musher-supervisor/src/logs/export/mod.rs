@@ -90,6 +90,8 @@ struct Refused {
     why: String,
     /// Whether the same may be taken later, and when to come again at the earliest.
     again: Option<Option<Duration>>,
+    /// How many are given up, when they may not.
+    lost: usize,
 }
 
 impl Exports {
@@ -221,7 +223,7 @@ impl Export {
             }
         };
         let worked = tokio::select! {
-            worked = self.follow(&mut sink) => worked,
+            worked = self.follow_on(&mut sink) => worked,
             () = ended => {
                 let rest = tokio::time::timeout(LAST_WORDS, self.send_rest(&mut sink)).await;
                 Place::forget_all(&self.home, &self.name, self.to.word());
@@ -250,6 +252,16 @@ impl Export {
             Ok((reader, place))
         };
         paths.into_iter().map(reader).collect()
+    }
+
+    /// Follows the files, also after they could not be read for a while.
+    async fn follow_on(&self, sink: &mut Sink) -> io::Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            let Err(error) = self.follow(sink).await else { return Ok(()) };
+            tracing::error!(app = self.name, %error, "the log files cannot be read: lines are exported later");
+            tokio::time::sleep(backoff.after_failure(None)).await;
+        }
     }
 
     async fn follow(&self, sink: &mut Sink) -> io::Result<()> {
@@ -305,7 +317,7 @@ impl Export {
                 }
                 Err(refused) => refused,
             };
-            let Refused { why, again } = refused;
+            let Refused { why, again, lost } = refused;
             match again.filter(|_| insist) {
                 Some(after) => {
                     if !told {
@@ -315,7 +327,7 @@ impl Export {
                     tokio::time::sleep(backoff.after_failure(after)).await;
                 }
                 None => {
-                    let count = lines.len() as u64;
+                    let count = if again.is_some() { lines.len() } else { lost } as u64;
                     tracing::warn!(app = self.name, why, lines = count, "lines are not exported");
                     counters.not_exported.fetch_add(count, Ordering::Relaxed);
                     return;

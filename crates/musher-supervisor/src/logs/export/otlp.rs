@@ -16,12 +16,14 @@ pub(super) struct Otlp {
     resource: Value,
     /// How many lines of the batch have been sent.
     done: usize,
+    /// Why lines before these were refused for good, and how many.
+    refused: Option<(String, usize)>,
 }
 
 impl Otlp {
     pub(super) fn new(base: &str, app: &str) -> Result<Otlp, String> {
         let transport = Transport::new(Endpoint::of(base, Signal::Logs)?)?;
-        Ok(Otlp { transport, resource: resource(app), done: 0 })
+        Ok(Otlp { transport, resource: resource(app), done: 0, refused: None })
     }
 
     /// Sends lines; after a failure the same lines have to follow, and those that were taken are not sent again.
@@ -39,16 +41,21 @@ impl Otlp {
             match self.transport.post(body.into()).await {
                 Ok(()) => self.done += count,
                 Err(failed) if failed.again => {
-                    return Err(Refused { why: failed.why, again: Some(failed.after) });
+                    return Err(Refused { why: failed.why, again: Some(failed.after), lost: 0 });
                 }
+                // These will not be taken another time; the others may be.
                 Err(failed) => {
-                    self.done = 0;
-                    return Err(Refused { why: failed.why, again: None });
+                    self.done += count;
+                    let lost = self.refused.take().map_or(0, |(_, lost)| lost);
+                    self.refused = Some((failed.why, lost + count));
                 }
             }
         }
         self.done = 0;
-        Ok(())
+        match self.refused.take() {
+            Some((why, lost)) => Err(Refused { why, again: None, lost }),
+            None => Ok(()),
+        }
     }
 
     fn body(&self, lines: &[LogLine]) -> Value {

@@ -99,7 +99,7 @@ pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults,
         Value::Table(entries) => entries.iter().find(|entry| entry.key == "static"),
         _ => None,
     };
-    let sites = sites.map(|entry| site::of_static(&entry.node, notes)).unwrap_or_default();
+    let sites = sites.map(|entry| site::of_static(&entry.node, faults, notes)).unwrap_or_default();
     let apps: Vec<Node> = found(root)
         .into_iter()
         .filter_map(|node| {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::super::fault::Origin;
+use super::super::fault::{Faults, Origin};
 use super::super::tree::{Entry, Node, Value};
 use super::{App, Notes, is_true, number, set, snake};
 
@@ -23,7 +23,7 @@ pub(super) struct Site {
 
 impl Site {
     /// From what `value` finds by the names that `static` has.
-    fn read(at: Origin, value: impl Fn(&str) -> Option<Value>, notes: &mut Notes) -> Site {
+    fn read(at: Origin, value: impl Fn(&str) -> Option<Value>, faults: &mut Faults, notes: &mut Notes) -> Site {
         let text = |key: &str| match value(key)? {
             Value::Text(text) => Some(text),
             Value::Integer(number) => Some(number.to_string()),
@@ -36,6 +36,10 @@ impl Site {
         });
         let port = value("port").and_then(|value| number(&value)).and_then(|port| u16::try_from(port).ok());
         let account = text("username").zip(text("password"));
+        // Half of it would let everybody in who was meant to be kept out.
+        if account.is_none() && (value("username").is_some() || value("password").is_some()) {
+            faults.add(at, "basic_auth", "a name and a password go together, both texts");
+        }
         Site {
             at,
             path: text("path").unwrap_or_else(|| ".".into()),
@@ -78,24 +82,35 @@ impl App<'_> {
         if self.text("script")? != "serve" || self.context.around.cwd.join("serve").exists() {
             return None;
         }
-        let variables = self.given.get("env").map(|node| &node.value);
+        // As its program would find them: what `--env` names first, then `env`, then the shell's.
+        let named = self.context.environment.map(|name| format!("env_{name}"));
+        let tables: Vec<&Value> = named
+            .iter()
+            .map(String::as_str)
+            .chain(["env"])
+            .filter_map(|key| Some(&self.given.get(key)?.value))
+            .collect();
+        let shell = &self.context.around.env;
         let value = |key: &str| {
             let name = match key {
                 "username" => "PM2_SERVE_BASIC_AUTH_USERNAME".to_owned(),
                 "password" => "PM2_SERVE_BASIC_AUTH_PASSWORD".to_owned(),
                 key => format!("PM2_SERVE_{}", key.to_uppercase()),
             };
-            let Some(Value::Table(entries)) = variables else { return None };
-            entries.iter().find(|entry| entry.key == name).map(|entry| entry.node.value.clone())
+            let given = tables.iter().find_map(|table| match table {
+                Value::Table(entries) => entries.iter().find(|entry| entry.key == name),
+                _ => None,
+            });
+            given.map(|entry| entry.node.value.clone()).or_else(|| Some(Value::Text(shell.get(&name)?.clone())))
         };
-        let site = Site::read(self.at, value, self.notes);
+        let site = Site::read(self.at, value, self.faults, self.notes);
         self.count();
         Some(site)
     }
 }
 
 /// The apps of `static`, as tables of a musher.toml.
-pub(super) fn of_static(node: &Node, notes: &mut Notes) -> Vec<Node> {
+pub(super) fn of_static(node: &Node, faults: &mut Faults, notes: &mut Notes) -> Vec<Node> {
     let items = match &node.value {
         Value::List(items) => items.iter().collect(),
         _ => vec![node],
@@ -114,7 +129,7 @@ pub(super) fn of_static(node: &Node, notes: &mut Notes) -> Vec<Node> {
                 },
                 key => find(entries, key),
             };
-            let site = Site::read(item.at, value, notes);
+            let site = Site::read(item.at, value, faults, notes);
             let name = match value("name") {
                 Some(Value::Text(name)) => name,
                 _ => format!("static-page-server-{}", site.port),

@@ -278,6 +278,13 @@ fn folders_that_pm2_would_serve_are_served_by_musher() {
     assert_eq!(files.exec.args, ["serve", "files", "7002", "--foreground", "--host", "127.0.0.1", "--listing"]);
     assert_eq!(files.env["SERVE_PASSWORD"], "p");
     assert!(loaded.notes.iter().any(|note| note.contains("this machine only")), "{:?}", loaded.notes);
+    let half = r#"{"static":[{"path":"files","basic_auth":{"username":"bob"}}]}"#;
+    std::fs::write(ground.path(MAIN), half).unwrap();
+    let refused = from_file(MAIN.as_ref(), &overrides(None), &ground.around).unwrap_err().to_string();
+    assert!(refused.contains("go together"), "{refused}");
+    let named = r#"{"apps":[{"script":"serve","env":{"PM2_SERVE_PORT":7003},"env_live":{
+        "PM2_SERVE_BASIC_AUTH_USERNAME":"ann","PM2_SERVE_BASIC_AUTH_PASSWORD":"secret"}}]}"#;
+    assert_eq!(ground.pm2(named, Some("live")).specs[0].env["SERVE_PASSWORD"], "secret");
     let alone = ground.pm2(r#"{"static":[{"path":"files"}]}"#, None);
     assert_eq!(alone.specs[0].name, "static-page-server-8080");
 }

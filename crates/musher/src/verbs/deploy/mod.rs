@@ -43,7 +43,7 @@ pub(crate) fn run(args: &DeployArgs) -> Result<(), Failure> {
     for (n, host) in to.hosts.iter().enumerate() {
         let status = on(host, &to, &script(&job, &to, &start, true))?;
         if !status.success() {
-            return Err(failed(host, status, &to.hosts[..n], &to.hosts[n + 1..]));
+            return Err(failed(host, status, !is_here(host, &to), (&to.hosts[..n], &to.hosts[n + 1..])));
         }
     }
     match job {
@@ -95,7 +95,7 @@ fn start_line(file: &Path, environment: &str) -> String {
 fn shown(job: &Job, to: &Deployment, start: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     for host in &to.hosts {
-        let command = if is_here(host) { vec!["bash".to_owned(), "-s".to_owned()] } else { ssh(host, to) };
+        let command = if is_here(host, to) { vec!["bash".to_owned(), "-s".to_owned()] } else { ssh(host, to) };
         writeln!(out, "# {}\n{}", sanitize(&command.join(" ")), sanitize_lines(&script(job, to, start, false)))?;
     }
     out.flush()?;
@@ -148,8 +148,9 @@ fn missing(program: &str, error: &std::io::Error) -> Failure {
     Failure::environment(format!("{program} cannot be run: {error}"))
 }
 
-fn is_here(host: &str) -> bool {
-    HERE.contains(&host)
+/// Whether ssh is not needed. An account, a key or a port say that it is: a tunnel may begin here.
+fn is_here(host: &str, to: &Deployment) -> bool {
+    HERE.contains(&host) && to.user.is_none() && to.port.is_none() && to.key.is_none()
 }
 
 /// The command line that runs a script of standard input there.
@@ -175,9 +176,10 @@ fn ssh(host: &str, to: &Deployment) -> Vec<String> {
 /// terminal that is what standard input is.
 fn on(host: &str, to: &Deployment, script: &str) -> Result<ExitStatus, Failure> {
     note(&format!("{}:", sanitize(host)));
-    let mut words = if is_here(host) { vec!["bash".to_owned()] } else { ssh(host, to) };
-    let typed = to.tty && !is_here(host);
-    match (is_here(host), typed) {
+    let here = is_here(host, to);
+    let mut words = if here { vec!["bash".to_owned()] } else { ssh(host, to) };
+    let typed = to.tty && !here;
+    match (here, typed) {
         (true, _) => words.push("-s".to_owned()),
         (false, false) => words.push("bash -s".to_owned()),
         (false, true) => words.push(format!("bash -c {}", quoted(&script.replace("} < /dev/null\n", "}\n")))),
@@ -192,9 +194,9 @@ fn on(host: &str, to: &Deployment, script: &str) -> Result<ExitStatus, Failure> 
     child.wait().map_err(|error| missing(program, &error))
 }
 
-fn failed(host: &str, status: ExitStatus, done: &[String], left: &[String]) -> Failure {
+fn failed(host: &str, status: ExitStatus, by_ssh: bool, (done, left): (&[String], &[String])) -> Failure {
     let message = match status.code() {
-        Some(255) if !is_here(host) => format!("{} cannot be reached by ssh", sanitize(host)),
+        Some(255) if by_ssh => format!("{} cannot be reached by ssh", sanitize(host)),
         _ => format!("{} failed: {status}", sanitize(host)),
     };
     let list = |hosts: &[String]| if hosts.is_empty() { "none".to_owned() } else { sanitize(&hosts.join(", ")) };

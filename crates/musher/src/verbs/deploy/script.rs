@@ -37,8 +37,8 @@ pub(super) fn script(job: &Job, to: &Deployment, start: &str, secrets: bool) -> 
             add(&mut lines, "pre-setup", hook("pre_setup"));
             lines.push_str("mkdir -p \"$place/shared/logs\" \"$place/shared/pids\"\n");
             let depth = if to.fast { " --depth=5" } else { "" };
-            let branch = match to.reference.split_once('/') {
-                Some((_, branch)) if branch != "HEAD" => format!(" --branch {}", quoted(branch)),
+            let branch = match to.reference.strip_prefix("origin/") {
+                Some(branch) if branch != "HEAD" => format!(" --branch {}", quoted(branch)),
                 _ => String::new(),
             };
             let clone = format!("git clone{depth}{branch} -- {} \"$place/source\"", quoted(&to.repo));
@@ -89,7 +89,9 @@ fn update(lines: &mut String, to: &Deployment, reference: &str, start: &str) {
     add(lines, "pre-deploy", to.hooks.get("pre_deploy").cloned());
     let depth = if to.fast { " --depth=5" } else { "" };
     add(lines, "fetch", Some(format!("git fetch{depth} --all --tags")));
-    add(lines, "checkout", Some(format!("git reset --hard {reference}")));
+    // A branch means that of the repository which was fetched, not one of the same name that stays where it was cloned.
+    let newest = "git rev-parse -q --verify --end-of-options \"refs/remotes/origin/$ref^{commit}\" || echo \"$ref\"";
+    add(lines, "checkout", Some(format!("ref={reference}\ngit reset --hard \"$({newest})\"")));
     lines.push_str("git rev-parse --short HEAD >> \"$place/.deploys\"\n");
     let after = to.hooks.get("post_deploy").cloned().unwrap_or_else(|| start.to_owned());
     add(lines, "post-deploy", Some(after));
@@ -102,12 +104,12 @@ fn add(lines: &mut String, name: &str, step: Option<String>) {
     }
 }
 
-/// A directory there; `~` is the home of the account.
+/// A directory there; what does not begin with `/` is below the home of the account, with `~/` or without.
 fn place(path: &str) -> String {
-    match path.strip_prefix("~/") {
-        Some(rest) => format!("\"$HOME\"/{}", quoted(rest)),
-        None if path == "~" => "\"$HOME\"".to_owned(),
-        None => quoted(path),
+    match path.strip_prefix("~/").unwrap_or(path) {
+        "~" => "\"$HOME\"".to_owned(),
+        path if path.starts_with('/') => quoted(path),
+        path => format!("\"$HOME\"/{}", quoted(path)),
     }
 }
 
@@ -134,6 +136,7 @@ mod tests {
         assert!(setup.contains("export KEY='a'\\''b'\n"), "{setup}");
         assert!(setup.contains("git clone --branch '`x`' -- '$(boom)' \"$place/source\"\n"), "{setup}");
         let shown = script(&Job::Update("v1; x".into()), &to, "musher start", false);
-        assert!(shown.contains("export KEY=...\n") && shown.contains("git reset --hard 'v1; x'\n"), "{shown}");
+        assert!(shown.contains("export KEY=...\n") && shown.contains("\nref='v1; x'\n"), "{shown}");
+        assert_eq!(place("web"), "\"$HOME\"/'web'");
     }
 }
