@@ -28,6 +28,7 @@ fuzz_target!(|text: &str| {
             | Request::Ack { .. }
             | Request::Hello
             | Request::Cut { .. }
+            | Request::Team { .. }
             | Request::Other => {}
         }
     }
