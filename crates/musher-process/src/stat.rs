@@ -60,6 +60,22 @@ impl ProcessStat {
     }
 }
 
+/// Whether the process is in the midst of execve(2): it has left its old program and the new one is not laid out yet, so
+/// that its environment reads as empty for some microseconds (proc_pid_environ(5); `env_end` in proc_pid_stat(5)). Who
+/// spawns a process that shares the memory until then can look at it in this very moment. `false` also if we may not look.
+pub(crate) fn is_executing(pid: Pid) -> bool {
+    read_small(&format!("/proc/{pid}/stat")).is_ok_and(|line| parse_is_executing(&line).unwrap_or(false))
+}
+
+fn parse_is_executing(line: &[u8]) -> Option<bool> {
+    let close = line.iter().rposition(|b| *b == b')')?;
+    let fields = std::str::from_utf8(&line[close + 1..]).ok()?;
+    let field = |number: usize| fields.split_ascii_whitespace().nth(number - 3)?.parse::<u64>().ok();
+    // Whoever has no memory at all is a part of the kernel, or has ended.
+    let (memory, environment_end) = (field(23)?, field(51)?);
+    Some(memory > 0 && environment_end == 0)
+}
+
 /// The memory of a process, exactly. Costs a walk of its page tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -173,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn between_two_programs() {
+        let line = |memory: u64, environment_end: u64| {
+            let middle = "0 ".repeat(27);
+            format!("7 (a) R 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 1234 {memory} {middle}{environment_end} 0\n")
+        };
+        for (memory, environment_end, executing) in [(132_000, 0, true), (132_000, 4096, false), (0, 0, false)] {
+            assert_eq!(parse_is_executing(line(memory, environment_end).as_bytes()), Some(executing));
+        }
+        assert_eq!(parse_is_executing(b"7 (a) R 1"), None);
+        assert!(!is_executing(Pid::own()));
+    }
+
+    #[test]
     fn no_such_process() {
         let error = ProcessStat::read(Pid::from_raw(i32::MAX).unwrap()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
@@ -182,6 +211,7 @@ mod tests {
         #[test]
         fn any_line_is_handled(line in prop::collection::vec(any::<u8>(), 0..200), text in "(?s).{0,200}") {
             let _ = parse_stat(&line);
+            let _ = parse_is_executing(&line);
             let _ = parse_rollup(&text);
             let mut with_name = b"1 (".to_vec();
             with_name.extend(&line);

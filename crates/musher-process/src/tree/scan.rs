@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cgroup;
 use crate::exit;
 use crate::pid::Pid;
-use crate::stat::{ProcessStat, read_bounded, since_boot};
+use crate::stat::{ProcessStat, is_executing, read_bounded, since_boot};
 use crate::tree::look::Look;
 use crate::tree::{Member, Tree};
 
@@ -18,6 +18,8 @@ pub const MARKER: &str = "MUSHER_RUN";
 
 /// The most of an environment that is read: what Linux gives arguments and environment by default is less.
 const MAX_ENVIRONMENT: u64 = 8 << 20;
+/// How long a process that is just executing its program is waited for: it takes microseconds, but for a slow disk.
+const EXECUTING: Duration = Duration::from_millis(100);
 /// The most processes of one run that are held at once. More are found by the next round of killing.
 const MAX_MEMBERS: usize = 4096;
 
@@ -230,8 +232,7 @@ pub fn is_marked(pid: Pid, marker: &str) -> bool {
 /// before it that had the same) which has executed nothing yet. `false` also if we may not look.
 #[must_use]
 pub fn has_our_environment(pid: Pid) -> bool {
-    let environment = |process: &str| read_bounded(&format!("/proc/{process}/environ"), MAX_ENVIRONMENT).ok();
-    environment("self").is_some_and(|ours| !ours.is_empty() && environment(&pid.to_string()) == Some(ours))
+    environment_of(Pid::own()).is_some_and(|ours| !ours.is_empty() && environment_of(pid) == Some(ours))
 }
 
 /// Every process whose marker `matches`, with it. Reads all of /proc: for recovery only. The numbers are of this moment.
@@ -266,8 +267,21 @@ fn marker_of(pid: Pid) -> Option<Vec<u8>> {
 
 /// A variable in the environment that a process was started with. `None` also if we may not look.
 pub fn variable_of(pid: Pid, name: &str) -> Option<Vec<u8>> {
-    let environment = read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok()?;
-    variable_in(&environment, name).map(<[u8]>::to_vec)
+    variable_in(&environment_of(pid)?, name).map(<[u8]>::to_vec)
+}
+
+/// The environment that a process was started with. One that is just executing its program is waited for, a little.
+fn environment_of(pid: Pid) -> Option<Vec<u8>> {
+    let read = || read_bounded(&format!("/proc/{pid}/environ"), MAX_ENVIRONMENT).ok();
+    let environment = read()?;
+    if !environment.is_empty() {
+        return Some(environment);
+    }
+    let until = Instant::now() + EXECUTING;
+    while is_executing(pid) && Instant::now() < until {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    read()
 }
 
 fn variable_in<'a>(environment: &'a [u8], name: &str) -> Option<&'a [u8]> {
