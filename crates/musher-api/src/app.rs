@@ -380,6 +380,19 @@ pub struct AppQuery {
 }
 
 impl SlotStatus {
+    /// All that this version knows, in the order of a slot's life.
+    pub const KNOWN: [SlotStatus; 9] = [
+        SlotStatus::Starting,
+        SlotStatus::Online,
+        SlotStatus::Draining,
+        SlotStatus::Stopped,
+        SlotStatus::Exited,
+        SlotStatus::Backoff,
+        SlotStatus::Scheduled,
+        SlotStatus::Waiting,
+        SlotStatus::GaveUp,
+    ];
+
     /// The word for it in tables, events and JSON.
     pub fn word(self) -> &'static str {
         match self {

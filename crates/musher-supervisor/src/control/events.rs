@@ -252,7 +252,9 @@ impl Subscription {
         // Sequence numbers of one supervisor are dense, so a hole between what was seen and the oldest is a loss. After
         // a number of an earlier supervisor nobody can know: it is told as a loss too.
         if oldest > self.seen + 1 && !events.is_empty() {
-            events.insert(0, Arc::new(lagged(oldest - 1)));
+            let now = u64::try_from(since_1970().as_millis()).unwrap_or(0);
+            let what = "events are missing here: they came faster than they were read, or a new supervisor took over";
+            events.insert(0, Arc::new(lagged(oldest - 1, now, what.to_owned())));
         }
         if let Some(last) = events.last() {
             self.seen = last.seq;
@@ -267,8 +269,8 @@ impl Shared {
     }
 }
 
-fn lagged(seq: u64) -> Event {
-    let time_ms = u64::try_from(since_1970().as_millis()).unwrap_or(0);
+/// What stands in the place of events that are missing.
+pub(crate) fn lagged(seq: u64, time_ms: u64, detail: String) -> Event {
     Event {
         seq,
         time_ms,
@@ -279,7 +281,7 @@ fn lagged(seq: u64) -> Event {
         slot: None,
         run: None,
         pid: None,
-        detail: "events are missing here: they came faster than they were read, or a new supervisor took over".into(),
+        detail,
         death: None,
         operation: None,
         ok: None,

@@ -14,6 +14,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use events::lagged;
 pub use events::{Events, News, Subscription};
 pub use messages::{Listener, Messages};
 pub use request::{DriverHandle, LogSource, Reply, Request, Requests, requests};

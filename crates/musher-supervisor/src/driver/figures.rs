@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use musher_api::SlotStatus;
-use musher_core::lifecycle::{self, RunState, SlotState, Vacancy};
+use musher_core::lifecycle;
 use musher_core::vitals::Pulse;
 use musher_core::{AppId, SlotId, Time};
 use musher_process::Pid;
@@ -15,6 +15,7 @@ use musher_process::net::tcp::{self, ListenState};
 
 use super::app::ManagedApp;
 use super::tally::Tally;
+use super::views::status;
 use super::{Driver, World, now};
 
 /// How long after a question the workers tell how they are.
@@ -134,21 +135,7 @@ fn slot_figures(app: &ManagedApp, id: SlotId, slot: &lifecycle::Slot) -> SlotFig
     let runs = || app.machine.runs().filter(|(_, run)| run.slot == id);
     let shown = app.machine.occupant(id).map(|(run, _)| run).or_else(|| runs().map(|(run, _)| run).next());
     let state = shown.and_then(|shown| runs().find(|(run, _)| *run == shown)).map(|(_, run)| run.state);
-    let status = match state {
-        Some(RunState::Starting { .. }) => SlotStatus::Starting,
-        Some(RunState::Online { .. }) => SlotStatus::Online,
-        Some(RunState::Draining { .. }) => SlotStatus::Draining,
-        None => match &slot.state {
-            SlotState::Vacant(Vacancy::Stopped) => SlotStatus::Stopped,
-            SlotState::Vacant(Vacancy::Scheduled) => SlotStatus::Scheduled,
-            SlotState::Vacant(Vacancy::Waiting) => SlotStatus::Waiting,
-            SlotState::Vacant(Vacancy::Ended { .. }) => SlotStatus::Exited,
-            SlotState::Vacant(Vacancy::Backoff { .. }) => SlotStatus::Backoff,
-            SlotState::Vacant(Vacancy::GaveUp { .. }) => SlotStatus::GaveUp,
-            SlotState::Vacant(Vacancy::Clearing { .. }) => SlotStatus::Draining,
-            SlotState::Filled { .. } | SlotState::Replacing { .. } => SlotStatus::Starting,
-        },
-    };
+    let status = status(state, &slot.state);
     let worker = shown.and_then(|run| app.runs.get(&run)).and_then(|run| {
         Some(WorkerFigures { pid: run.pid()?, started_ms: run.record.started_ms, pulse: run.pulse.clone() })
     });

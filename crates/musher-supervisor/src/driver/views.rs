@@ -124,12 +124,7 @@ impl World {
             SlotState::Replacing { new, .. } if Some(*new) != shown => Some(*new),
             SlotState::Replacing { .. } | SlotState::Filled { .. } | SlotState::Vacant(_) => None,
         };
-        let status = match shown.and_then(|run| runs.get(&run)).map(|run| run.state) {
-            Some(lifecycle::RunState::Starting { .. }) => SlotStatus::Starting,
-            Some(lifecycle::RunState::Online { .. }) => SlotStatus::Online,
-            Some(lifecycle::RunState::Draining { .. }) => SlotStatus::Draining,
-            None => vacancy(&slot.state),
-        };
+        let status = status(shown.and_then(|run| runs.get(&run)).map(|run| run.state), &slot.state);
         let managed = shown.and_then(|run| Some((run, app.runs.get(&run)?)));
         let pid = managed.and_then(|(_, run)| run.pid());
         let usage = match (managed, pid) {
@@ -211,6 +206,16 @@ impl World {
             let text = app.canary_text().unwrap_or(finishing);
             self.operations.progress(op, Progress { ready: progress.ready, total: progress.total, text });
         }
+    }
+}
+
+/// What a slot is shown as: by the state of the run that is shown for it, or without one by its own.
+pub(super) fn status(run: Option<lifecycle::RunState>, slot: &SlotState) -> SlotStatus {
+    match run {
+        Some(lifecycle::RunState::Starting { .. }) => SlotStatus::Starting,
+        Some(lifecycle::RunState::Online { .. }) => SlotStatus::Online,
+        Some(lifecycle::RunState::Draining { .. }) => SlotStatus::Draining,
+        None => vacancy(slot),
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use musher_api::{Event, EventKind};
+use musher_api::Event;
+
+use crate::control::lagged;
 
 use super::{FILE_BYTES, FILE_EVENTS, FILES, LINE_BYTES, files, path_of};
 
@@ -149,26 +151,10 @@ impl Thread {
         state.writing = true;
         let mut events: Vec<Arc<Event>> = state.waiting.drain(..).collect();
         if let Some((count, newest)) = state.missed.take() {
-            events.push(Arc::new(missing(count, &newest)));
+            let what = format!("{count} events are missing here: they could not be written");
+            events.push(Arc::new(lagged(newest.seq, newest.time_ms, what)));
         }
         events
-    }
-}
-
-/// What stands in the place of events that did not fit into memory.
-fn missing(count: u64, newest: &Event) -> Event {
-    Event {
-        kind: EventKind::Lagged,
-        app: None,
-        app_id: None,
-        slot: None,
-        run: None,
-        pid: None,
-        detail: format!("{count} events are missing here: they could not be written"),
-        death: None,
-        operation: None,
-        ok: None,
-        ..newest.clone()
     }
 }
 

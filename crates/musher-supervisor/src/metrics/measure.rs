@@ -77,17 +77,7 @@ fn add_app(metrics: &mut Metrics, app: &AppFigures) {
     metrics.add("musher_app_info", &about, 1.0);
     metrics.add("musher_app_wanted", &labels, f64::from(u8::from(app.wanted)));
     metrics.add("musher_app_generation", &labels, app.generation.into());
-    for status in [
-        SlotStatus::Starting,
-        SlotStatus::Online,
-        SlotStatus::Draining,
-        SlotStatus::Stopped,
-        SlotStatus::Exited,
-        SlotStatus::Backoff,
-        SlotStatus::Scheduled,
-        SlotStatus::Waiting,
-        SlotStatus::GaveUp,
-    ] {
+    for status in SlotStatus::KNOWN {
         let slots = app.slots.iter().filter(|slot| slot.status == status).count();
         metrics.add("musher_app_slots", &[labels[0], ("status", status.word())], count(slots));
     }

@@ -18,6 +18,11 @@ pub(crate) use sanitize::{sanitize, sanitize_keeping_colours, sanitize_without_c
 pub(crate) use table::{Column, Table};
 pub(crate) use terminal::{Colour, Terminal};
 
+/// A text as one word of a line for a shell.
+pub(crate) fn one_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Prints one message, for people, that is not an error.
 pub(crate) fn note(text: &str) {
     // A closed stderr must not end the command.

@@ -144,8 +144,10 @@ pub(crate) async fn type_in(client: &Client, app: &str, slot: u32, text: &str) -
         let taken = client.input(&request).await?.bytes;
         // Only whole letters are taken.
         rest = rest.get(taken..).unwrap_or_default();
-        pause = if taken == 0 { (pause * 2).min(LONGEST) } else { AGAIN };
-        if taken == 0 {
+        if taken > 0 {
+            pause = AGAIN;
+        } else {
+            pause = (pause * 2).min(LONGEST);
             sleep(pause).await;
         }
     }

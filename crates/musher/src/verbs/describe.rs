@@ -14,7 +14,7 @@ use musher_core::spec::{
 use super::targets;
 use crate::args::{Cli, DescribeArgs};
 use crate::failure::{Failure, cut_off, death_story};
-use crate::output::{Colour, Terminal, sanitize, units};
+use crate::output::{Colour, Terminal, one_word, sanitize, units};
 use crate::session;
 
 /// Width of the names of values.
@@ -429,7 +429,7 @@ fn time(duration: std::time::Duration) -> String {
 /// An argument as one would type it.
 fn quoted(arg: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !arg.is_empty() && arg.chars().all(plain) { arg.to_owned() } else { format!("'{}'", arg.replace('\'', "'\\''")) }
+    if !arg.is_empty() && arg.chars().all(plain) { arg.to_owned() } else { one_word(arg) }
 }
 
 #[cfg(test)]

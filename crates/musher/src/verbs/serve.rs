@@ -7,11 +7,10 @@ use musher_serve::Site;
 
 use super::start;
 use crate::args::{Cli, ServeArgs, StartArgs};
-use crate::config::{self, Flags, Surroundings};
+use crate::config::Flags;
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::{note, sanitize};
-use crate::session;
 
 /// How workers are told the account: a command line can be read by everybody.
 const USERNAME: &str = "SERVE_USERNAME";
@@ -62,32 +61,21 @@ async fn serve(args: &ServeArgs, site: Site) -> Result<(), Failure> {
 
 /// The app: this executable, with a socket that musher opens for it.
 fn spec(args: &ServeArgs) -> Result<AppSpec, Failure> {
-    let around = Surroundings::current()
-        .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
-    let executable = session::own_executable()?
-        .into_os_string()
-        .into_string()
-        .map_err(|_| Failure::environment("the path of the executable of musher is no text"))?;
     let root = std::path::absolute(&args.root)
         .ok()
         .and_then(|path| path.into_os_string().into_string().ok())
         .ok_or_else(|| Failure::new(exit_codes::USAGE, "the name of the folder is no text"))?;
     let account = [(USERNAME, &args.username), (PASSWORD, &args.password)];
-    let start = config::StartArgs {
-        program: executable,
-        command: true,
-        args: words(args, root),
-        flags: Flags {
-            name: Some(args.name.clone().unwrap_or_else(|| format!("static-page-server-{}", args.port))),
-            instances: args.instances.clone(),
-            listen: vec![format!("tcp://{}", SocketAddr::new(args.host, args.port))],
-            balance: Some("kernel".to_owned()),
-            ready: Some("notify".to_owned()),
-            env: account.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?))).collect(),
-            ..Flags::default()
-        },
+    let flags = Flags {
+        name: Some(args.name.clone().unwrap_or_else(|| format!("static-page-server-{}", args.port))),
+        instances: args.instances.clone(),
+        listen: vec![format!("tcp://{}", SocketAddr::new(args.host, args.port))],
+        balance: Some("kernel".to_owned()),
+        ready: Some("notify".to_owned()),
+        env: account.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?))).collect(),
+        ..Flags::default()
     };
-    Ok(config::from_command(&start, &around)?)
+    start::of_ours(words(args, root), flags)
 }
 
 /// The command line of a worker.

@@ -67,6 +67,17 @@ pub(super) fn wanted_anew(args: &StartArgs, around: &Surroundings) -> Result<Wan
     }
 }
 
+/// An app of this executable, with a verb that serves in the foreground.
+pub(super) fn of_ours(args: Vec<String>, flags: Flags) -> Result<AppSpec, Failure> {
+    let around = Surroundings::current()
+        .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
+    let program = session::own_executable()?
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Failure::environment("the path of the executable of musher is no text"))?;
+    Ok(config::from_command(&config::StartArgs { program, command: true, args, flags }, &around)?)
+}
+
 async fn wanted(cli: &Cli, args: &StartArgs, around: &Surroundings) -> Result<Wanted, Failure> {
     match (args.what.as_slice(), args.args.as_slice()) {
         ([], []) => match config::find_in(&around.cwd) {

@@ -6,7 +6,7 @@ use musher_core::spec::AppSpec;
 
 use super::start;
 use crate::args::{Cli, StartArgs, WebArgs};
-use crate::config::{self, Flags, Surroundings};
+use crate::config::Flags;
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::note;
@@ -33,12 +33,6 @@ pub(crate) async fn run(cli: &Cli, args: &WebArgs) -> Result<(), Failure> {
 
 /// The app: this executable, with a socket that musher opens for it.
 fn spec(cli: &Cli, args: &WebArgs) -> Result<AppSpec, Failure> {
-    let around = Surroundings::current()
-        .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
-    let executable = session::own_executable()?
-        .into_os_string()
-        .into_string()
-        .map_err(|_| Failure::environment("the path of the executable of musher is no text"))?;
     let address = SocketAddr::new(args.host, args.port);
     let home = session::home_path(cli)?;
     let home = home.to_str().ok_or_else(|| Failure::environment("the path of the home is no text"))?;
@@ -46,19 +40,14 @@ fn spec(cli: &Cli, args: &WebArgs) -> Result<AppSpec, Failure> {
     words.extend(["--host".to_owned(), args.host.to_string(), "--port".to_owned(), args.port.to_string()]);
     words.extend(args.public.then(|| "--public".to_owned()));
     words.extend(args.cors.iter().flat_map(|origin| ["--cors".to_owned(), origin.clone()]));
-    let start = config::StartArgs {
-        program: executable,
-        command: true,
-        args: words,
-        flags: Flags {
-            name: Some(NAME.to_owned()),
-            cwd: Some("/".to_owned()),
-            listen: vec![format!("tcp://{address}")],
-            ready: Some(format!("http://{}{}", reached(address), web::READY)),
-            ..Flags::default()
-        },
+    let flags = Flags {
+        name: Some(NAME.to_owned()),
+        cwd: Some("/".to_owned()),
+        listen: vec![format!("tcp://{address}")],
+        ready: Some(format!("http://{}{}", reached(address), web::READY)),
+        ..Flags::default()
     };
-    Ok(config::from_command(&start, &around)?)
+    start::of_ours(words, flags)
 }
 
 /// Where an address is reached from this machine.

@@ -10,9 +10,9 @@ use crate::args::DeployArgs;
 use crate::config::{self, Deployment, Surroundings};
 use crate::exit_codes;
 use crate::failure::Failure;
-use crate::output::{note, sanitize};
+use crate::output::{note, one_word, sanitize};
 
-use script::{Job, quoted, script};
+use script::{Job, script};
 
 /// What this machine is called in process files.
 const HERE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -88,8 +88,8 @@ fn job(words: &[String], to: &Deployment) -> Result<Job, Failure> {
 fn start_line(file: &Path, environment: &str) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let musher = name.ends_with(".toml");
-    let environment = if musher { String::new() } else { format!(" --env {}", quoted(environment)) };
-    format!("musher start --force {}{environment}", quoted(&name))
+    let environment = if musher { String::new() } else { format!(" --env {}", one_word(environment)) };
+    format!("musher start --force {}{environment}", one_word(&name))
 }
 
 fn shown(job: &Job, to: &Deployment, start: &str) -> Result<(), Failure> {
@@ -182,7 +182,7 @@ fn on(host: &str, to: &Deployment, script: &str) -> Result<ExitStatus, Failure> 
     match (here, typed) {
         (true, _) => words.push("-s".to_owned()),
         (false, false) => words.push("bash -s".to_owned()),
-        (false, true) => words.push(format!("bash -c {}", quoted(&script.replace("} < /dev/null\n", "}\n")))),
+        (false, true) => words.push(format!("bash -c {}", one_word(&script.replace("} < /dev/null\n", "}\n")))),
     }
     let (program, arguments) = words.split_first().map_or(("bash", &[][..]), |(first, rest)| (first.as_str(), rest));
     let stdin = if typed { Stdio::inherit() } else { Stdio::piped() };

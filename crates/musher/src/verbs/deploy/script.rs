@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::Deployment;
+use crate::output::one_word;
 
 /// What is to be done there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(super) fn script(job: &Job, to: &Deployment, start: &str, secrets: bool) -> 
     let mut lines = "{\nset -e\n".to_owned();
     let _ = writeln!(lines, "place={}", place(&to.path));
     for (name, value) in &to.env {
-        let value = if secrets { quoted(value) } else { "...".to_owned() };
+        let value = if secrets { one_word(value) } else { "...".to_owned() };
         let _ = writeln!(lines, "export {name}={value}");
     }
     let hook = |name: &str| to.hooks.get(name).cloned();
@@ -38,17 +39,17 @@ pub(super) fn script(job: &Job, to: &Deployment, start: &str, secrets: bool) -> 
             lines.push_str("mkdir -p \"$place/shared/logs\" \"$place/shared/pids\"\n");
             let depth = if to.fast { " --depth=5" } else { "" };
             let branch = match to.reference.strip_prefix("origin/") {
-                Some(branch) if branch != "HEAD" => format!(" --branch {}", quoted(branch)),
+                Some(branch) if branch != "HEAD" => format!(" --branch {}", one_word(branch)),
                 _ => String::new(),
             };
-            let clone = format!("git clone{depth}{branch} -- {} \"$place/source\"", quoted(&to.repo));
+            let clone = format!("git clone{depth}{branch} -- {} \"$place/source\"", one_word(&to.repo));
             add(&mut lines, "clone", Some(clone));
             lines.push_str("ln -sfn source \"$place/current\"\ncd \"$place/current\"\n");
             add(&mut lines, "post-setup", hook("post_setup"));
         }
         Job::Update(reference) => {
             entered(&mut lines);
-            update(&mut lines, to, &quoted(reference), start);
+            update(&mut lines, to, &one_word(reference), start);
         }
         Job::Revert(back) => {
             entered(&mut lines);
@@ -108,14 +109,9 @@ fn add(lines: &mut String, name: &str, step: Option<String>) {
 fn place(path: &str) -> String {
     match path.strip_prefix("~/").unwrap_or(path) {
         "~" => "\"$HOME\"".to_owned(),
-        path if path.starts_with('/') => quoted(path),
-        path => format!("\"$HOME\"/{}", quoted(path)),
+        path if path.starts_with('/') => one_word(path),
+        path => format!("\"$HOME\"/{}", one_word(path)),
     }
-}
-
-/// As one word for a shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
