@@ -1,37 +1,48 @@
 //! Child processes of Linux, without races: spawn, signal, reap, find the whole tree, pass file descriptors.
 //!
+//! - [`child_process`]: Node's `spawn`, `exec`, `execFile` and `fork`, async. [`ipc`]: the channel, both ends.
+//! - [`v8`]: the format of `serialization: 'advanced'`.
 //! - [`spawn`]: start a program with an explicit environment, file descriptors, limits and credentials; a pidfd from the
 //!   first instant.
 //! - [`exit`]: how a process ended, as a typed value; signals by pidfd and their names.
-//! - [`tree`] and [`cgroup`]: every process of a run, also those that left its process group.
+//! - [`tree`]: every process of a run, also those that left its process group.
 //! - [`stat`]: memory, CPU time and listening sockets of a process.
-//! - [`postmortem`]: core files, and processes that were killed for want of memory.
 //! - [`lookup`]: programs on `PATH`, users and groups.
-//! - [`foreign`]: descriptors had back from another process.
-//! - [`fdpass`], [`memfd`], [`notify`]: file descriptors over sockets, sealed memory files, the sd_notify(3) socket.
-//! - [`channel`]: Node's IPC channel. [`net`]: listening sockets and SO_REUSEPORT groups.
-//! - [`inherit`]: descriptors from the process before us, signals as descriptors, becoming another program.
-//! - [`own`]: what musher sets for its own processes (subreaper, open files).
+//! - [`net`]: listening sockets and SO_REUSEPORT groups. [`notify`]: the sd_notify(3) socket, both ends.
+//!
+//! **Hidden modules** (`cgroup`, `channel`, `fdpass`, `foreign`, `inherit`, `memfd`, `own`, `postmortem`) are for the musher
+//! daemon and `musher-cluster` only, and may change with every version. They are hidden rather than behind a feature:
+//! the public modules stand on most of them, so that a feature would save nothing, and every crate that needs them would
+//! have to name it.
 //!
 //! This crate decides nothing: when to start, stop or restart is `musher-core`'s. It is the only crate with `unsafe`
 //! code, all of it in `sys`.
 
+// Hidden modules are the daemon's own: public for the crates of this workspace, without a promise (see above).
+#[doc(hidden)]
 pub mod cgroup;
+#[doc(hidden)]
 pub mod channel;
 #[cfg(feature = "tokio")]
 pub mod child_process;
 pub mod exit;
+#[doc(hidden)]
 pub mod fdpass;
+#[doc(hidden)]
 pub mod foreign;
+#[doc(hidden)]
 pub mod inherit;
 #[cfg(feature = "tokio")]
 pub mod ipc;
 pub mod lookup;
+#[doc(hidden)]
 pub mod memfd;
 pub mod net;
 pub mod notify;
+#[doc(hidden)]
 pub mod own;
 mod pid;
+#[doc(hidden)]
 pub mod postmortem;
 pub mod spawn;
 pub mod stat;

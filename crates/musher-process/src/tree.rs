@@ -33,9 +33,10 @@ use crate::exit;
 use crate::pid::Pid;
 
 pub use look::Look;
-pub use scan::{
-    MARKER, ancestors, find_by_home, find_by_marker, find_marked, has_our_environment, is_marked, variable_of,
-};
+pub use scan::{MARKER, ancestors};
+// Recovery of a daemon's own runs.
+#[doc(hidden)]
+pub use scan::{find_by_home, find_by_marker, find_marked, has_our_environment, is_marked, variable_of};
 
 /// How often processes are looked for that appeared while the others were killed. A process with a waiting SIGKILL
 /// cannot fork, so each round leaves only children of the moment.

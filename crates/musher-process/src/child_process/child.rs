@@ -1,21 +1,22 @@
 //! A child that was started.
 
+mod handle;
 mod process;
+mod reach;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use serde::Serialize;
 use tokio::io::Interest;
 use tokio::runtime::Handle as Runtime;
 use tokio::time::Instant;
 
+pub use self::handle::ChildHandle;
 pub use self::process::KillError;
 use self::process::Process;
 use super::command::Command;
@@ -24,8 +25,7 @@ use super::output::Collect;
 use super::signal::Signal;
 use super::stdio::{ChildInput, ChildOutput, ChildPipe, OpenStreams};
 use crate::exit::ExitStatus;
-use crate::ipc::{Channel, Handle, Receiver, SendError, Sender};
-use crate::pid::Pid;
+use crate::ipc::{Channel, Receiver, Sender};
 use crate::sys;
 
 /// A child that was started by a [`Command`].
@@ -80,13 +80,6 @@ pub(super) struct Streams {
     pub(super) pipes: BTreeMap<i32, ChildPipe>,
     pub(super) channel: Option<Channel>,
     pub(super) open: Arc<OpenStreams>,
-}
-
-/// A child, for any number of tasks: signals and messages.
-#[derive(Clone, Debug)]
-pub struct ChildHandle {
-    process: Arc<Process>,
-    sender: Option<Sender>,
 }
 
 impl Child {
@@ -292,35 +285,6 @@ impl Child {
         self.handle.clone()
     }
 
-    /// Its number. It is its own only until it has ended; [`kill`](Child::kill) never mistakes it.
-    #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.handle.pid()
-    }
-
-    /// See [`ChildHandle::kill`].
-    pub fn kill(&self, signal: Signal) -> Result<(), KillError> {
-        self.handle.kill(signal)
-    }
-
-    /// Whether a signal was sent to it by [`kill`](Child::kill), or because of a limit.
-    #[must_use]
-    pub fn killed(&self) -> bool {
-        self.handle.process.killed.load(Ordering::Relaxed)
-    }
-
-    /// Whether it ran longer than its [`timeout`](Command::timeout).
-    #[must_use]
-    pub fn timed_out(&self) -> bool {
-        self.handle.process.timed_out.load(Ordering::Relaxed)
-    }
-
-    /// How it ended, if it has.
-    #[must_use]
-    pub fn exit_status(&self) -> Option<ExitStatus> {
-        self.handle.exit_status()
-    }
-
     /// Ends the child when it has run for too long. Returns when the time is over, also that of a child which has ended and
     /// left its outputs to others.
     pub(super) fn too_late(&self) -> impl Future<Output = ()> + use<> {
@@ -334,45 +298,6 @@ impl Child {
                 None => std::future::pending().await,
             }
         }
-    }
-
-    /// The program that was executed: Node's `spawnfile`.
-    #[must_use]
-    pub fn program(&self) -> &OsStr {
-        &self.handle.process.program
-    }
-
-    /// All arguments with `argv[0]`: Node's `spawnargs`.
-    #[must_use]
-    pub fn args(&self) -> &[OsString] {
-        &self.handle.process.args
-    }
-
-    /// Whether it has a channel that is open.
-    #[must_use]
-    pub fn connected(&self) -> bool {
-        self.handle.connected()
-    }
-
-    /// Sends it a message. See [`Sender::send`] for what happens when it does not read.
-    pub async fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), SendError> {
-        self.sender()?.send(message).await
-    }
-
-    /// Sends it a message with a socket or pipe. See [`Sender::send_handle`].
-    pub async fn send_handle<T: Serialize + ?Sized>(&self, message: &T, handle: Handle) -> Result<(), SendError> {
-        self.sender()?.send_handle(message, handle).await
-    }
-
-    /// Closes the channel when all that was queued is sent: the child gets its `disconnect`, we get
-    /// [`Event::Disconnect`].
-    pub fn disconnect(&self) -> Result<(), SendError> {
-        self.handle.disconnect()
-    }
-
-    /// The sending half of its channel, for all that it can do. An error if it has none.
-    pub fn sender(&self) -> Result<&Sender, SendError> {
-        self.handle.sender.as_ref().ok_or(SendError::Closed)
     }
 
     /// Lets it go on by itself. See [`Command::detached`]; a child with pipes or a channel notices that nobody is there.
@@ -405,71 +330,5 @@ impl Drop for Child {
                 process.exited().await;
             });
         }
-    }
-}
-
-impl ChildHandle {
-    /// Its number.
-    #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.process.pid
-    }
-
-    /// Sends it a signal, only to it. A child that has ended is an error, whoever has its number now.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use musher_process::child_process::{KillError, Signal, spawn};
-    ///
-    /// let mut child = spawn("true", [""; 0])?;
-    /// child.wait().await;
-    /// assert!(matches!(child.kill(Signal::TERM), Err(KillError::Ended)));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn kill(&self, signal: Signal) -> Result<(), KillError> {
-        self.process.kill(signal)
-    }
-
-    /// How it ended, if it has and that was heard of.
-    #[must_use]
-    pub fn exit_status(&self) -> Option<ExitStatus> {
-        *self.process.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until it has ended.
-    pub async fn exited(&self) -> ExitStatus {
-        self.process.exited().await
-    }
-
-    /// Whether it has a channel that is open.
-    #[must_use]
-    pub fn connected(&self) -> bool {
-        self.sender.as_ref().is_some_and(Sender::connected)
-    }
-
-    /// The sending half of its channel.
-    #[must_use]
-    pub fn sender(&self) -> Option<&Sender> {
-        self.sender.as_ref()
-    }
-
-    /// Closes the channel when all that was queued is sent. An error if it is closed already.
-    pub fn disconnect(&self) -> Result<(), SendError> {
-        match &self.sender {
-            Some(sender) if sender.connected() => {
-                sender.disconnect();
-                Ok(())
-            }
-            _ => Err(SendError::Closed),
-        }
-    }
-}
-
-impl AsFd for ChildHandle {
-    /// Its pidfd.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.process.pidfd.get_ref().as_fd()
     }
 }

@@ -1,19 +1,20 @@
 //! A program to start, and how.
 
+mod bounds;
+mod descriptors;
 mod parts;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use self::parts::{Parts, find};
 use super::child::Child;
-use super::encoding::Encoding;
 use super::output::Collect;
-use super::signal::Signal;
 use super::stdio::Stdio;
 use crate::ipc::{self, Options, Serialization};
 use crate::spawn::{Credentials, MAX_CHILD_FD, Spawn, SpawnError};
@@ -172,187 +173,6 @@ impl Command {
         S: AsRef<OsStr>,
     {
         self.exec_args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        self
-    }
-
-    /// The directory to run in; ours, if nothing is said.
-    pub fn cwd(mut self, directory: impl AsRef<Path>) -> Command {
-        self.cwd = Some(directory.as_ref().to_owned());
-        self
-    }
-
-    /// Sets a variable of the environment, beside ours.
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
-        self.env.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
-        self
-    }
-
-    /// Sets several.
-    pub fn envs<I, N, V>(mut self, variables: I) -> Command
-    where
-        I: IntoIterator<Item = (N, V)>,
-        N: AsRef<OsStr>,
-        V: AsRef<OsStr>,
-    {
-        let owned = |(name, value): (N, V)| (name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
-        self.env.extend(variables.into_iter().map(owned));
-        self
-    }
-
-    /// Leaves a variable of ours out.
-    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Command {
-        self.env.insert(name.as_ref().to_owned(), None);
-        self
-    }
-
-    /// Leaves all of ours out: the environment is only what is [set](Command::env) from here on. This is what Node's `env`
-    /// option does.
-    pub fn env_clear(mut self) -> Command {
-        self.env.clear();
-        self.inherit_env = false;
-        self
-    }
-
-    /// The user to run as. Supplementary groups are dropped.
-    pub fn uid(mut self, uid: u32) -> Command {
-        self.uid = Some(uid);
-        self
-    }
-
-    /// The group to run as. Supplementary groups are dropped.
-    pub fn gid(mut self, gid: u32) -> Command {
-        self.gid = Some(gid);
-        self
-    }
-
-    /// Makes the child the leader of a session and process group of its own: it has no terminal, and what a terminal sends
-    /// to our group does not reach it. With [`Child::unref`], and without pipes, it goes on when we end.
-    pub fn detached(mut self, detached: bool) -> Command {
-        self.detached = detached;
-        self
-    }
-
-    /// Standard input.
-    pub fn stdin(self, what: impl Into<Stdio>) -> Command {
-        self.fd(0, what)
-    }
-
-    /// Standard output.
-    pub fn stdout(self, what: impl Into<Stdio>) -> Command {
-        self.fd(1, what)
-    }
-
-    /// Standard error.
-    pub fn stderr(self, what: impl Into<Stdio>) -> Command {
-        self.fd(2, what)
-    }
-
-    /// Any descriptor of the child, by its number.
-    pub fn fd(mut self, number: i32, what: impl Into<Stdio>) -> Command {
-        self.stdio.insert(number, what.into());
-        self
-    }
-
-    /// All descriptors from 0 on, as Node's `stdio` array.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use musher_process::child_process::{Command, Stdio};
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("a.out");
-    /// let file = std::fs::File::create(&path)?;
-    /// let mut child = Command::new("echo").arg("hello").stdio([Stdio::Ignore, file.into(), Stdio::Inherit]).spawn()?;
-    /// child.wait().await;
-    /// assert_eq!(std::fs::read_to_string(&path)?, "hello\n");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn stdio(mut self, list: impl IntoIterator<Item = Stdio>) -> Command {
-        self.stdio = (0..).zip(list).collect();
-        self
-    }
-
-    /// The same for 0, 1 and 2: Node's `stdio: 'pipe'`, `'ignore'` and `'inherit'`.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use musher_process::child_process::{Command, Stdio};
-    /// let mut child = Command::shell("echo nobody sees this").stdio_all(Stdio::Ignore).spawn()?;
-    /// assert!(child.stdout.is_none());
-    /// # child.wait().await;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn stdio_all(self, what: Stdio) -> Command {
-        self.fd(0, what.clone()).fd(1, what.clone()).fd(2, what)
-    }
-
-    /// Gives the child a channel: the first number from 3 on that is not spoken for.
-    pub fn ipc(mut self) -> Command {
-        if !self.has_channel() {
-            let number = (3..).find(|number| !self.stdio.contains_key(number)).unwrap_or(3);
-            self.stdio.insert(number, Stdio::Ipc);
-        }
-        self
-    }
-
-    /// How the channel's messages are written.
-    pub fn serialization(mut self, serialization: Serialization) -> Command {
-        self.channel = self.channel.serialization(serialization);
-        self
-    }
-
-    /// All that can be said of the channel.
-    pub fn channel(mut self, options: Options) -> Command {
-        self.channel = options;
-        self
-    }
-
-    /// For [`fork`](Command::fork): pipes instead of our own standard streams.
-    pub fn silent(mut self, silent: bool) -> Command {
-        self.silent = silent;
-        self
-    }
-
-    /// What the child reads as its standard input, for [`output`](Command::output).
-    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Command {
-        self.collect.input = Some(bytes.into());
-        self
-    }
-
-    /// Sends the [kill signal](Command::kill_signal) when the child has run for so long. [`output`](Command::output) then
-    /// waits for nobody else who holds its outputs.
-    pub fn timeout(mut self, limit: Duration) -> Command {
-        self.timeout = Some(limit);
-        self
-    }
-
-    /// The signal of [`timeout`](Command::timeout) and [`max_buffer`](Command::max_buffer): SIGTERM if nothing is said.
-    pub fn kill_signal(mut self, signal: Signal) -> Command {
-        self.collect.kill_signal = signal;
-        self
-    }
-
-    /// Sends the [kill signal](Command::kill_signal) when the [`Child`] is dropped while it runs. Without it the child
-    /// goes on.
-    pub fn kill_on_drop(mut self, kill: bool) -> Command {
-        self.kill_on_drop = kill;
-        self
-    }
-
-    /// For [`output`](Command::output): the most bytes of standard output, and of standard error. A child that says more
-    /// is killed, and what it said is cut: bytes after so many bytes, [text](super::Output::stdout_text) after so many
-    /// characters. 1 MiB if nothing is said; `usize::MAX` for no limit.
-    pub fn max_buffer(mut self, bytes: usize) -> Command {
-        self.collect.max_buffer = bytes;
-        self
-    }
-
-    /// For [`output`](Command::output): how its texts are read. UTF-8 if nothing is said; the bytes are there as well.
-    pub fn encoding(mut self, encoding: Encoding) -> Command {
-        self.collect.encoding = encoding;
         self
     }
 

@@ -229,7 +229,7 @@ impl Child {
     /// use musher_process::child_process::{Command, Signal};
     /// use tokio::io::AsyncWriteExt;
     ///
-    /// let mut child = Command::shell("cat; sleep 1000").spawn()?;
+    /// let mut child = Command::new("cat").spawn()?;
     /// let (mut input, handle) = (child.stdin.take().ok_or("no pipe")?, child.handle());
     /// let output = tokio::spawn(child.wait_with_output());
     /// input.write_all(b"typed").await?;
