@@ -39,6 +39,20 @@ use crate::sys;
 ///
 /// Dropping it does not end the child, unless that was [asked for](Command::kill_on_drop). When the child ends later it is
 /// reaped, as long as the runtime lives.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::Command;
+/// use tokio::io::AsyncWriteExt;
+///
+/// let mut child = Command::shell("read name; echo hello $name").spawn()?;
+/// let mut stdin = child.stdin.take().ok_or("no pipe")?;
+/// stdin.write_all(b"you\n").await?;
+/// assert_eq!(child.wait_with_output().await?.stdout, b"hello you\n");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Child {
     /// Its standard input, if it is a pipe. Drop it to end the input.
@@ -165,7 +179,20 @@ impl Child {
         Events { child: self }
     }
 
-    /// [`next_event`](Child::next_event) as a poll function.
+    /// The same as [`next_event`](Child::next_event), to be polled: for futures and streams of your own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Event, spawn};
+    /// use std::future::poll_fn;
+    ///
+    /// let mut child = spawn("true", [""; 0])?;
+    /// assert!(matches!(poll_fn(|cx| child.poll_event(cx)).await, Some(Event::Spawn)));
+    /// # child.wait().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.stage == Stage::New {
             self.stage = Stage::Running;
@@ -261,7 +288,21 @@ impl Child {
         self.handle.exit_status().unwrap_or(ExitStatus::Unknown)
     }
 
-    /// Our end of a descriptor of the child that is a pipe, by its number there: 3 or above.
+    /// Our end of a descriptor of the child that is a [`Stdio::Pipe`](super::Stdio::Pipe), by its number there: 3 or
+    /// above. `None` if it is something else, or was taken already.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("true").fd(3, Stdio::Pipe).spawn()?;
+    /// assert!(child.take_pipe(3).is_some());
+    /// assert!(child.take_pipe(3).is_none());
+    /// # child.wait().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn take_pipe(&mut self, number: i32) -> Option<ChildPipe> {
         self.pipes.remove(&number)
     }

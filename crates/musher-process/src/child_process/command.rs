@@ -102,7 +102,19 @@ pub struct Command {
 }
 
 impl Command {
-    /// A program: a path, or a name that is looked for in the child's `PATH`.
+    /// A program and no arguments: a path, or a name that is looked for in the child's own `PATH`, as execvp(3) does.
+    /// Nothing is looked for before it is started.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// assert_eq!(Command::new("echo").output().await?.stdout, b"\n");
+    /// assert!(Command::new("/no/such/program").spawn().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command {
             program: program.as_ref().to_owned(),
@@ -126,25 +138,69 @@ impl Command {
         }
     }
 
-    /// A line for `/bin/sh -c`. Never put into it what comes from others; use [`new`](Command::new) with arguments.
+    /// A line for `/bin/sh -c`: Node's `exec`, and its option `shell: true`. Never put into it what comes from others;
+    /// use [`new`](Command::new) with arguments, or hand values on in the [environment](Command::env).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// let output = Command::shell("echo $who | tr a-z A-Z").env("who", "$(me); you").output().await?;
+    /// assert_eq!(output.stdout_text(), "$(ME); YOU\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shell(line: impl AsRef<OsStr>) -> Command {
         Command::shell_of("/bin/sh", line)
     }
 
-    /// A line for the `-c` of another shell.
+    /// A line for the `-c` of another shell: Node's option `shell: '/bin/bash'`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// assert_eq!(Command::shell_of("sh", "echo $0").output().await?.stdout_text(), "sh\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn shell_of(shell: impl AsRef<OsStr>, line: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(shell).arg("-c").arg(line);
         command.is_shell = true;
         command
     }
 
-    /// One more argument.
+    /// One more argument, handed on as it is: no shell, no quotes. A NUL byte in it is an error of
+    /// [`spawn`](Command::spawn).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// let output = Command::new("printf").arg("%s|").arg("a b").arg("*").output().await?;
+    /// assert_eq!(output.stdout, b"a b|*|");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Command {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// More arguments.
+    /// More arguments, behind those that were given before.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// assert_eq!(Command::new("echo").args(["a", "b"]).args(["c"]).output().await?.stdout, b"a b c\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn args<I, S>(mut self, args: I) -> Command
     where
         I: IntoIterator<Item = S>,
@@ -154,19 +210,57 @@ impl Command {
         self
     }
 
-    /// What the program sees as its own name, `argv[0]`, instead of what was given as program.
+    /// What the program sees as its own name, `argv[0]`, instead of what was given as program: Node's `argv0`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// let child = Command::new("true").argv0("worker: idle").spawn()?;
+    /// assert_eq!(child.args(), ["worker: idle"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn argv0(mut self, name: impl AsRef<OsStr>) -> Command {
         self.argv0 = Some(name.as_ref().to_owned());
         self
     }
 
-    /// The program that runs this one: `node` for a JavaScript file. The child is `exec_path exec_args… program args…`.
+    /// The program that runs this one, `node` for a JavaScript file: Node's `execPath`. The child is `exec_path
+    /// exec_args… program args…`. Unlike in Node there is none by default.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let script = directory.path().join("worker.sh");
+    /// std::fs::write(&script, "echo $1")?;
+    /// let output = Command::new(&script).exec_path("sh").arg("hello").output().await?;
+    /// assert_eq!(output.stdout, b"hello\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn exec_path(mut self, program: impl AsRef<OsStr>) -> Command {
         self.exec_path = Some(program.as_ref().to_owned());
         self
     }
 
-    /// Arguments for the program of [`exec_path`](Command::exec_path), in front of this one's name.
+    /// Arguments for the program of [`exec_path`](Command::exec_path), in front of this one's name: Node's `execArgv`,
+    /// such as `--max-old-space-size=256`. Ignored without `exec_path`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// let output = Command::new("echo $0").exec_path("sh").exec_args(["-c"]).output().await?;
+    /// assert_eq!(output.stdout, b"sh\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn exec_args<I, S>(mut self, args: I) -> Command
     where
         I: IntoIterator<Item = S>,
@@ -176,8 +270,29 @@ impl Command {
         self
     }
 
-    /// Starts it. When this returns the program runs; a program that cannot be started is an error. Blocks for as long as
-    /// the system needs to make a process, some 0.2 to 1 ms.
+    /// Starts it. When this returns the program runs; one that cannot be started is an error, and no process is left.
+    /// Without a word about them the standard streams are pipes, as in Node.
+    ///
+    /// Blocks for as long as the system needs to make a process, some 0.2 to 1 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`], with Node's [`code`](SpawnError::code) and a [`hint`](SpawnError::hint). Also outside of a
+    /// tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::Command;
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "exit 3"]).spawn()?;
+    /// assert_eq!(child.wait().await.to_string(), "exit code 3");
+    ///
+    /// let error = Command::new("no-such-program").spawn().unwrap_err();
+    /// assert_eq!(error.code(), Some("ENOENT"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spawn(&self) -> Result<Child, SpawnError> {
         tokio::runtime::Handle::try_current()
             .map_err(|error| SpawnError::system("watch a child", io::Error::other(error)))?;

@@ -30,7 +30,13 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The text that these bytes mean.
+    /// The text that these bytes mean. Never fails: what is no text in the encoding becomes U+FFFD.
+    ///
+    /// ```
+    /// use musher_process::child_process::Encoding;
+    /// assert_eq!(Encoding::Latin1.decode(&[0xe4]), "ä");
+    /// assert_eq!(Encoding::Utf8.decode(&[0xe4]), "\u{fffd}");
+    /// ```
     #[must_use]
     pub fn decode(self, bytes: &[u8]) -> String {
         match self {

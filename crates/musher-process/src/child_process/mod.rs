@@ -63,12 +63,18 @@ pub use self::stdio::{ChildInput, ChildOutput, ChildPipe, Stdio};
 use crate::SpawnError;
 
 /// Starts a program with pipes for its standard streams: [`Command::new`], [`args`](Command::args),
-/// [`spawn`](Command::spawn).
+/// [`spawn`](Command::spawn). Node's `child_process.spawn`.
+///
+/// # Errors
+///
+/// [`SpawnError`]: the program cannot be started, or there is no tokio runtime.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut child = musher_process::child_process::spawn("touch", ["/dev/null"])?;
+/// use musher_process::child_process::spawn;
+///
+/// let mut child = spawn("ls", ["-l", "/"])?;
 /// assert!(child.wait().await.is_success());
 /// # Ok(())
 /// # }
@@ -81,13 +87,20 @@ where
     Command::new(program).args(args).spawn()
 }
 
-/// Runs a line of a shell, and gives its output: [`Command::shell`], [`output`](Command::output).
+/// Runs a line of a shell to its end, and gives its output: [`Command::shell`], [`output`](Command::output). Node's
+/// `child_process.exec`. Never put into the line what comes from others.
+///
+/// # Errors
+///
+/// [`ExecError`] for everything but exit code 0, with what was said until then; also for more than 1 MiB of output.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let output = musher_process::child_process::exec("echo one two | wc -w").await?;
-/// assert_eq!(output.stdout_text().trim(), "2");
+/// use musher_process::child_process::exec;
+///
+/// assert_eq!(exec("echo one two | wc -w").await?.stdout_text().trim(), "2");
+/// assert_eq!(exec("exit 3").await.unwrap_err().code(), Some(3));
 /// # Ok(())
 /// # }
 /// ```
@@ -95,14 +108,15 @@ pub async fn exec(line: impl AsRef<OsStr>) -> Result<Output, ExecError> {
     Command::shell(line).output().await
 }
 
-/// Runs a program without a shell, and gives its output: [`Command::new`], [`args`](Command::args),
-/// [`output`](Command::output).
+/// Runs a program to its end without a shell, and gives its output: [`Command::new`], [`args`](Command::args),
+/// [`output`](Command::output). Node's `child_process.execFile`; errors as of [`exec`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let output = musher_process::child_process::exec_file("echo", ["*"]).await?;
-/// assert_eq!(output.stdout, b"*\n");
+/// use musher_process::child_process::exec_file;
+///
+/// assert_eq!(exec_file("echo", ["*"]).await?.stdout, b"*\n");
 /// # Ok(())
 /// # }
 /// ```
@@ -115,14 +129,22 @@ where
 }
 
 /// Starts a program with a channel, and with our standard streams: [`Command::new`], [`args`](Command::args),
-/// [`fork`](Command::fork). For a JavaScript file say what runs it: `Command::new("worker.js").exec_path("node").fork()`.
+/// [`fork`](Command::fork). For a JavaScript file say what runs it:
+/// `Command::new("worker.js").exec_path("node").fork()`. The other side of the channel is
+/// [`ipc::parent`](crate::ipc::parent) in a Rust program.
+///
+/// # Errors
+///
+/// As of [`Command::spawn`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// // A program that knows nothing of channels just does not use it.
-/// let mut child = musher_process::child_process::fork("sleep", ["0"])?;
-/// child.send("nobody reads this").await?;
+/// use musher_process::child_process::fork;
+///
+/// // Any program can read the channel: a message is a line of JSON.
+/// let mut child = fork("sh", ["-c", r#"read line <&$NODE_CHANNEL_FD; test "$line" = '"hello"'"#])?;
+/// child.send("hello").await?;
 /// assert!(child.wait().await.is_success());
 /// # Ok(())
 /// # }

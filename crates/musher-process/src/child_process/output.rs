@@ -46,12 +46,30 @@ pub struct Output {
 impl Output {
     /// Its standard output as text, in the command's [`encoding`](Command::encoding). If there was too much of it, its
     /// first [`max_buffer`](Command::max_buffer) characters, counted as in Node, where `stdout` has as many bytes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let output = musher_process::child_process::exec("echo hello").await?;
+    /// assert_eq!(output.stdout_text(), "hello\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stdout_text(&self) -> String {
         self.text(Stream::Stdout)
     }
 
     /// The same of its standard error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let output = musher_process::child_process::exec("echo hello >&2").await?;
+    /// assert_eq!((output.stdout_text(), output.stderr_text()), (String::new(), "hello\n".to_owned()));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stderr_text(&self) -> String {
         self.text(Stream::Stderr)
@@ -95,6 +113,19 @@ pub struct ExecError {
 }
 
 /// Why there is no output of a program that ended well.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Reason, exec, exec_file};
+///
+/// let error = exec("exit 3").await.unwrap_err();
+/// assert!(matches!(error.reason, Reason::Failed(status) if status.to_string() == "exit code 3"));
+/// let error = exec_file("no-such-program", [""; 0]).await.unwrap_err();
+/// assert!(matches!(error.reason, Reason::NotStarted(error) if error.code() == Some("ENOENT")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
@@ -116,6 +147,17 @@ pub enum Reason {
 }
 
 /// One of a program's outputs.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Command, Reason, Stream};
+///
+/// let error = Command::shell("echo too long >&2").max_buffer(3).output().await.unwrap_err();
+/// assert!(matches!(error.reason, Reason::TooMuch { stream: Stream::Stderr, .. }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -125,7 +167,16 @@ pub enum Stream {
 }
 
 impl ExecError {
-    /// The exit code, if it ended with one.
+    /// The exit code, if it ended with one: Node's `error.code` where that is a number.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let error = musher_process::child_process::exec("exit 3").await.unwrap_err();
+    /// assert_eq!(error.code(), Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         match self.status()? {
@@ -134,7 +185,18 @@ impl ExecError {
         }
     }
 
-    /// The signal that ended it, if one did.
+    /// The signal that ended it, if one did: Node's `error.signal`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::child_process::{Signal, exec};
+    ///
+    /// let error = exec("kill -9 $$").await.unwrap_err();
+    /// assert_eq!((error.code(), error.signal()), (None, Some(Signal::KILL)));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn signal(&self) -> Option<Signal> {
         match self.status()? {

@@ -5,12 +5,15 @@ use std::str::FromStr;
 
 use crate::exit::{parse_signal, signal_name};
 
-/// A signal.
+/// A signal of signal(7), also a real-time one. Reads and prints as a name; reads a number as well.
 ///
 /// ```
 /// use musher_process::child_process::Signal;
 /// assert_eq!("SIGTERM".parse(), Ok(Signal::TERM));
-/// assert_eq!(Signal::KILL.to_string(), "SIGKILL");
+/// assert_eq!("kill".parse(), Ok(Signal::KILL));
+/// assert_eq!("SIGRTMIN+1".parse::<Signal>()?.to_string(), "SIGRTMIN+1");
+/// assert_eq!("no signal".parse::<Signal>().unwrap_err().to_string().split(':').next(), Some("\"no signal\" is no signal"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signal(i32);
@@ -55,6 +58,10 @@ impl Signal {
     }
 
     /// Its number.
+    ///
+    /// ```
+    /// assert_eq!(musher_process::child_process::Signal::TERM.as_raw(), 15);
+    /// ```
     #[must_use]
     pub fn as_raw(self) -> i32 {
         self.0

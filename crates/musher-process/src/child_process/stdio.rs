@@ -11,7 +11,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-/// What a descriptor of the child is.
+/// What a descriptor of the child is: Node's `stdio`. Made from a file, a socket, an [`OwnedFd`], or one of these.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{Command, Stdio};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("log");
+/// let log = Stdio::from(std::fs::File::create(&path)?);
+/// let mut child = Command::shell("echo out; echo err >&2").stdio([Stdio::Ignore, log.clone(), log]).spawn()?;
+/// child.wait().await;
+/// assert_eq!(std::fs::read_to_string(&path)?, "out\nerr\n");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {
@@ -175,9 +190,24 @@ impl AsyncWrite for ChildInput {
     }
 }
 
-/// The end of the child's standard output or standard error that is read from.
+/// The end of the child's standard output or standard error that is read from, an [`AsyncRead`].
 ///
-/// The child's `close` event waits until this was read to its end, or dropped.
+/// The child's `close` event waits until this was read to its end, or dropped. A child that says more than 64 KiB
+/// waits until somebody reads.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio::io::{AsyncBufReadExt, BufReader};
+///
+/// let mut child = musher_process::child_process::spawn("printf", ["one\\ntwo\\n"])?;
+/// let mut lines = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();
+/// assert_eq!(lines.next_line().await?.as_deref(), Some("one"));
+/// assert_eq!(lines.next_line().await?.as_deref(), Some("two"));
+/// assert_eq!(lines.next_line().await?, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ChildOutput {
     pipe: pipe::Receiver,

@@ -26,6 +26,21 @@ pub(super) struct Process {
 }
 
 /// Why a child was not signalled.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::child_process::{KillError, Signal, spawn};
+///
+/// let mut child = spawn("true", [""; 0])?;
+/// child.wait().await;
+/// match child.kill(Signal::TERM) {
+///     Err(KillError::Ended) => println!("it was faster"),
+///     result => result?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KillError {
