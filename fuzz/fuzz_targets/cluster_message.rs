@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
                 let _ = query.identity.key();
                 assert!(query.backlog != Some(0));
             }
-            Request::Listening(identity) => assert!(identity.answers(&identity)),
+            Request::Listening { identity, .. } => assert!(identity.answers(&identity)),
             Request::Uncaught { stack, .. } => assert!(stack.len() <= MAX_STACK),
             Request::Pulse(pulse) => {
                 assert!(pulse.busy_permille <= 1000);

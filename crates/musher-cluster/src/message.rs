@@ -29,7 +29,12 @@ pub enum Request {
         query: Box<Query>,
     },
     /// A server of the program listens.
-    Listening(Box<Identity>),
+    Listening {
+        /// Which.
+        identity: Box<Identity>,
+        /// It keeps a copy of the socket when it gets one ([`entrust`]), to accept from after its primary's death.
+        keeps: bool,
+    },
     /// The program closed a server.
     Close {
         /// The key that the answer to its query had.
@@ -204,7 +209,10 @@ impl Request {
         match (act, seq) {
             ("online", _) => Request::Online,
             ("queryServer", Some(seq)) => Request::QueryServer { seq, query: Box::new(Query::take(&mut members)) },
-            ("listening", _) => Request::Listening(Box::new(Query::take(&mut members).identity)),
+            ("listening", _) => {
+                let keeps = flag(&members, "keeps");
+                Request::Listening { identity: Box::new(Query::take(&mut members).identity), keeps }
+            }
             ("close", _) => match members.remove("key") {
                 Some(Value::String(key)) => Request::Close { key },
                 _ => Request::Other,
@@ -362,9 +370,10 @@ pub fn new_connection(seq: u64, key: &str) -> String {
     with_handle("net.Native", &format!(r#"{{"cmd":"{CLUSTER}","act":"newconn","key":{key},"seq":{seq}}}"#))
 }
 
-/// Entrusts a preload with the listening socket that comes with this, of a server at this address.
-pub fn entrust(handle_type: &str, at: &str, backlog: u32) -> String {
-    let message = json!({"cmd": MUSHER, "act": "entrust", "at": at, "backlog": backlog});
+/// Entrusts a worker with the listening socket that comes with this, of a server at this address (which a preload goes by),
+/// of the group with this key (which a Rust worker goes by).
+pub fn entrust(handle_type: &str, at: &str, key: &str, backlog: u32) -> String {
+    let message = json!({"cmd": MUSHER, "act": "entrust", "at": at, "key": key, "backlog": backlog});
     with_handle(handle_type, &message.to_string())
 }
 

@@ -76,7 +76,7 @@ impl Primary {
             Request::Pulse(pulse) => self.pulse(run, pulse),
             Request::Cut { count } => self.cut(run, count),
             Request::QueryServer { seq, query } => self.query(run, seq, *query),
-            Request::Listening(identity) => self.listening(run, &identity),
+            Request::Listening { identity, keeps } => self.listening(run, &identity, keeps),
             Request::Close { key } => self.closed(run, &key),
             Request::ExitedAfterDisconnect { seq } => {
                 worker.leaving = true;
@@ -169,7 +169,7 @@ impl Primary {
         }
     }
 
-    fn listening(&mut self, run: RunId, identity: &Identity) {
+    fn listening(&mut self, run: RunId, identity: &Identity, keeps: bool) {
         let Some(worker) = self.workers.get_mut(&run) else { return };
         let app = worker.app;
         let found = worker.asked.iter_mut().find(|asked| identity.answers(&asked.identity));
@@ -185,7 +185,7 @@ impl Primary {
         };
         asked.listening = true;
         let (group, part) = (asked.group, asked.part);
-        if part == Part::Turns && worker.preload {
+        if part == Part::Turns && (worker.preload || keeps) {
             self.entrust(run, group, identity);
         }
         self.joined(run, group, Some(identity));
@@ -207,7 +207,7 @@ impl Primary {
             Ok(address) => format!("{} {}", address.ip(), address.port()),
             Err(_) => identity.address.clone().unwrap_or_default(),
         };
-        let text = message::entrust(handle_type(socket), &at, group.backlog);
+        let text = message::entrust(handle_type(socket), &at, &group.key, group.backlog);
         if let Err(error) = worker.entrust(text, Arc::clone(socket)) {
             self.violation(run, &error);
         }

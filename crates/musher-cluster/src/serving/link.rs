@@ -45,13 +45,35 @@ struct Inner {
     seq: u64,
     questions: BTreeMap<u64, oneshot::Sender<Given>>,
     /// Where connections go, by the primary's name.
-    fed: HashMap<String, mpsc::Sender<Offer>>,
+    fed: HashMap<String, Feed>,
     /// How often the same was asked for.
     asked: Vec<Wanted>,
     leaving: bool,
     /// The primary asked this worker to leave: it answers no more questions.
     dismissed: bool,
     ended: bool,
+}
+
+/// Where the connections go that are offered for something.
+#[derive(Debug)]
+struct Feed {
+    offers: mpsc::Sender<Offer>,
+    kept: Kept,
+}
+
+/// A copy of the socket that the primary accepts from. It is to be used when connections are offered no more, and is taken
+/// away before that when they are not to be accepted either.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept(Arc<Mutex<Option<OwnedFd>>>);
+
+impl Kept {
+    pub(crate) fn take(&self) -> Option<OwnedFd> {
+        self.put(None)
+    }
+
+    fn put(&self, socket: Option<OwnedFd>) -> Option<OwnedFd> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), socket)
+    }
 }
 
 /// What the primary gave for a question.
@@ -64,6 +86,8 @@ pub(crate) struct Given {
     pub(crate) address: Option<std::net::SocketAddr>,
     /// Connections that are offered.
     pub(crate) offers: mpsc::Receiver<Offer>,
+    /// What to accept from when they end.
+    pub(crate) kept: Kept,
     refused: Option<i32>,
 }
 
@@ -207,7 +231,7 @@ impl Link {
 
     /// Says that it listens now.
     pub(crate) fn listens(&self, wanted: &Wanted, index: u64, port: Option<u16>) {
-        self.tell(wanted.listening(index, port));
+        self.tell(wanted.listening(index, port, self.survives));
     }
 
     /// It does not any more.
@@ -264,6 +288,7 @@ impl Link {
                 match order {
                     Order::Answer(answer) => self.answered(answer, socket),
                     Order::Connection { key, seq } => self.offered(&key, seq, socket),
+                    Order::Entrust { key } => self.entrusted(&key, socket),
                     Order::Drain => self.dismissed(),
                     Order::Other => {}
                 }
@@ -285,21 +310,31 @@ impl Link {
         let mut inner = self.lock();
         let Some(question) = inner.questions.remove(&answer.ack) else { return };
         let (feeds, offers) = mpsc::channel(OFFERS);
+        let kept = Kept::default();
         if answer.refused.is_none() && !answer.key.is_empty() {
-            inner.fed.insert(answer.key.clone(), feeds);
+            inner.fed.insert(answer.key.clone(), Feed { offers: feeds, kept: kept.clone() });
         }
         let Answer { refused, key, address, .. } = answer;
         // Who asked may have gone away.
-        let _ = question.send(Given { key, socket, address, offers, refused });
+        let _ = question.send(Given { key, socket, address, offers, kept, refused });
     }
 
     fn offered(self: &Arc<Self>, key: &str, seq: u64, socket: Option<OwnedFd>) {
         let offer = Offer { socket, seq, link: Arc::clone(self) };
-        let feeds = self.lock().fed.get(key).cloned();
+        let feeds = self.lock().fed.get(key).map(|feed| feed.offers.clone());
         match feeds {
             // One that it does not take comes back in the error and is declined.
             Some(feeds) => drop(feeds.try_send(offer)),
             None => drop(offer),
+        }
+    }
+
+    /// Only for a worker that goes on without its primary; the socket of what was closed meanwhile is closed too.
+    fn entrusted(&self, key: &str, socket: Option<OwnedFd>) {
+        if self.survives
+            && let Some(feed) = self.lock().fed.get(key)
+        {
+            feed.kept.put(socket);
         }
     }
 
@@ -310,9 +345,16 @@ impl Link {
             inner.questions.clear();
             (inner.leaving, std::mem::take(&mut inner.fed))
         };
+        let drains = leaving || !self.survives;
+        if drains {
+            for feed in left.values() {
+                feed.kept.take();
+            }
+        }
+        // Who listens sees the end of its offers, and goes on with the socket that it has for that case.
         drop(left);
         self.hearing.end();
-        if self.id.is_some() && (leaving || !self.survives) {
+        if self.id.is_some() && drains {
             drain::begin();
         }
     }

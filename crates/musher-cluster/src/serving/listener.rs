@@ -6,6 +6,7 @@
 //! | with `LISTEN_FDS` (systemd, musher) | from the socket it was given |
 //! | under a primary, one socket for each worker or for all | from that socket, and what the primary hands over |
 //! | under a primary that deals out in turns | what the primary hands over |
+//! | the same under musher, without a daemon | from a copy of the socket that the daemon left for that |
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -25,7 +26,7 @@ use tokio::time::Sleep;
 use super::activation::{self, Which};
 use super::drain::{self, Draining};
 use super::environment::Environment;
-use super::link::{Given, Link, Offer, address_in_use};
+use super::link::{Given, Kept, Link, Offer, address_in_use};
 use super::words::Wanted;
 use crate::bind::BACKLOG;
 
@@ -140,6 +141,7 @@ impl Family for Unix {
 pub struct Listener<F: Family = Tcp> {
     own: Option<F::Socket>,
     offers: Option<mpsc::Receiver<Offer>>,
+    kept: Kept,
     address: F::Address,
     /// Nobody else takes what waits at the socket.
     alone: bool,
@@ -180,7 +182,7 @@ impl Drop for OwnFile {
 impl<F: Family> Listener<F> {
     /// Asks the primary.
     async fn of_primary(link: &Arc<Link>, wanted: Wanted) -> io::Result<Listener<F>> {
-        let (Given { key, socket, address, offers, .. }, index) = link.ask(&wanted).await?;
+        let (Given { key, socket, address, offers, kept, .. }, index) = link.ask(&wanted).await?;
         let claim = Claim { link: Arc::clone(link), wanted, key };
         let mut port = address.map(|address| address.port());
         let (own, address) = match socket {
@@ -196,7 +198,7 @@ impl<F: Family> Listener<F> {
             None => (None, F::named(address, claim.wanted.as_path())?),
         };
         claim.link.listens(&claim.wanted, index, port);
-        Ok(Listener { offers: Some(offers), _given: Some(claim), ..Listener::over(own, address) })
+        Ok(Listener { offers: Some(offers), kept, _given: Some(claim), ..Listener::over(own, address) })
     }
 
     fn given(socket: OwnedFd) -> io::Result<Listener<F>> {
@@ -208,6 +210,7 @@ impl<F: Family> Listener<F> {
         Listener {
             own,
             offers: None,
+            kept: Kept::default(),
             address,
             alone: false,
             draining: Draining::new(),
@@ -233,6 +236,7 @@ impl<F: Family> Listener<F> {
             self.drained = true;
             // What was offered and not looked at is declined: others get it.
             self.offers = None;
+            self.kept.take();
             if !self.alone {
                 self.own = None;
             }
@@ -248,7 +252,10 @@ impl<F: Family> Listener<F> {
                     Some(Err(error)) => tracing::debug!(%error, "a connection was gone before it was served"),
                     None => {}
                 },
-                Poll::Ready(None) => self.offers = None,
+                Poll::Ready(None) => {
+                    self.offers = None;
+                    self.accept_alone();
+                }
                 Poll::Pending => break,
             }
         }
@@ -273,6 +280,18 @@ impl<F: Family> Listener<F> {
                 }
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// Nobody hands out connections any more. Until somebody does again this worker accepts by itself, if it can.
+    fn accept_alone(&mut self) {
+        let Some(socket) = self.kept.take() else { return };
+        match ready_to_accept(socket).and_then(F::socket) {
+            Ok((own, _)) => {
+                tracing::info!(address = ?self.address, "the primary is gone: this worker accepts by itself");
+                self.own = Some(own);
+            }
+            Err(error) => tracing::error!(%error, "the primary is gone, and this worker cannot accept by itself"),
         }
     }
 
@@ -395,4 +414,74 @@ fn ready_to_accept(socket: OwnedFd) -> io::Result<OwnedFd> {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::task::Poll;
+
+    use musher_process::fdpass::send_with_fds;
+    use musher_process::ipc::{Channel, Options};
+    use serde_json::json;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    use tokio::net::UnixStream;
+
+    use super::{Listener, Tcp, Wanted};
+    use crate::message::{self, CLUSTER};
+    use crate::serving::environment::Environment;
+    use crate::serving::link::Link;
+
+    /// A worker of musher in turns, whose question is answered, and musher's end of its channel.
+    async fn in_turns(address: SocketAddr) -> (Listener<Tcp>, BufReader<UnixStream>) {
+        let (channel, end) = Channel::pair(Options::default()).unwrap();
+        let end = std::os::unix::net::UnixStream::from(end);
+        end.set_nonblocking(true).unwrap();
+        let mut musher = BufReader::new(UnixStream::from_std(end).unwrap());
+        let environment = Environment { id: Some(1), slot: Some(0), ..Environment::default() };
+        let link = Link::open(channel, &environment);
+        // Its first words are the numbers 0 and 1.
+        let at = json!({"address": address.ip(), "family": "IPv4", "port": address.port()});
+        let answer = json!({"cmd": CLUSTER, "ack": 1, "key": "k", "errno": null, "sockname": at, "seq": 0});
+        send_with_fds(musher.get_ref(), format!("{answer}\n").as_bytes(), &[]).unwrap();
+        let listener = Listener::of_primary(&link, Wanted::Tcp(address)).await.unwrap();
+        for act in ["online", "queryServer", "listening"] {
+            let mut line = String::new();
+            musher.read_line(&mut line).await.unwrap();
+            assert!(line.contains(act), "{line}");
+            assert_eq!(line.contains(r#""keeps":true"#), act == "listening", "{line}");
+        }
+        (listener, musher)
+    }
+
+    #[tokio::test]
+    async fn who_is_handed_connections_accepts_by_itself_when_musher_has_died() {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (mut listener, mut musher) = in_turns(address).await;
+        let entrust = message::entrust("net.Native", "x 1", "k", 511) + "\n";
+        send_with_fds(musher.get_ref(), entrust.as_bytes(), &[socket.as_fd()]).unwrap();
+        drop(socket);
+        let client = TcpStream::connect(address).unwrap();
+        let mut taken = String::new();
+        musher.read_line(&mut taken).await.unwrap();
+        assert!(taken.contains("NODE_HANDLE_ACK"), "{taken}");
+        let waits = poll_fn(|context| Poll::Ready(listener.poll_accept(context).is_pending())).await;
+        assert!(waits, "as long as musher lives the connection is musher's to give to somebody");
+        drop(musher);
+        assert_eq!(listener.accept().await.unwrap().1, client.local_addr().unwrap());
+        let next = TcpStream::connect(address).unwrap();
+        assert_eq!(listener.accept().await.unwrap().1, next.local_addr().unwrap());
+        drop(listener);
+        assert!(TcpStream::connect(address).is_err(), "nobody else has the socket");
+    }
+
+    #[tokio::test]
+    async fn who_was_left_no_socket_accepts_no_more_when_musher_has_died() {
+        let (mut listener, musher) = in_turns((Ipv4Addr::LOCALHOST, 9).into()).await;
+        drop(musher);
+        assert!(listener.accept().await.is_none());
+    }
 }

@@ -32,6 +32,11 @@ pub(crate) enum Order {
         /// To be answered under this number.
         seq: u64,
     },
+    /// The socket that comes with it is for the time after the primary's death; it named it so.
+    Entrust {
+        /// The name.
+        key: String,
+    },
     /// Take nothing new, finish, and end.
     Drain,
     /// Nothing that concerns a worker.
@@ -94,9 +99,13 @@ impl Wanted {
         self.members("queryServer", index, None)
     }
 
-    /// Says that it listens, on this port.
-    pub(crate) fn listening(&self, index: u64, port: Option<u16>) -> Value {
-        self.members("listening", index, port)
+    /// Says that it listens, on this port, and whether a copy of the socket would be kept.
+    pub(crate) fn listening(&self, index: u64, port: Option<u16>, keeps: bool) -> Value {
+        let mut members = self.members("listening", index, port);
+        if keeps {
+            members["keeps"] = true.into();
+        }
+        members
     }
 }
 
@@ -110,6 +119,10 @@ impl Order {
                 _ => Order::Other,
             },
             (CLUSTER, "disconnect") | (MUSHER, "drain") => Order::Drain,
+            (MUSHER, "entrust") => match message["key"].as_str() {
+                Some(key) => Order::Entrust { key: key.to_owned() },
+                None => Order::Other,
+            },
             (CLUSTER, _) => match message["ack"].as_u64() {
                 Some(ack) => Order::Answer(Answer {
                     ack,
@@ -166,7 +179,7 @@ mod tests {
     use serde_json::json;
 
     use super::{Answer, CLUSTER, MUSHER, Order, Wanted};
-    use crate::message::{Identity, Request};
+    use crate::message::{Identity, Request, entrust};
 
     fn parse(members: &serde_json::Value) -> Order {
         Order::parse(CLUSTER, members)
@@ -185,8 +198,10 @@ mod tests {
             let Request::QueryServer { seq: 1, query } = Request::parse(CLUSTER, &asked) else { panic!("{asked}") };
             assert_eq!(query.identity.index, 2);
             assert!(query.identity.key().contains(&format!(":{family}:")), "{}", query.identity.key());
-            let said = super::cluster(2, wanted.listening(2, Some(80))).to_string();
-            let Request::Listening(identity) = Request::parse(CLUSTER, &said) else { panic!("{said}") };
+            let keeps = wanted == Wanted::Fd(3);
+            let said = super::cluster(2, wanted.listening(2, Some(80), keeps)).to_string();
+            let Request::Listening { identity, keeps: kept } = Request::parse(CLUSTER, &said) else { panic!("{said}") };
+            assert_eq!(kept, keeps, "{said}");
             let answers: &Identity = &identity;
             assert!(answers.answers(&query.identity) || matches!(wanted, Wanted::Unix(_) | Wanted::Fd(_)), "{said}");
         }
@@ -206,6 +221,9 @@ mod tests {
         assert_eq!(parse(&json!({"act": "disconnect", "seq": 2})), Order::Drain);
         assert_eq!(Order::parse(MUSHER, &json!({"act": "drain", "grace": 1})), Order::Drain);
         assert_eq!(Order::parse(MUSHER, &json!({"cmd": "NODE_MUSHER"})), Order::Other, "a probe");
+        assert_eq!(Order::parse(MUSHER, &json!({"act": "entrust", "at": "x 1"})), Order::Other, "an older daemon's");
+        let entrust: serde_json::Value = serde_json::from_str(&entrust("net.Native", "x 1", "k", 1)).unwrap();
+        assert_eq!(Order::parse(MUSHER, &entrust["msg"]), Order::Entrust { key: "k".into() });
         for odd in [json!(null), json!([]), json!({"act": "newconn"}), json!({"ack": "1"}), json!({"seq": 1})] {
             assert_eq!(parse(&odd), Order::Other, "{odd}");
         }

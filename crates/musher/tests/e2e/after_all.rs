@@ -7,7 +7,7 @@ use std::time::Duration;
 use musher_api::client::Client;
 use musher_api::{Action, ActionRequest};
 
-use crate::support::apps::app;
+use crate::support::apps::{app, rust_worker};
 use crate::support::{
     Home, Load, Plan, Shape, ask, free_port, fresh, is_free, nothing_lost, proc_fs, some_answers, wait_equal,
     wait_until,
@@ -71,20 +71,34 @@ fn workers_outlive_both_and_are_taken_over_with_their_sockets() {
 
 #[test]
 fn node_workers_serve_on_without_both_and_are_replaced_without_loss() {
-    serve_on_without_both("kernel", 0);
+    serve_on_without_both(&node_web, "kernel", 0);
 }
 
 #[test]
 fn node_workers_that_are_handed_their_connections_accept_them_by_themselves_without_both() {
     // One may be in the supervisor's hands when it is killed.
-    serve_on_without_both("round-robin", 1);
+    serve_on_without_both(&node_web, "round-robin", 1);
 }
 
-/// Two Node workers without a daemon, under load, and their replacement by the next one.
-fn serve_on_without_both(balance: &str, in_hands: usize) {
+#[test]
+fn rust_workers_that_are_handed_their_connections_accept_them_by_themselves_without_both() {
+    serve_on_without_both(&rust_web, "round-robin", 1);
+}
+
+fn node_web(port: u16) -> String {
+    format!("[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\n", app("web.cjs"))
+}
+
+fn rust_web(port: u16) -> String {
+    let server = rust_worker("cluster-axum");
+    format!("[[app]]\nname = \"web\"\ncommand = \"{server} 127.0.0.1:{port}\"\ncluster = true\n")
+}
+
+/// Two workers without a daemon, under load, and their replacement by the next one.
+fn serve_on_without_both(web: &dyn Fn(u16) -> String, balance: &str, in_hands: usize) {
     let home = Home::new();
     let port = free_port();
-    let app = format!("[[app]]\nname = \"web\"\nscript = \"{}\"\nargs = [\"{port}\"]\n", app("web.cjs"));
+    let app = web(port);
     home.write("team.toml", &format!("{app}instances = 2\nbalance = \"{balance}\"\n"));
     home.ok(["start", "team.toml"]);
     let before = home.pids("web");
@@ -101,6 +115,7 @@ fn serve_on_without_both(balance: &str, in_hands: usize) {
     some_answers(&load, 50);
     let report = load.finish();
     assert!(report.answered() > 300 && report.lost().len() <= in_hands, "{balance}: {report}");
+    assert!(report.lost().iter().all(|sample| sample.outcome.is_broken()), "{balance}: nobody is refused: {report}");
     assert!(home.slots("web").iter().all(|row| row.restarts == 0));
     home.ok(["reload", "web"]);
     home.ok(["stop", "web"]);
