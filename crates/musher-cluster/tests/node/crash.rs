@@ -69,7 +69,13 @@ fn few_connections_never_wait_for_a_blocked_worker() {
         let (runs, address) = start(&mut team, BLOCKABLE, 3);
         let blocked = block(&mut team, &runs, &address);
         // One after the other, so that each would have to wait.
-        let answers: BTreeSet<String> = (0..30).map(|_| get(&address)).collect();
+        let mut answers: BTreeSet<String> = (0..30).map(|_| get(&address)).collect();
+        // On a busy machine one of the other two may count as blocked as well, for a moment.
+        for _ in 0..1000 {
+            if answers.len() < 2 {
+                answers.insert(get(&address));
+            }
+        }
         assert_eq!(answers.len(), 2, "{policy:?}");
         team.wait_for_stats(|stats| stats.unanswered == 0);
         team.kill(blocked);
