@@ -1,6 +1,19 @@
 //! How a process ended, and signals.
 //!
 //! Everything that acts on a process takes its pidfd: a signal can never reach another process that got the same pid.
+//!
+//! ```
+//! use musher_process::{ExitStatus, Spawn, exit, signal};
+//! use std::os::fd::AsFd;
+//! use std::time::Duration;
+//!
+//! let child = Spawn { args: ["sleep", "60"].map(Into::into).to_vec(), ..Spawn::new("/bin/sleep") }.spawn()?;
+//! signal(child.pidfd.as_fd(), exit::parse_signal("SIGTERM").ok_or("no such signal")?)?;
+//! assert!(exit::wait_for_end(child.pidfd.as_fd(), Duration::from_secs(60))?);
+//! let status = exit::reap(child.pidfd.as_fd())?.ok_or("it runs")?;
+//! assert_eq!(status, ExitStatus::Signal { signal: 15, core_dumped: false });
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::io;
@@ -15,7 +28,13 @@ use serde::{Deserialize, Serialize};
 use crate::pid::Pid;
 use crate::sys;
 
-/// How a process ended.
+/// How a process ended. Prints as `exit code 3` or `signal 9 (SIGKILL)`.
+///
+/// ```
+/// use musher_process::ExitStatus;
+/// assert_eq!(ExitStatus::Code(3).to_string(), "exit code 3");
+/// assert_eq!(ExitStatus::Signal { signal: 11, core_dumped: true }.to_string(), "signal 11 (SIGSEGV), core dumped");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExitStatus {
@@ -34,12 +53,23 @@ pub enum ExitStatus {
 
 impl ExitStatus {
     /// It ended by itself with code 0.
+    ///
+    /// ```
+    /// use musher_process::ExitStatus;
+    /// assert!(ExitStatus::Code(0).is_success() && !ExitStatus::Code(1).is_success());
+    /// ```
     #[must_use]
     pub fn is_success(self) -> bool {
         self == ExitStatus::Code(0)
     }
 
     /// From the status of wait(2).
+    ///
+    /// ```
+    /// use musher_process::ExitStatus;
+    /// assert_eq!(ExitStatus::from_wait_status(0x0300), ExitStatus::Code(3));
+    /// assert_eq!(ExitStatus::from_wait_status(9), ExitStatus::Signal { signal: 9, core_dumped: false });
+    /// ```
     #[must_use]
     pub fn from_wait_status(status: i32) -> ExitStatus {
         match status & 0x7f {
@@ -74,7 +104,21 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// A pidfd of a process. The caller must know that `pid` is still the process that it means.
+/// A pidfd of a process, close-on-exec (pidfd_open(2)). The caller must know that `pid` is still the process that it
+/// means; of a child that was started here there is one from the beginning, [`Child::pidfd`](crate::Child::pidfd).
+///
+/// # Errors
+///
+/// `ESRCH`: there is no such process.
+///
+/// ```
+/// use musher_process::{Pid, exit, pidfd_open};
+/// use std::os::fd::AsFd;
+///
+/// let ourselves = pidfd_open(Pid::own())?;
+/// assert!(!exit::has_ended(ourselves.as_fd())?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
@@ -84,6 +128,17 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 ///
 /// Our own child is reaped. The status of another process comes from the kernel's memory of the pidfd (Linux 6.15) or,
 /// while its parent has not reaped it, from /proc; else it is [`ExitStatus::Unknown`].
+///
+/// ```
+/// use musher_process::{ExitStatus, Spawn, exit, reap};
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let child = Spawn::new("/bin/false").spawn()?;
+/// exit::wait_for_end(child.pidfd.as_fd(), Duration::from_secs(60))?;
+/// assert_eq!(reap(child.pidfd.as_fd())?, Some(ExitStatus::Code(1)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
@@ -107,6 +162,21 @@ fn status_of_stranger(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
 }
 
 /// A child that has ended and is a zombie until [`Ended::reap`].
+///
+/// ```
+/// use musher_process::exit::{self, Ended};
+/// use musher_process::Spawn;
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let child = Spawn::new("/bin/true").spawn()?;
+/// exit::wait_for_end(child.pidfd.as_fd(), Duration::from_secs(60))?;
+/// let ended = Ended::any()?.ok_or("nobody has ended")?;
+/// assert_eq!((ended.pid, ended.status.is_success()), (child.pid, true));
+/// ended.reap()?;
+/// assert_eq!(Ended::any().ok().flatten(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Ended {
@@ -120,7 +190,12 @@ pub struct Ended {
 
 impl Ended {
     /// Any child that has ended; `None` when none has. The same one is given until it is reaped: if we die before, its
-    /// next parent learns how it ended. Only for a process that reaps all its children this way.
+    /// next parent learns how it ended. Only for a process that reaps all its children this way. See [`Ended`] for an
+    /// example.
+    ///
+    /// # Errors
+    ///
+    /// `ECHILD`: there are no children at all.
     pub fn any() -> io::Result<Option<Ended>> {
         let Some(found) = sys::wait::peek_any()? else { return Ok(None) };
         let pid = Pid::from_raw(found.pid).ok_or(io::ErrorKind::InvalidData)?;
@@ -132,7 +207,7 @@ impl Ended {
         Ok(Some(Ended { pid, status, peak_memory_bytes }))
     }
 
-    /// Takes it away: its number may have a new owner then.
+    /// Takes it away: its number may have a new owner then. See [`Ended`] for an example.
     pub fn reap(self) -> io::Result<()> {
         sys::wait::reap(self.pid.as_raw())
     }
@@ -154,16 +229,43 @@ fn zombie_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
 }
 
 /// Whether the process has ended, as a zombie or reaped.
+///
+/// ```
+/// use musher_process::{Pid, exit, pidfd_open};
+/// use std::os::fd::AsFd;
+///
+/// assert!(!exit::has_ended(pidfd_open(Pid::own())?.as_fd())?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     wait_for_end(pidfd, Duration::ZERO)
 }
 
-/// Waits until the process has ended, at most so long. `false`: it has not. Does not reap it.
+/// Waits until the process has ended, at most so long. `false`: it has not. Does not reap it. Blocks the thread; a
+/// pidfd becomes readable at the end, so that an event loop can wait for it as well.
+///
+/// ```
+/// use musher_process::{Pid, exit, pidfd_open};
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let ourselves = pidfd_open(Pid::own())?;
+/// assert!(!exit::wait_for_end(ourselves.as_fd(), Duration::from_millis(1))?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn wait_for_end(pidfd: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
     crate::wait::readable_within(pidfd, patience)
 }
 
-/// The number of the process, as long as it is not reaped.
+/// The number of the process, as long as it is not reaped. An error for what is no pidfd, and without /proc.
+///
+/// ```
+/// use musher_process::{Pid, exit, pidfd_open};
+/// use std::os::fd::AsFd;
+///
+/// assert_eq!(exit::pid_of(pidfd_open(Pid::own())?.as_fd())?, Some(Pid::own()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
@@ -173,12 +275,34 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Option<Pid>> {
     }
 }
 
-/// Sends a signal (0: only checks). `ESRCH` if the process has ended, and never another process.
+/// Sends a signal by its number (0: only checks). Never reaches another process than the one of the pidfd.
+///
+/// # Errors
+///
+/// `ESRCH` if the process has ended and was reaped, `EPERM` if it is another user's, `EINVAL` if there is no such
+/// signal.
+///
+/// ```
+/// use musher_process::{ExitStatus, Spawn, exit, reap, signal};
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let child = Spawn { args: ["sleep", "60"].map(Into::into).to_vec(), ..Spawn::new("/bin/sleep") }.spawn()?;
+/// signal(child.pidfd.as_fd(), 9)?;
+/// exit::wait_for_end(child.pidfd.as_fd(), Duration::from_secs(60))?;
+/// assert_eq!(reap(child.pidfd.as_fd())?, Some(ExitStatus::Signal { signal: 9, core_dumped: false }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     sys::pidfd::send_signal(pidfd, signal)
 }
 
 /// The name of a signal, like `SIGTERM` or `SIGRTMIN+3`; `"unknown signal"` if Linux has none with this number.
+///
+/// ```
+/// use musher_process::exit::signal_name;
+/// assert_eq!((signal_name(15), signal_name(37), signal_name(99)), ("SIGTERM", "SIGRTMIN+3", "unknown signal"));
+/// ```
 #[must_use]
 pub fn signal_name(signal: i32) -> &'static str {
     let standard = STANDARD.iter().find(|(_, number)| *number == signal);
@@ -187,6 +311,12 @@ pub fn signal_name(signal: i32) -> &'static str {
 }
 
 /// The number of a signal from `SIGTERM`, `TERM`, `term`, `15`, `SIGRTMIN+3` or `SIGRTMAX-3`.
+///
+/// ```
+/// use musher_process::exit::parse_signal;
+/// assert_eq!([parse_signal("SIGTERM"), parse_signal("hup"), parse_signal("9")], [Some(15), Some(1), Some(9)]);
+/// assert_eq!(parse_signal("SIGNAL"), None);
+/// ```
 #[must_use]
 pub fn parse_signal(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {

@@ -3,6 +3,16 @@
 //! The C library's getpwnam(3) may load modules, ask the network and take seconds, and does not work in a static
 //! executable. So only the two files are read: users that exist only in LDAP, systemd-homed and the like are unknown
 //! and can be given as numbers.
+//!
+//! ```
+//! use musher_process::lookup::{find_in_path, lookup_user};
+//! use std::path::Path;
+//!
+//! let program = find_in_path("cat".as_ref(), std::env::var_os("PATH").as_deref(), Path::new("/"))?;
+//! let user = lookup_user("root")?.ok_or("there is no root")?;
+//! println!("{} as {} with groups {:?}", program.display(), user.uid, user.groups);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,6 +28,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const NOBODY_AT_ALL: u32 = u32::MAX;
 
 /// A program was not found.
+///
+/// ```
+/// use musher_process::lookup::{LookupError, find_in_path};
+/// use std::path::Path;
+///
+/// let error = find_in_path("no-such-program".as_ref(), None, Path::new("/")).unwrap_err();
+/// assert_eq!(error, LookupError::NotInPath { name: "no-such-program".into() });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// A name that is in no directory of `PATH`.
@@ -43,6 +61,16 @@ pub enum LookupError {
 /// Finds a program as a shell would: a name with a slash is a path relative to `cwd`, else the directories of
 /// `path_env` are searched (without one, the usual). The result is absolute; symbolic links are kept, since programs look
 /// at their own name.
+///
+/// ```
+/// use musher_process::lookup::find_in_path;
+/// use std::path::Path;
+///
+/// let shell = find_in_path("sh".as_ref(), std::env::var_os("PATH").as_deref(), Path::new("/"))?;
+/// assert!(shell.is_absolute() && shell.ends_with("sh"));
+/// assert_eq!(find_in_path("./sh".as_ref(), None, Path::new("/bin"))?, Path::new("/bin/./sh"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn find_in_path(name: &OsStr, path_env: Option<&OsStr>, cwd: &Path) -> Result<PathBuf, LookupError> {
     if name.as_bytes().contains(&b'/') {
         let path = cwd.join(name);
@@ -77,6 +105,12 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// A user of /etc/passwd.
+///
+/// ```
+/// let root = musher_process::lookup::lookup_user("root")?.ok_or("there is no root")?;
+/// assert_eq!((root.uid, root.gid, root.home.as_deref()), (0, 0, Some("/root".as_ref())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserEntry {
     /// Name; the number if the user has no entry.
@@ -95,13 +129,30 @@ pub struct UserEntry {
 
 /// A user by name or number. A number without an entry is a user with the group of the same number and no others; an
 /// unknown name is `None`.
+///
+/// # Errors
+///
+/// /etc/passwd or /etc/group is there and cannot be read.
+///
+/// ```
+/// use musher_process::lookup::lookup_user;
+///
+/// assert_eq!(lookup_user("0")?.map(|user| user.name).as_deref(), Some("root"));
+/// assert_eq!(lookup_user("nobody-of-this-name")?, None);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn lookup_user(user: &str) -> io::Result<Option<UserEntry>> {
     let passwd = read_text("/etc/passwd")?;
     let group = read_text("/etc/group")?;
     Ok(find_user(user, &passwd, &group))
 }
 
-/// A group by name or number. A number needs no entry; an unknown name is `None`.
+/// A group by name or number. A number needs no entry; an unknown name is `None`. Errors as of [`lookup_user`].
+///
+/// ```
+/// assert_eq!(musher_process::lookup::lookup_group("root")?, Some(0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn lookup_group(group: &str) -> io::Result<Option<u32>> {
     Ok(find_group(group, &read_text("/etc/group")?))
 }

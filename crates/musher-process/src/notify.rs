@@ -2,6 +2,21 @@
 //!
 //! The socket has an abstract name: anyone in the network namespace can send to it. So the kernel's word on who sent a
 //! datagram comes with it, and it is the caller's to check that this process belongs to a run.
+//!
+//! ```
+//! use musher_process::Spawn;
+//! use musher_process::notify::NotifySocket;
+//!
+//! let socket = NotifySocket::bind()?;
+//! let env = vec![("NOTIFY_SOCKET".into(), socket.address()?.into())];
+//! let service = Spawn { env, ..Spawn::new("/bin/true") }.spawn()?;
+//! while let Some(notification) = socket.recv()? {
+//!     if notification.pid == Some(service.pid) && notification.value("READY") == Some("1") {
+//!         println!("it is ready");
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod sender;
 
@@ -25,13 +40,34 @@ const NO_USER: u32 = u32::MAX;
 /// How the names begin.
 const PREFIX: &str = "musher/notify/";
 
-/// A datagram socket with an abstract name (nothing in the file system; it ends with its last descriptor).
+/// A datagram socket with an abstract name (nothing in the file system; it ends with its last descriptor). Its
+/// descriptor, there as [`AsFd`], is readable when a notification waits.
+///
+/// ```
+/// use musher_process::notify::{NotifySender, NotifySocket};
+///
+/// let socket = NotifySocket::bind()?;
+/// // What a child does that got the address as NOTIFY_SOCKET: systemd-notify, or its own library.
+/// NotifySender::new(socket.address()?.as_ref())?.send("READY=1\nSTATUS=serving")?;
+/// let notification = socket.recv()?.ok_or("nothing came")?;
+/// assert_eq!(notification.pid, Some(musher_process::Pid::own()));
+/// assert_eq!(notification.value("STATUS"), Some("serving"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct NotifySocket {
     fd: OwnedFd,
 }
 
 /// One datagram of sd_notify(3).
+///
+/// ```
+/// use musher_process::notify::Notification;
+///
+/// let fields = vec![("STATUS".to_owned(), "loading".to_owned()), ("STATUS".to_owned(), "serving".to_owned())];
+/// let notification = Notification { pid: None, uid: 1000, fields };
+/// assert_eq!(notification.value("STATUS"), Some("serving"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
     /// Who sent it, as the kernel says; `None` from outside of our pid namespace. It may have ended since.
@@ -43,7 +79,13 @@ pub struct Notification {
 }
 
 impl NotifySocket {
-    /// Binds a new name. Non-blocking, close-on-exec.
+    /// Binds a new name, of 128 random bits. Non-blocking, close-on-exec.
+    ///
+    /// ```
+    /// let socket = musher_process::notify::NotifySocket::bind()?;
+    /// assert!(socket.address()?.starts_with('@'));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn bind() -> io::Result<NotifySocket> {
         let mut random = [0_u8; 16];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -56,6 +98,14 @@ impl NotifySocket {
 
     /// Binds the name of this address again, which a socket had that is gone: processes that were told of it go on to
     /// notify.
+    ///
+    /// ```
+    /// use musher_process::notify::NotifySocket;
+    ///
+    /// let address = NotifySocket::bind()?.address()?;
+    /// assert_eq!(NotifySocket::bind_again(&address)?.address()?, address);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn bind_again(address: &str) -> io::Result<NotifySocket> {
         let name = address.strip_prefix('@').filter(|name| name.starts_with(PREFIX));
         NotifySocket::bind_name(name.ok_or(io::ErrorKind::InvalidInput)?.as_bytes())
@@ -69,7 +119,18 @@ impl NotifySocket {
         Ok(NotifySocket { fd })
     }
 
-    /// Takes a socket that [`NotifySocket::bind`] made in another process.
+    /// Takes a socket that [`NotifySocket::bind`] made, here or in another process. An error for every other
+    /// descriptor.
+    ///
+    /// ```
+    /// use musher_process::notify::NotifySocket;
+    /// use std::os::fd::AsFd;
+    ///
+    /// let socket = NotifySocket::bind()?;
+    /// let same = NotifySocket::from_fd(socket.as_fd().try_clone_to_owned()?)?;
+    /// assert_eq!(same.address()?, socket.address()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_fd(fd: OwnedFd) -> io::Result<NotifySocket> {
         let socket = NotifySocket { fd };
         socket.address()?;
@@ -79,6 +140,16 @@ impl NotifySocket {
     }
 
     /// The value for `NOTIFY_SOCKET`: `@` and the name.
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    /// use musher_process::notify::NotifySocket;
+    ///
+    /// let socket = NotifySocket::bind()?;
+    /// let env = vec![("NOTIFY_SOCKET".into(), socket.address()?.into())];
+    /// let service = Spawn { env, ..Spawn::new("/bin/true") };
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn address(&self) -> io::Result<String> {
         let not_ours = || io::Error::new(io::ErrorKind::InvalidInput, "not a socket for notifications");
         let address = SocketAddrUnix::try_from(rustix::net::getsockname(&self.fd)?).map_err(|_| not_ours())?;
@@ -88,6 +159,12 @@ impl NotifySocket {
 
     /// The next notification; `None` if none waits. One that is longer than [`MAX_NOTIFICATION`] comes without fields.
     /// Descriptors that came with it are closed (which answers `sd_notify_barrier(3)`).
+    ///
+    /// ```
+    /// let socket = musher_process::notify::NotifySocket::bind()?;
+    /// assert_eq!(socket.recv()?, None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn recv(&self) -> io::Result<Option<Notification>> {
         let mut buffer = [0; MAX_NOTIFICATION];
         loop {
@@ -105,7 +182,7 @@ impl NotifySocket {
 }
 
 impl Notification {
-    /// The last value of a variable.
+    /// The last value of a variable; `None` if it was not assigned. See [`Notification`] for an example.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

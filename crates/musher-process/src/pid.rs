@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 /// The number of a process: positive. It names a process only as long as that is not reaped; to act on a process use
 /// its pidfd.
+///
+/// ```
+/// use musher_process::Pid;
+/// assert_eq!(Pid::own().as_raw(), std::process::id() as i32);
+/// assert_eq!(Pid::from_raw(42).map(|pid| pid.to_string()).as_deref(), Some("42"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "i32", into = "i32")]
 pub struct Pid(i32);
@@ -16,18 +22,31 @@ impl Pid {
     pub const INIT: Pid = Pid(1);
 
     /// From a number, if it is positive.
+    ///
+    /// ```
+    /// use musher_process::Pid;
+    /// assert_eq!((Pid::from_raw(1), Pid::from_raw(0)), (Some(Pid::INIT), None));
+    /// ```
     #[must_use]
     pub fn from_raw(number: i32) -> Option<Pid> {
         (number > 0).then_some(Pid(number))
     }
 
     /// The calling process.
+    ///
+    /// ```
+    /// assert_eq!(musher_process::Pid::own().as_raw(), std::process::id() as i32);
+    /// ```
     #[must_use]
     pub fn own() -> Pid {
         rustix::process::getpid().into()
     }
 
     /// As a number.
+    ///
+    /// ```
+    /// assert_eq!(musher_process::Pid::INIT.as_raw(), 1);
+    /// ```
     #[must_use]
     pub fn as_raw(self) -> i32 {
         self.0

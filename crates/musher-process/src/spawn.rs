@@ -7,6 +7,16 @@
 //! It never gets a parent death signal: workers outlive the supervisor.
 //!
 //! An environment is passed on as it is; [`Spawn`] does not set `HOME`, `USER` or `PATH`.
+//!
+//! ```
+//! use musher_process::Spawn;
+//!
+//! let args = ["sh", "-c", "cd; pwd"].map(Into::into).to_vec();
+//! let env = vec![("HOME".into(), "/tmp".into())];
+//! let child = Spawn { args, env, session: true, nice: Some(5), ..Spawn::new("/bin/sh") }.spawn()?;
+//! println!("runs as {}", child.pid);
+//! # Ok::<(), musher_process::SpawnError>(())
+//! ```
 
 mod error;
 mod executable;
@@ -80,7 +90,16 @@ pub struct Spawn {
     pub cgroup: Option<OwnedFd>,
 }
 
-/// A user for a child.
+/// A user for a child: becoming another one needs root. [`lookup_user`](crate::lookup::lookup_user) knows names.
+///
+/// ```
+/// use musher_process::{Credentials, Spawn, lookup};
+///
+/// let root = lookup::lookup_user("root")?.ok_or("there is no root")?;
+/// let credentials = Some(Credentials { uid: root.uid, gid: root.gid, groups: root.groups });
+/// let program = Spawn { credentials, ..Spawn::new("/bin/true") };
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// User.
@@ -91,7 +110,16 @@ pub struct Credentials {
     pub groups: Vec<u32>,
 }
 
-/// A started child.
+/// A started child. Dropping it neither ends nor reaps it: see [`signal`](crate::signal) and [`reap`](crate::reap).
+///
+/// ```
+/// use musher_process::{Child, Spawn, exit};
+/// use std::os::fd::AsFd;
+///
+/// let Child { pid, pidfd } = Spawn::new("/bin/true").spawn()?;
+/// assert_eq!(exit::pid_of(pidfd.as_fd())?, Some(pid));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Child {
     /// Its number.
@@ -101,7 +129,15 @@ pub struct Child {
 }
 
 impl Spawn {
-    /// This program without arguments, in the root directory, with nothing else. The rest is set by its fields.
+    /// This program without arguments, in the root directory, with nothing else: no environment, /dev/null as standard
+    /// streams. The rest is set by its fields.
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    ///
+    /// let program = Spawn { nice: Some(10), session: true, ..Spawn::new("/bin/true") };
+    /// assert!(program.env.is_empty() && program.fds.is_empty());
+    /// ```
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Spawn {
         Spawn {
@@ -121,7 +157,21 @@ impl Spawn {
 
     /// Starts the program. Returns when it runs (execve succeeded) or why it does not; then no process is left.
     ///
-    /// Blocks for as long as the system needs to make the process, some 0.1 to 1 ms.
+    /// Blocks for as long as the system needs to make the process, some 0.1 to 1 ms; at most 10 s, when a file system
+    /// hangs.
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    /// use std::io::Read;
+    ///
+    /// let (mut reading, writing) = std::io::pipe()?;
+    /// let args = ["echo", "hello"].map(Into::into).to_vec();
+    /// Spawn { args, fds: vec![(writing.into(), 1)], ..Spawn::new("/bin/echo") }.spawn()?;
+    /// let mut said = String::new();
+    /// reading.read_to_string(&mut said)?;
+    /// assert_eq!(said, "hello\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn(self) -> Result<Child, SpawnError> {
         self.make(false, Manner::default(), |_| {})
     }
@@ -134,9 +184,21 @@ impl Spawn {
         self.make(false, Manner { group, shell: true }, |_| {})
     }
 
-    /// The same, but the program is executed only after `known` has returned: if this process is killed before that, the
-    /// child ends with [`NOT_EXECUTED`] and has done nothing. So whoever `known` tells of the child knows all children
-    /// that ever did anything.
+    /// The same, but the program is executed only after `known` has returned: if this process is killed before that,
+    /// the child ends with [`NOT_EXECUTED`] and has done nothing. So whoever `known` tells of the child knows all
+    /// children that ever did anything.
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("pid");
+    /// let child = Spawn::new("/bin/true").spawn_known(|child| {
+    ///     std::fs::write(&path, child.pid.to_string()).unwrap();
+    /// })?;
+    /// assert_eq!(std::fs::read_to_string(&path)?, child.pid.to_string());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spawn_known(self, known: impl FnOnce(&Child)) -> Result<Child, SpawnError> {
         self.make(true, Manner::default(), known)
     }

@@ -2,6 +2,14 @@
 //!
 //! Each reading is of a number, not of a process: whoever acts on it checks with a pidfd that the process was still
 //! there afterwards, as [`crate::tree`] does.
+//!
+//! ```
+//! use musher_process::{Pid, stat};
+//!
+//! let ours = stat::ProcessStat::read(Pid::own())?;
+//! println!("{}: {:?} of CPU time in {} threads", ours.command, ours.cpu_time, ours.threads);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod listens;
 mod lookout;
@@ -19,6 +27,16 @@ pub use lookout::{Lookout, Totals};
 pub use listens::{tcp_addresses, tree_listens};
 
 /// One reading of /proc/PID/stat.
+///
+/// ```
+/// use musher_process::Pid;
+/// use musher_process::stat::ProcessStat;
+///
+/// let ours = ProcessStat::read(Pid::own())?;
+/// println!("{} uses {} KiB and {:?}", ours.command, ours.rss_bytes >> 10, ours.cpu_time);
+/// assert!(ours.threads >= 1 && ours.parent.is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
     /// The process.
@@ -48,12 +66,24 @@ pub struct ProcessStat {
 
 impl ProcessStat {
     /// Reads it, in some 5 us. `NotFound` if there is no such process.
+    ///
+    /// ```
+    /// use musher_process::{Pid, stat::ProcessStat};
+    /// let nobody = Pid::from_raw(i32::MAX).unwrap();
+    /// assert_eq!(ProcessStat::read(nobody).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    /// ```
     pub fn read(pid: Pid) -> io::Result<ProcessStat> {
         let line = read_small(&format!("/proc/{pid}/stat"))?;
         parse_stat(&line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat")))
     }
 
     /// It has ended and only waits to be reaped. (A first thread that ended before the others also shows as `Z`.)
+    ///
+    /// ```
+    /// use musher_process::{Pid, stat::ProcessStat};
+    /// assert!(!ProcessStat::read(Pid::own())?.is_dead());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.state, 'X' | 'x') || self.state == 'Z' && self.threads <= 1
@@ -76,7 +106,15 @@ fn parse_is_executing(line: &[u8]) -> Option<bool> {
     Some(memory > 0 && environment_end == 0)
 }
 
-/// The memory of a process, exactly. Costs a walk of its page tables.
+/// The memory of a process, exactly. Costs a walk of its page tables: some ms for a process of 1 GiB.
+///
+/// ```
+/// use musher_process::{Pid, stat::Memory};
+///
+/// let memory = Memory::read(Pid::own())?;
+/// assert!(memory.private_bytes <= memory.rss_bytes && memory.pss_bytes > 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Resident, shared pages included.
@@ -89,6 +127,11 @@ pub struct Memory {
 
 impl Memory {
     /// Reads /proc/PID/smaps_rollup. Processes of our own user only, or of any as root.
+    ///
+    /// ```
+    /// use musher_process::{Pid, stat::Memory};
+    /// assert!(Memory::read(Pid::from_raw(i32::MAX).unwrap()).is_err());
+    /// ```
     pub fn read(pid: Pid) -> io::Result<Memory> {
         let text = read_small(&format!("/proc/{pid}/smaps_rollup"))?;
         Ok(parse_rollup(&String::from_utf8_lossy(&text)))
@@ -96,6 +139,15 @@ impl Memory {
 }
 
 /// Time since boot, the clock of [`ProcessStat::started`].
+///
+/// ```
+/// use musher_process::Pid;
+/// use musher_process::stat::{ProcessStat, since_boot};
+///
+/// let age = since_boot().saturating_sub(ProcessStat::read(Pid::own())?.started);
+/// println!("we run for {} ms", age.as_millis());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

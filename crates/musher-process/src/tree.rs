@@ -15,6 +15,13 @@
 //!
 //! Numbers found in /proc may be reused before a signal is sent. So each process is held by a pidfd before it is judged,
 //! and is taken only if it started before its number was listed: then it is the one that was listed.
+//!
+//! [`Tree`] shows how to kill all that a child has started.
+//!
+//! ```
+//! use musher_process::{Pid, tree};
+//! println!("what we leave behind falls to one of {:?}", tree::ancestors(Pid::own()));
+//! ```
 
 mod look;
 mod scan;
@@ -43,6 +50,29 @@ pub use scan::{find_by_home, find_by_marker, find_marked, has_our_environment, i
 const ROUNDS: usize = 64;
 
 /// Where to look for the processes of one run, as the caller knows it. With many runs in view, one [`Look`] serves them all.
+///
+/// ```
+/// use musher_process::{Pid, Spawn, Tree, tree};
+/// use std::collections::BTreeSet;
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// let args = ["sh", "-c", "sleep 60 & wait"].map(Into::into).to_vec();
+/// let child = Spawn { args, env: vec![("JOB".into(), "7".into())], ..Spawn::new("/bin/sh") }.spawn()?;
+/// let job = Tree {
+///     root: child.pid,
+///     pidfd: child.pidfd.as_fd(),
+///     variable: "JOB",
+///     marker: "7",
+///     cgroup: None,
+///     reapers: &tree::ancestors(Pid::own()),
+///     others: &BTreeSet::new(),
+/// };
+/// assert_eq!(job.members()?.first(), Some(&child.pid));
+/// assert_eq!(job.kill_all(Duration::from_secs(60))?, []);
+/// assert_eq!(job.members()?, []);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'a> {
     /// The process that was spawned. It may have ended.
@@ -70,18 +100,47 @@ struct Member {
 }
 
 impl Tree<'_> {
-    /// The living processes of the run (no zombies), the first one first if it lives.
+    /// The living processes of the run (no zombies), the first one first if it lives. [`Tree`] has an example.
     pub fn members(&self) -> io::Result<Vec<Pid>> {
         Ok(self.find(&mut Look::default())?.into_iter().map(|member| member.pid).collect())
     }
 
     /// Sends a signal to every process of the run, the first one first. Returns to how many. Processes of a user that we
     /// may not signal are left out. The signal is not repeated for processes that appear meanwhile.
+    ///
+    /// ```
+    /// # use musher_process::{Pid, Spawn, Tree, tree};
+    /// # use std::{collections::BTreeSet, os::fd::AsFd, time::Duration};
+    /// # let args = ["sleep", "60"].map(Into::into).to_vec();
+    /// # let child = Spawn { args, env: vec![("JOB".into(), "8".into())], ..Spawn::new("/bin/sleep") }.spawn()?;
+    /// # let (reapers, others) = (tree::ancestors(Pid::own()), BTreeSet::new());
+    /// # let pidfd = child.pidfd.as_fd();
+    /// # let (root, variable, marker, reapers, others) = (child.pid, "JOB", "8", reapers.as_slice(), &others);
+    /// let job = Tree { root, pidfd, variable, marker, cgroup: None, reapers, others };
+    /// assert_eq!(job.signal_all(15)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn signal_all(&self, signal: i32) -> io::Result<usize> {
         self.signal_all_of(signal, &mut Look::default())
     }
 
     /// The same for one of many runs that are sent a signal in the same moment.
+    ///
+    /// ```
+    /// # use musher_process::{Pid, Spawn, Tree, tree};
+    /// # use std::{collections::BTreeSet, os::fd::AsFd, time::Duration};
+    /// # let args = ["sleep", "60"].map(Into::into).to_vec();
+    /// # let child = Spawn { args, env: vec![("JOB".into(), "9".into())], ..Spawn::new("/bin/sleep") }.spawn()?;
+    /// # let (reapers, others) = (tree::ancestors(Pid::own()), BTreeSet::new());
+    /// # let pidfd = child.pidfd.as_fd();
+    /// # let (root, variable, marker, reapers, others) = (child.pid, "JOB", "9", reapers.as_slice(), &others);
+    /// # let jobs = [Tree { root, pidfd, variable, marker, cgroup: None, reapers, others }];
+    /// let mut look = tree::Look::default();
+    /// for job in &jobs {
+    ///     job.signal_all_of(15, &mut look)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn signal_all_of(&self, signal: i32, look: &mut Look) -> io::Result<usize> {
         let mut reached = 0;
         for member in self.find(look)? {
@@ -95,8 +154,8 @@ impl Tree<'_> {
     }
 
     /// Kills every process of the run, repeatedly until no new one appears, and waits up to `patience` for their ends.
-    /// Returns those that still live: with zero patience perhaps all, since death takes a moment; else what hangs in the
-    /// kernel, could not be signalled or forks faster than we look.
+    /// Returns those that still live: with zero patience perhaps all, since death takes a moment; else what hangs in
+    /// the kernel, could not be signalled or forks faster than we look. Reaps nobody. [`Tree`] has an example.
     pub fn kill_all(&self, patience: Duration) -> io::Result<Vec<Pid>> {
         kill_all(std::slice::from_ref(self), patience)
     }
@@ -108,6 +167,15 @@ impl Tree<'_> {
 
 /// [`Tree::kill_all`] of many runs at once: they share every look, and the patience. An error concerns one of them; the
 /// others are killed nevertheless.
+///
+/// ```
+/// use musher_process::{Tree, tree};
+/// use std::time::Duration;
+///
+/// let jobs: Vec<Tree> = Vec::new(); // those that are to end
+/// assert_eq!(tree::kill_all(&jobs, Duration::from_secs(5))?, []);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn kill_all(trees: &[Tree<'_>], patience: Duration) -> io::Result<Vec<Pid>> {
     let deadline = Instant::now() + patience;
     for directory in trees.iter().filter_map(|tree| tree.cgroup) {

@@ -5,6 +5,27 @@
 //! that gives new connections to chosen members only, in turns or evenly by chance. The program belongs to the group, outlives the
 //! socket it was attached through, and does not touch what is already queued. It knows members by index: attach it anew
 //! after every change of the array. [`leave`] lets a member stop, and if the system allows it the others get its queue.
+//!
+//! ```
+//! use musher_process::net::reuseport::{self, Members};
+//! use musher_process::net::{self, tcp};
+//!
+//! // Two listeners at one port, of which only the second gets new connections.
+//! let first = tcp::bind(([127, 0, 0, 1], 0).into(), false, tcp::Membership::Founds)?;
+//! let second = tcp::bind(net::local_address(&first)?, false, tcp::Membership::Joins)?;
+//! let mut members = Members::default();
+//! for (name, socket) in [("first", &first), ("second", &second)] {
+//!     net::listen(socket, 511)?;
+//!     members.join(name);
+//! }
+//! let chosen = members.index("second").map(|index| index as u32);
+//! reuseport::steer(&first, chosen.as_slice())?;
+//! let client = std::net::TcpStream::connect(net::local_address(&first)?)?;
+//! let listener = std::net::TcpListener::from(second);
+//! listener.set_nonblocking(false)?;
+//! assert_eq!(listener.accept()?.1, client.local_addr()?);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,7 +36,18 @@ use crate::sys::{self, net::Instruction};
 /// The most members that a program can choose among: BPF_MAXINSNS is 4096, and a member takes two instructions.
 pub const MAX_STEERED: usize = 2046;
 
-/// The members of a group in the kernel's order.
+/// The members of a group in the kernel's order, whatever the caller knows them by.
+///
+/// ```
+/// use musher_process::net::reuseport::Members;
+///
+/// let mut members = Members::default();
+/// for worker in [1, 2, 3] {
+///     members.join(worker);
+/// }
+/// members.leave(1);
+/// assert_eq!(members.order(), [3, 2]);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members<M> {
     order: Vec<M>,
@@ -23,39 +55,89 @@ pub struct Members<M> {
 
 impl<M: Copy + PartialEq> Members<M> {
     /// A group whose members are known to have this order.
+    ///
+    /// ```
+    /// use musher_process::net::reuseport::Members;
+    /// assert_eq!(Members::from_order(vec!['a', 'b']).index('b'), Some(1));
+    /// ```
     pub fn from_order(order: Vec<M>) -> Members<M> {
         Members { order }
     }
 
     /// The members by index.
+    ///
+    /// ```
+    /// use musher_process::net::reuseport::Members;
+    /// assert_eq!(Members::from_order(vec![7, 8]).order(), [7, 8]);
+    /// ```
     pub fn order(&self) -> &[M] {
         &self.order
     }
 
-    /// `member` has started to listen.
+    /// `member` has started to listen: it is the last.
+    ///
+    /// ```
+    /// use musher_process::net::reuseport::Members;
+    ///
+    /// let mut members = Members::from_order(vec![7]);
+    /// members.join(8);
+    /// assert_eq!(members.index(8), Some(1));
+    /// ```
     pub fn join(&mut self, member: M) {
         self.order.push(member);
     }
 
-    /// `member` has stopped listening.
+    /// `member` has stopped listening: the last one takes its place. One that is no member changes nothing.
+    ///
+    /// ```
+    /// use musher_process::net::reuseport::Members;
+    ///
+    /// let mut members = Members::from_order(vec![7, 8, 9]);
+    /// members.leave(7);
+    /// assert_eq!(members.order(), [9, 8]);
+    /// ```
     pub fn leave(&mut self, member: M) {
         if let Some(index) = self.index(member) {
             self.order.swap_remove(index);
         }
     }
 
-    /// Where `member` is.
+    /// Where `member` is: its number for [`steer`].
+    ///
+    /// ```
+    /// use musher_process::net::reuseport::Members;
+    /// assert_eq!(Members::from_order(vec![7, 8]).index(9), None);
+    /// ```
     pub fn index(&self, member: M) -> Option<usize> {
         self.order.iter().position(|other| *other == member)
     }
 }
 
-/// Lets others join a socket that was opened to be alone, listening or not: it becomes the first of a group.
+/// Lets others join a socket that was opened to be alone, listening or not: it becomes the first of a group. For the
+/// same user only, as the kernel wants it.
+///
+/// ```
+/// use musher_process::net::{reuseport, tcp};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// reuseport::let_join(&listener)?;
+/// let second = tcp::bind(listener.local_addr()?, false, tcp::Membership::Joins)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn let_join(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::sockopt::set_socket_reuseport(socket, true)?)
 }
 
-/// How new connections are dealt out to chosen members.
+/// How new connections are dealt out to chosen members, as [`steer`] tells.
+///
+/// ```
+/// use musher_process::net::reuseport::{Dealing, let_join, steer};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let_join(&listener)?;
+/// assert_eq!(steer(&listener, &[])?, Dealing::Hash);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dealing {
     /// In strict turns.
@@ -69,6 +151,22 @@ pub enum Dealing {
 /// Gives new connections of `socket`'s group only to the members with these indices: in turns if this process may load a
 /// program that counts (CAP_BPF, or `kernel.unprivileged_bpf_disabled` is 0; most sandboxes refuse), else by chance.
 /// With no indices, or more than [`MAX_STEERED`], the kernel's hash over all members decides.
+///
+/// ```
+/// use musher_process::net::reuseport::{Dealing, steer};
+/// use musher_process::net::{self, tcp, tcp::Membership};
+///
+/// let first = tcp::bind("127.0.0.1:0".parse()?, false, Membership::Founds)?;
+/// net::listen(&first, 511)?;
+/// let second = tcp::bind(net::local_address(&first)?, false, Membership::Joins)?;
+/// net::listen(&second, 511)?;
+/// match steer(&first, &[0, 1])? {
+///     Dealing::Turns => println!("one after the other"),
+///     Dealing::Chance => println!("evenly, by chance"),
+///     Dealing::Hash => println!("as the kernel likes"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<Dealing> {
     let socket = socket.as_fd();
     if indices.is_empty() || indices.len() > MAX_STEERED {
@@ -84,7 +182,19 @@ pub fn steer(socket: impl AsFd, indices: &[u32]) -> io::Result<Dealing> {
     Ok(if indices.len() > 1 { Dealing::Chance } else { Dealing::Turns })
 }
 
-/// What becomes of connections that wait at a member that stops listening.
+/// What becomes of connections that wait at a member that stops listening, as [`leave`] tells.
+///
+/// ```
+/// use musher_process::net::reuseport::{Queue, leave, let_join};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let_join(&listener)?;
+/// match leave(&listener)? {
+///     Queue::Moved => println!("the others have them"),
+///     Queue::Reset => println!("they were reset"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queue {
     /// Other members of the group have them.
@@ -96,6 +206,8 @@ pub enum Queue {
 /// Stops listening at once, for every process that has the socket. What waits in its queue goes to other members of the
 /// group, those of them that listen, by the kernel's hash: if this process may load a program that asks for it (CAP_BPF),
 /// or `net.ipv4.tcp_migrate_req` is 1. The program takes the place of that of [`steer`], so steer anew.
+///
+/// See [`Queue`] for an example.
 pub fn leave(socket: impl AsFd) -> io::Result<Queue> {
     let queue = if migrate(socket.as_fd()).is_ok() || migrates_always() { Queue::Moved } else { Queue::Reset };
     super::shutdown(socket)?;

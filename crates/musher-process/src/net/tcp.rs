@@ -1,4 +1,13 @@
 //! TCP listeners.
+//!
+//! ```
+//! use musher_process::net::{self, tcp};
+//!
+//! let socket = tcp::bind(([127, 0, 0, 1], 0).into(), false, tcp::Membership::Alone)?;
+//! net::listen(&socket, 511)?;
+//! println!("at {}", net::local_address(&socket)?);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,6 +19,19 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use crate::sys;
 
 /// How a socket stands to a SO_REUSEPORT group.
+///
+/// ```
+/// use musher_process::net::{self, tcp, tcp::Membership};
+///
+/// let first = tcp::bind("127.0.0.1:0".parse()?, false, Membership::Founds)?;
+/// let address = net::local_address(&first)?;
+/// let second = tcp::bind(address, false, Membership::Joins)?;
+/// for socket in [&first, &second] {
+///     net::listen(socket, 511)?;
+/// }
+/// assert!(tcp::bind(address, false, Membership::Alone).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
     /// It is the only one of its address.
@@ -21,7 +43,24 @@ pub enum Membership {
     Joins,
 }
 
-/// A bound socket, not yet listening.
+/// A bound socket, not yet listening: see [`listen`](super::listen). Port 0 is any free one. `v6_only`: an IPv6
+/// address takes no IPv4 connections (Node's `ipv6Only`).
+///
+/// # Errors
+///
+/// `EADDRINUSE`, `EADDRNOTAVAIL`, and `EACCES` for ports below 1024.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::net::{self, tcp};
+///
+/// let socket = tcp::bind("127.0.0.1:0".parse()?, false, tcp::Membership::Alone)?;
+/// net::listen(&socket, 511)?;
+/// let listener = tokio::net::TcpListener::from_std(socket.into())?;
+/// # Ok(())
+/// # }
+/// ```
 pub fn bind(address: SocketAddr, v6_only: bool, membership: Membership) -> io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, super::FLAGS, None)?;
@@ -40,7 +79,16 @@ pub fn bind(address: SocketAddr, v6_only: bool, membership: Membership) -> io::R
     Ok(socket)
 }
 
-/// All addresses: `::` for IPv4 and IPv6 together, or `0.0.0.0` where there is no IPv6.
+/// All addresses: `::` for IPv4 and IPv6 together, or `0.0.0.0` where there is no IPv6. What Node does without a host.
+///
+/// ```
+/// use musher_process::net::{self, tcp};
+///
+/// let socket = tcp::bind_any(0, tcp::Membership::Alone)?;
+/// net::listen(&socket, 511)?;
+/// std::net::TcpStream::connect(("127.0.0.1", net::local_address(&socket)?.port()))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn bind_any(port: u16, membership: Membership) -> io::Result<OwnedFd> {
     match bind((Ipv6Addr::UNSPECIFIED, port).into(), false, membership) {
         Err(error) if no_such_family(&error) => bind((Ipv4Addr::UNSPECIFIED, port).into(), false, membership),
@@ -62,6 +110,16 @@ fn no_such_family(error: &io::Error) -> bool {
 /// later, and is not refused before the socket is closed. Kernels of today let only CAP_NET_ADMIN filter the packets of a
 /// TCP socket: for others new connections are refused from now on, by a network interface that does not exist, which the
 /// kernel lets everybody give to a socket that has none.
+///
+/// ```
+/// use musher_process::net::tcp;
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let early = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// tcp::take_no_more(&listener)?;
+/// assert_eq!(listener.accept()?.1, early.local_addr()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn take_no_more(socket: impl AsFd) -> io::Result<()> {
     // The data begins with the TCP header; SYN (2) without ACK (16) in its byte 13 is the first packet.
     let program = [
@@ -78,7 +136,16 @@ pub fn take_no_more(socket: impl AsFd) -> io::Result<()> {
 /// The kernel gives out small numbers, from 1.
 const NO_INTERFACE: i32 = i32::MAX;
 
-/// What the kernel says of a listening socket.
+/// What the kernel says of a listening socket: [`listen_state`].
+///
+/// ```
+/// use musher_process::net::tcp::{ListenState, listen_state};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let ListenState { queued, backlog, .. } = listen_state(&listener)?;
+/// println!("{queued} of {backlog} wait");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenState {
     /// Whether it listens. A worker that calls shutdown(2) on its copy ends it for everybody.
@@ -90,6 +157,17 @@ pub struct ListenState {
 }
 
 /// Asks for the state of a TCP socket. Takes less than a microsecond.
+///
+/// ```
+/// use musher_process::net::{self, tcp};
+///
+/// let socket = tcp::bind("127.0.0.1:0".parse()?, false, tcp::Membership::Alone)?;
+/// assert!(!tcp::listen_state(&socket)?.listening);
+/// net::listen(&socket, 7)?;
+/// let state = tcp::listen_state(&socket)?;
+/// assert_eq!((state.listening, state.backlog), (true, 7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn listen_state(socket: impl AsFd) -> io::Result<ListenState> {
     /// `TCP_LISTEN` of net/tcp_states.h.
     const LISTEN: u8 = 10;

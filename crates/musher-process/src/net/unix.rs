@@ -3,6 +3,18 @@
 //! A file whose server is dead (a connect is refused) is replaced; one that somebody serves is an `EADDRINUSE`. A path
 //! longer than the 107 bytes of `sun_path` is reached over its directory. [`SocketFile::remove`] removes the file only
 //! while it still is the one that was made here.
+//!
+//! ```
+//! use musher_process::net::{self, unix};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("api.sock");
+//! let (socket, file) = unix::bind(&path, unix::Access::default())?;
+//! net::listen(&socket, 511)?;
+//! // … serve …
+//! file.ok_or(std::io::ErrorKind::NotFound)?.remove()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -16,7 +28,17 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 /// The longest path that fits in `sun_path` (unix(7)).
 const MAX_SUN_PATH: usize = 107;
 
-/// The file of a bound socket, by its identity on disk. Abstract sockets have none.
+/// The file of a bound socket, by its identity on disk: what [`bind`] gives. Abstract sockets have none.
+///
+/// ```
+/// use musher_process::net::unix;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("socket");
+/// let (_socket, file) = unix::bind(&path, unix::Access::default())?;
+/// assert_eq!(file.map(|file| file.path), Some(path));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketFile {
     /// Where it is.
@@ -27,7 +49,18 @@ pub struct SocketFile {
     pub inode: u64,
 }
 
-/// Who may connect, besides the owner.
+/// Who may connect, besides the owner: nobody else by default. Node's `readableAll` and `writableAll`.
+///
+/// ```
+/// use musher_process::net::unix::{self, Access};
+/// use std::os::unix::fs::PermissionsExt;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("socket");
+/// let _bound = unix::bind(&path, Access { readable_all: true, writable_all: true })?;
+/// assert_eq!(path.metadata()?.permissions().mode() & 0o666, 0o666);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// Everybody may read.
@@ -36,7 +69,24 @@ pub struct Access {
     pub writable_all: bool,
 }
 
-/// A bound stream socket, not yet listening, and its file. A path that begins with NUL is an abstract name.
+/// A bound stream socket, not yet listening, and its file. A path that begins with NUL is an abstract name. A file
+/// whose server is dead is replaced.
+///
+/// # Errors
+///
+/// `EADDRINUSE` if somebody serves there, or it is no socket; `ENOENT` and `EACCES` of the directory.
+///
+/// ```
+/// use musher_process::net::{self, unix};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("socket");
+/// let (socket, file) = unix::bind(&path, unix::Access::default())?;
+/// net::listen(&socket, 511)?;
+/// let client = std::os::unix::net::UnixStream::connect(&path)?;
+/// assert!(unix::bind(&path, unix::Access::default()).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn bind(path: &Path, access: Access) -> io::Result<(OwnedFd, Option<SocketFile>)> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, super::FLAGS, None)?;
     if let Some(name) = path.as_os_str().as_bytes().strip_prefix(b"\0") {
@@ -66,13 +116,37 @@ pub fn bind(path: &Path, access: Access) -> io::Result<(OwnedFd, Option<SocketFi
 }
 
 /// The path that a unix socket is bound to; none for abstract names and for what is no unix socket.
+///
+/// ```
+/// use musher_process::net::unix;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("socket");
+/// let listener = std::os::unix::net::UnixListener::bind(&path)?;
+/// assert_eq!(unix::path_of(&listener), Some(path));
+/// assert_eq!(unix::path_of(std::net::UdpSocket::bind("127.0.0.1:0")?), None);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn path_of(socket: impl AsFd) -> Option<PathBuf> {
     let name = SocketAddrUnix::try_from(rustix::net::getsockname(socket).ok()?).ok()?;
     Some(std::ffi::OsStr::from_bytes(name.path_bytes()?).into())
 }
 
 impl SocketFile {
-    /// Removes the file if it is still this one.
+    /// Removes the file if it is still this one; one that is gone, or another's by now, is no error.
+    ///
+    /// ```
+    /// use musher_process::net::unix;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// let (_socket, file) = unix::bind(&path, unix::Access::default())?;
+    /// if let Some(file) = file {
+    ///     file.remove()?;
+    /// }
+    /// assert!(!path.exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn remove(&self) -> io::Result<()> {
         match rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if stat.st_dev == self.device && stat.st_ino == self.inode => Ok(rustix::fs::unlink(&self.path)?),

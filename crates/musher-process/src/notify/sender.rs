@@ -12,7 +12,16 @@ use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketT
 /// A service manager that does not read for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a service manager wants to be notified.
+/// Where a service manager wants to be notified: what sd_notify(3) does, without its library.
+///
+/// ```
+/// use musher_process::notify::NotifySender;
+///
+/// if let Some(address) = std::env::var_os("NOTIFY_SOCKET") {
+///     NotifySender::new(&address)?.send("READY=1")?;
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NotifySender {
     socket: OwnedFd,
@@ -20,7 +29,14 @@ pub struct NotifySender {
 }
 
 impl NotifySender {
-    /// For a value of `NOTIFY_SOCKET`: an absolute path, or `@` and an abstract name.
+    /// For a value of `NOTIFY_SOCKET`: an absolute path, or `@` and an abstract name. Others are `Unsupported`.
+    /// Whether somebody is there shows when something is sent.
+    ///
+    /// ```
+    /// use musher_process::notify::NotifySender;
+    /// assert!(NotifySender::new("@anybody".as_ref()).is_ok());
+    /// assert!(NotifySender::new("vsock:2:1".as_ref()).is_err());
+    /// ```
     pub fn new(address: &OsStr) -> io::Result<NotifySender> {
         let bytes = address.as_bytes();
         let address = match bytes.split_first() {
@@ -34,7 +50,21 @@ impl NotifySender {
         Ok(NotifySender { socket, address })
     }
 
-    /// Sends assignments, one a line, like `READY=1`.
+    /// Sends assignments, one a line, like `READY=1`. Waits up to 5 s for a service manager that does not read.
+    ///
+    /// # Errors
+    ///
+    /// Nobody is there (`ECONNREFUSED`, `ENOENT`), or nobody reads (`EAGAIN`).
+    ///
+    /// ```
+    /// use musher_process::notify::{NotifySender, NotifySocket};
+    ///
+    /// let socket = NotifySocket::bind()?;
+    /// let sender = NotifySender::new(socket.address()?.as_ref())?;
+    /// sender.send("WATCHDOG=1")?;
+    /// assert_eq!(socket.recv()?.unwrap().value("WATCHDOG"), Some("1"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn send(&self, assignments: &str) -> io::Result<()> {
         rustix::net::sendto(&self.socket, assignments.as_bytes(), SendFlags::NOSIGNAL, &self.address)?;
         Ok(())

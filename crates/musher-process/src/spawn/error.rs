@@ -11,6 +11,14 @@ use crate::spawn::{MAX_CHILD_FD, Spawn};
 use crate::sys::child::{Image, Report, Step};
 
 /// Why a program could not be started. The text says what failed; [`SpawnError::hint`] what to do.
+///
+/// ```
+/// use musher_process::{Spawn, SpawnError};
+///
+/// let error = Spawn::new("/etc/passwd").spawn().unwrap_err();
+/// assert!(matches!(&error, SpawnError::Program { program, .. } if program == "/etc/passwd"));
+/// assert_eq!(error.to_string(), "cannot execute /etc/passwd: the file is not executable");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -116,6 +124,11 @@ impl SpawnError {
     }
 
     /// The error number of the system, if one is the reason.
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    /// assert_eq!(Spawn::new("/no/such/file").spawn().unwrap_err().errno(), Some(2));
+    /// ```
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
@@ -148,6 +161,13 @@ impl SpawnError {
     }
 
     /// What the user can do about it.
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    ///
+    /// let error = Spawn { cwd: "/no/such/directory".into(), ..Spawn::new("/bin/true") }.spawn().unwrap_err();
+    /// assert_eq!(error.hint().as_deref(), Some("create the directory or correct `cwd`"));
+    /// ```
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -179,6 +199,11 @@ impl SpawnError {
 
     /// The same spawn may succeed later without a change by the user (no process slots, memory or descriptors free, or
     /// the program file is just being written).
+    ///
+    /// ```
+    /// use musher_process::Spawn;
+    /// assert!(!Spawn::new("/no/such/file").spawn().unwrap_err().is_transient());
+    /// ```
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

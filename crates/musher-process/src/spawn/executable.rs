@@ -16,7 +16,21 @@ use crate::spawn::error::reason;
 /// How much of a file is looked at. The kernel itself reads 256 bytes of a `#!` line.
 const HEAD: u64 = 4096;
 
-/// What is wrong with a program's file.
+/// What is wrong with a program's file: part of [`SpawnError::Program`](crate::SpawnError::Program).
+///
+/// ```
+/// use musher_process::spawn::{Problem, Spawn, SpawnError};
+/// use std::os::unix::fs::PermissionsExt;
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("script");
+/// std::fs::write(&path, "#!/usr/bin/pyhton3\n")?;
+/// std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755))?;
+/// let Err(SpawnError::Program { problem, .. }) = Spawn::new(path).spawn() else { panic!("it runs") };
+/// assert!(matches!(problem, Problem::InterpreterMissing { .. }));
+/// assert_eq!(problem.to_string(), "its first line asks for \"/usr/bin/pyhton3\", which does not exist");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Problem {

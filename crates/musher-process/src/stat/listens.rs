@@ -13,6 +13,14 @@ const MAX_TABLE: u64 = 64 << 20;
 
 /// Whether one of the processes has a listening TCP or unix socket. (UDP has no such state.) Processes that we may not
 /// look into count as not listening.
+///
+/// ```
+/// use musher_process::{Pid, stat::tree_listens};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// assert!(tree_listens(&[Pid::own()]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn tree_listens(pids: &[Pid]) -> bool {
     // Sockets by network namespace, each with one process whose tables show it.
@@ -33,6 +41,14 @@ pub fn tree_listens(pids: &[Pid]) -> bool {
 
 /// The TCP addresses at which one of these processes listens, in the network namespace that it shares with us. Processes
 /// that we may not look into count as not listening.
+///
+/// ```
+/// use musher_process::{Pid, stat::tcp_addresses};
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// assert!(tcp_addresses(&[Pid::own()]).contains(&listener.local_addr()?));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn tcp_addresses(pids: &[Pid]) -> Vec<SocketAddr> {
     let inodes: BTreeSet<u64> = pids.iter().flat_map(|pid| socket_inodes(*pid)).collect();

@@ -20,6 +20,14 @@ const MOST_OPEN: usize = 16;
 const DEEP: u32 = 8;
 
 /// What the processes of a run use together.
+///
+/// ```
+/// use musher_process::Pid;
+/// use musher_process::stat::{Lookout, Totals};
+///
+/// let Totals { rss_bytes, cpu_time } = Lookout::new(Pid::own(), None).look().unwrap_or_default();
+/// println!("{} KiB, {cpu_time:?}", rss_bytes >> 10);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Resident memory in bytes; what several of them share counts for each.
@@ -28,7 +36,15 @@ pub struct Totals {
     pub cpu_time: Duration,
 }
 
-/// Looks at the processes of one run: those of its cgroup, or its first process and what descends from it.
+/// Looks at the processes of one run: those of its cgroup, or its first process and what descends from it. At most 256
+/// of them count.
+///
+/// ```
+/// use musher_process::{Pid, stat::Lookout};
+///
+/// let mut lookout = Lookout::new(Pid::own(), None);
+/// assert!(lookout.look().is_some_and(|totals| totals.rss_bytes > 0));
+/// ```
 #[derive(Debug)]
 pub struct Lookout {
     root: Pid,
@@ -46,14 +62,19 @@ struct Open {
 }
 
 impl Lookout {
-    /// `group`: the directory of the run's cgroup, if it has one.
+    /// Of the run that began with `root`. `group`: the directory of the run's cgroup, if it has one.
+    ///
+    /// ```
+    /// use musher_process::{Pid, stat::Lookout};
+    /// let lookout = Lookout::new(Pid::own(), None);
+    /// ```
     #[must_use]
     pub fn new(root: Pid, group: Option<PathBuf>) -> Lookout {
         let listing = group.as_ref().and_then(|group| File::open(group.join("cgroup.procs")).ok());
         Lookout { root, group, listing, open: HashMap::new(), looks: 0 }
     }
 
-    /// What they use now. `None`: there are none.
+    /// What they use now. `None`: there are none. See [`Lookout`] for an example.
     pub fn look(&mut self) -> Option<Totals> {
         self.looks = self.looks.wrapping_add(1);
         let pids = self.processes();
@@ -69,6 +90,11 @@ impl Lookout {
     }
 
     /// The processes, now.
+    ///
+    /// ```
+    /// use musher_process::{Pid, stat::Lookout};
+    /// assert!(Lookout::new(Pid::own(), None).processes().contains(&Pid::own()));
+    /// ```
     pub fn processes(&mut self) -> Vec<Pid> {
         let deep = self.looks.is_multiple_of(DEEP).then_some(self.group.as_deref()).flatten();
         let of_group = match (deep, &self.listing) {

@@ -28,7 +28,8 @@ const CLOSE_WITHOUT_RANGE: RawFd = 65_536;
 /// What runs a text without a `#!` line.
 pub(crate) const SHELL: &CStr = c"/bin/sh";
 
-/// The exit code of a child that executed nothing.
+/// The exit code of a child that executed nothing: 127, as of a shell that finds no program. Only
+/// [`Spawn::spawn_known`](crate::Spawn::spawn_known) leaves such a child.
 pub const NOT_EXECUTED: i32 = 127;
 
 /// Where the child failed. Sent over the report pipe as a number.

@@ -14,6 +14,8 @@ use crate::tree::scan::{all_children, children_files, variable_of};
 ///
 /// Good for runs with the same `others` and `variable`, and until something has been done to what was found: what appears later is not
 /// in it.
+///
+/// See [`Tree::signal_all_of`] for an example.
 #[derive(Debug, Default)]
 pub struct Look {
     orphans: BTreeMap<Pid, Orphans>,

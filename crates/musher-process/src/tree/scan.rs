@@ -196,6 +196,12 @@ fn all_processes() -> io::Result<impl Iterator<Item = Pid>> {
 
 /// A process and those that it descends from, itself first: one of them is where its orphaned descendants fall to, for a
 /// subreaper (PR_SET_CHILD_SUBREAPER) is always one of these, or process 1.
+///
+/// ```
+/// use musher_process::{Pid, tree::ancestors};
+/// let ours = ancestors(Pid::own());
+/// assert_eq!((ours.first(), ours.contains(&Pid::INIT)), (Some(&Pid::own()), true));
+/// ```
 #[must_use]
 pub fn ancestors(of: Pid) -> Vec<Pid> {
     let mut all = vec![of];

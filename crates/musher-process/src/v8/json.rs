@@ -5,6 +5,15 @@ use serde_json::{Map, Number, Value as Json};
 use super::value::Value;
 
 /// What becomes of a buffer in JSON.
+///
+/// ```
+/// use musher_process::v8::{Buffers, Value};
+/// use serde_json::json;
+///
+/// let value = Value::Buffer(vec![1, 2]);
+/// assert_eq!(value.to_json(Buffers::Arrays), Some(json!([1, 2])));
+/// assert_eq!(value.to_json(Buffers::Objects), Some(json!({"type": "Buffer", "data": [1, 2]})));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buffers {
     /// An object `{"type":"Buffer","data":[…]}`, which is what Node makes of it.

@@ -21,6 +21,12 @@ pub(super) const ERROR_NAMES: [(u8, &str); 6] = [
 ];
 
 /// Why bytes are no value.
+///
+/// ```
+/// use musher_process::v8::{DecodeError, decode};
+/// assert_eq!(decode(&[0xff, 15, b'"', 5, b'a']), Err(DecodeError::Cut));
+/// assert_eq!(decode(&[0xff, 99]), Err(DecodeError::Version(99)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {

@@ -1,6 +1,15 @@
 //! What a value of JavaScript is here.
 
-/// A value of JavaScript.
+/// A value of JavaScript. [`to_json`](Value::to_json) and `From<&serde_json::Value>` lead to and from JSON.
+///
+/// ```
+/// use musher_process::v8::{Value, ViewKind, decode, encode};
+///
+/// let value = Value::Map(vec![(Value::from("when"), Value::Date(0.0)), (Value::Number(1.0), Value::Undefined)]);
+/// assert_eq!(decode(&encode(&value))?, value);
+/// assert_eq!(Value::from(&serde_json::json!({"a": [null]})).member("a"), Some(&Value::Array(vec![Value::Null])));
+/// # Ok::<(), musher_process::v8::DecodeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -46,6 +55,11 @@ pub enum Value {
 }
 
 /// An integer of any size.
+///
+/// ```
+/// use musher_process::v8::BigInt;
+/// assert_eq!(BigInt::from(-258), BigInt { negative: true, bytes: vec![2, 1, 0, 0, 0, 0, 0, 0] });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BigInt {
     /// Below zero.
@@ -55,6 +69,15 @@ pub struct BigInt {
 }
 
 /// An `Error` as V8 sends it.
+///
+/// ```
+/// use musher_process::v8::{ErrorValue, Value, decode, encode};
+///
+/// let error = ErrorValue { name: "TypeError".into(), message: Some("no function".into()), ..ErrorValue::default() };
+/// let value = Value::Error(Box::new(error));
+/// assert_eq!(decode(&encode(&value))?, value);
+/// # Ok::<(), musher_process::v8::DecodeError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ErrorValue {
     /// `Error`, `TypeError`, `RangeError`, `ReferenceError`, `SyntaxError`, `EvalError` or `URIError`.
@@ -67,23 +90,41 @@ pub struct ErrorValue {
     pub cause: Option<Value>,
 }
 
-/// What the bytes of a [`Value::View`] are.
+/// What the bytes of a [`Value::View`] are: JavaScript's typed arrays by their names.
+///
+/// ```
+/// use musher_process::v8::{Value, ViewKind};
+/// let numbers = [1.5_f32, -2.0].iter().flat_map(|number| number.to_ne_bytes()).collect();
+/// let value = Value::View(ViewKind::Float32Array, numbers);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are JavaScript's")]
 #[non_exhaustive]
 pub enum ViewKind {
+    /// Numbers of 8 bits, with a sign.
     Int8Array,
+    /// Bytes.
     Uint8Array,
+    /// Bytes that end at 0 and 255 instead of wrapping.
     Uint8ClampedArray,
+    /// Numbers of 16 bits, with a sign.
     Int16Array,
+    /// Numbers of 16 bits.
     Uint16Array,
+    /// Numbers of 32 bits, with a sign.
     Int32Array,
+    /// Numbers of 32 bits.
     Uint32Array,
+    /// Floating point numbers of 32 bits.
     Float32Array,
+    /// Floating point numbers of 64 bits.
     Float64Array,
+    /// Whatever the program reads from them.
     DataView,
+    /// Numbers of 64 bits, with a sign.
     BigInt64Array,
+    /// Numbers of 64 bits.
     BigUint64Array,
+    /// Floating point numbers of 16 bits.
     Float16Array,
 }
 
