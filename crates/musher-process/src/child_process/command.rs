@@ -329,19 +329,29 @@ impl Command {
             .map_err(|error| SpawnError::system("watch the child", error))
     }
 
-    /// Starts it with a [channel](Command::ipc), and with our own standard streams, or [pipes](Command::silent). What was
-    /// said of descriptors before holds.
+    /// Starts it with a [channel](Command::ipc), and with our own standard streams, or [pipes](Command::silent): Node's
+    /// `fork`. What was said of descriptors before holds.
     ///
-    /// ```no_run
+    /// # Errors
+    ///
+    /// As of [`spawn`](Command::spawn).
+    ///
+    /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use musher_process::child_process::{Command, Event};
+    /// use serde_json::json;
     ///
-    /// let mut child = Command::new("./child.js").exec_path("node").fork()?;
-    /// child.send(&serde_json::json!({"text": "I love you"})).await?;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let script = directory.path().join("child.js");
+    /// std::fs::write(&script, "process.on('message', (m) => { process.send({back: m}); process.disconnect(); })")?;
+    /// let mut child = Command::new(&script).exec_path("node").fork()?;
+    /// child.send(&json!({"text": "I love you"})).await?;
     /// while let Some(event) = child.next_event().await {
-    ///     if let Event::Message(message) = event {
-    ///         println!("Parent got message: {}", message.text()?);
+    ///     match event {
+    ///         Event::Message(message) => assert_eq!(message.text()?, r#"{"back":{"text":"I love you"}}"#),
+    ///         Event::Exit(status) => assert!(status.is_success()),
+    ///         _ => {}
     ///     }
     /// }
     /// # Ok(())

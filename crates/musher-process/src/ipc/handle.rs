@@ -40,7 +40,15 @@ pub struct Handle {
     open: Option<Arc<Open>>,
 }
 
-/// What a peer makes of a [`Handle`].
+/// What a peer makes of a [`Handle`]: the `type` that goes with it.
+///
+/// ```
+/// use musher_process::ipc::{Handle, HandleKind};
+///
+/// let server = Handle::from(std::net::TcpListener::bind("127.0.0.1:0")?);
+/// assert_eq!(server.kind(), HandleKind::NetServer);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandleKind {
@@ -57,6 +65,16 @@ pub enum HandleKind {
 }
 
 /// A handle is not what it was to become: it is in here, unharmed.
+///
+/// ```
+/// use musher_process::ipc::Handle;
+///
+/// let handle = Handle::from(std::net::UdpSocket::bind("127.0.0.1:0")?);
+/// let error = handle.into_tcp_listener().unwrap_err();
+/// assert_eq!(error.to_string(), "the handle is Udp, sent as dgram.Socket");
+/// assert!(error.handle.into_udp_socket().is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("the handle is {what}")]
 pub struct WrongHandle {
@@ -99,24 +117,69 @@ impl HandleKind {
 impl Handle {
     /// A TCP or unix socket or a pipe as `net.Native`: in Node an object with `onconnection` and such, which
     /// `server.listen(handle)` and `new net.Socket({handle})` take.
+    ///
+    /// ```
+    /// use musher_process::ipc::{Handle, HandleKind};
+    ///
+    /// let handle = Handle::native(std::net::TcpListener::bind("127.0.0.1:0")?);
+    /// assert_eq!(handle.kind(), HandleKind::NetNative);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn native(fd: impl Into<OwnedFd>) -> Handle {
         Handle::new(HandleKind::NetNative, fd.into())
     }
 
-    /// A UDP socket as `dgram.Native`.
+    /// A UDP socket as `dgram.Native`: what Node's `cluster` sends.
+    ///
+    /// ```
+    /// use musher_process::ipc::{Handle, HandleKind};
+    ///
+    /// let handle = Handle::dgram_native(std::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// assert_eq!(handle.kind(), HandleKind::DgramNative);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn dgram_native(fd: impl Into<OwnedFd>) -> Handle {
         Handle::new(HandleKind::DgramNative, fd.into())
     }
 
-    /// Any descriptor as what you say it is. A Node peer ends with SIGABRT when it gets a file.
+    /// Any descriptor as what you say it is. Between two Rust programs that may be a file, too; a Node peer ends with
+    /// SIGABRT when it gets one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// use musher_process::ipc::{Handle, HandleKind};
+    /// use std::{fs::File, io::Read};
+    ///
+    /// let file = File::open("/proc/self/comm")?;
+    /// ours.sender.send_handle("read this", Handle::new(HandleKind::NetNative, file.into())).await?;
+    /// let handle = theirs.recv().await.and_then(|message| message.handle).ok_or("no handle")?;
+    /// let mut text = String::new();
+    /// File::from(handle.into_fd()?).read_to_string(&mut text)?;
+    /// assert!(!text.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(kind: HandleKind, fd: OwnedFd) -> Handle {
         Handle { kind, fd: Arc::new(fd), key: None, open: None }
     }
 
     /// The same, of a descriptor that others keep, too.
+    ///
+    /// ```
+    /// use musher_process::ipc::{Handle, HandleKind};
+    /// use std::{os::fd::OwnedFd, sync::Arc};
+    ///
+    /// let listener = Arc::new(OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0")?));
+    /// let for_each_child = [0, 1].map(|_| Handle::shared(HandleKind::NetServer, listener.clone()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn shared(kind: HandleKind, fd: Arc<OwnedFd>) -> Handle {
         Handle { kind, fd, key: None, open: None }
@@ -127,13 +190,31 @@ impl Handle {
     }
 
     /// A connection that this listener accepted. The receiver counts it under the listener's address, see
-    /// [`Sender::socket_count`](super::Sender::socket_count).
+    /// [`Sender::socket_count`](super::Sender::socket_count): what Node does with the connections of a server.
+    ///
+    /// ```
+    /// use musher_process::ipc::Handle;
+    ///
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let client = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let handle = Handle::accepted(listener.accept()?.0, &listener)?;
+    /// assert_eq!(handle.key(), Some(format!("4:127.0.0.1:{}", listener.local_addr()?.port()).as_str()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn accepted(connection: impl Into<OwnedFd>, listener: impl AsFd) -> io::Result<Handle> {
         let key = socket_key(net::local_address(listener)?);
         Ok(Handle::new(HandleKind::NetSocket, connection.into()).with_key(key))
     }
 
-    /// A connection that is counted under this key at the receiver.
+    /// A connection that is counted under this key at the receiver, which counts at most 1024 keys.
+    ///
+    /// ```
+    /// use musher_process::ipc::Handle;
+    ///
+    /// let (connection, _peer) = std::os::unix::net::UnixStream::pair()?;
+    /// assert_eq!(Handle::from(connection).with_key("control").key(), Some("control"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn with_key(mut self, key: impl Into<String>) -> Handle {
         self.key = Some(key.into());
@@ -141,12 +222,26 @@ impl Handle {
     }
 
     /// What the peer makes, or made, of it.
+    ///
+    /// ```
+    /// use musher_process::ipc::{Handle, HandleKind};
+    ///
+    /// let (connection, _peer) = std::os::unix::net::UnixStream::pair()?;
+    /// assert_eq!(Handle::from(connection).kind(), HandleKind::NetSocket);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn kind(&self) -> HandleKind {
         self.kind
     }
 
-    /// What it is counted under.
+    /// What it is counted under; `None` if it is not counted.
+    ///
+    /// ```
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// assert_eq!(musher_process::ipc::Handle::from(listener).key(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
@@ -157,6 +252,17 @@ impl Handle {
     }
 
     /// The descriptor. If there are clones of the handle, a duplicate.
+    ///
+    /// ```
+    /// use musher_process::ipc::Handle;
+    /// use std::net::TcpListener;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let fd = Handle::from(listener).into_fd()?;
+    /// assert_eq!(TcpListener::from(fd).local_addr()?, address);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         match Arc::try_unwrap(self.fd) {
             Ok(fd) => Ok(fd),
@@ -164,27 +270,80 @@ impl Handle {
         }
     }
 
-    /// As a listener of TCP.
+    /// As a listener of TCP, non-blocking if it came over a channel. A [`HandleKind::NetNative`] may be bound only:
+    /// make it [listen](crate::net::listen).
+    ///
+    /// # Errors
+    ///
+    /// [`WrongHandle`] if it is something else; the handle is in there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::Handle;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # listener.set_nonblocking(true)?;
+    /// # let handle = Handle::from(listener);
+    /// let listener = tokio::net::TcpListener::from_std(handle.into_tcp_listener()?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_tcp_listener(self) -> Result<TcpListener, WrongHandle> {
         self.into(net::Kind::Tcp, true).map(|(fd, _)| fd.into())
     }
 
-    /// As a connection of TCP. While it lives the sender's count of open sockets has it.
+    /// As a connection of TCP, non-blocking if it came over a channel. While it lives the sender's count of open
+    /// sockets has it. Errors as of [`into_tcp_listener`](Handle::into_tcp_listener).
+    ///
+    /// ```
+    /// # use musher_process::ipc::Handle;
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let handle = Handle::from(std::net::TcpStream::connect(listener.local_addr()?)?);
+    /// let connection = handle.into_tcp_stream()?;
+    /// connection.set_nodelay(true)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_tcp_stream(self) -> Result<Counted<TcpStream>, WrongHandle> {
         self.into(net::Kind::Tcp, false).map(|(fd, open)| Counted { socket: fd.into(), open })
     }
 
-    /// As a listener on a unix socket.
+    /// As a listener on a unix socket. Errors as of [`into_tcp_listener`](Handle::into_tcp_listener).
+    ///
+    /// ```
+    /// # use musher_process::ipc::Handle;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("socket");
+    /// let handle = Handle::from(std::os::unix::net::UnixListener::bind(&path)?);
+    /// let listener = handle.into_unix_listener()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_unix_listener(self) -> Result<UnixListener, WrongHandle> {
         self.into(net::Kind::Unix, true).map(|(fd, _)| fd.into())
     }
 
-    /// As a connection over a unix socket.
+    /// As a connection over a unix socket. Errors as of [`into_tcp_listener`](Handle::into_tcp_listener).
+    ///
+    /// ```
+    /// use musher_process::ipc::Handle;
+    /// use std::{io::Write, os::unix::net::UnixStream};
+    ///
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// Handle::from(ours).into_unix_stream()?.write_all(b"hello")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_unix_stream(self) -> Result<Counted<UnixStream>, WrongHandle> {
         self.into(net::Kind::Unix, false).map(|(fd, open)| Counted { socket: fd.into(), open })
     }
 
-    /// As a UDP socket.
+    /// As a UDP socket. Errors as of [`into_tcp_listener`](Handle::into_tcp_listener).
+    ///
+    /// ```
+    /// use musher_process::ipc::Handle;
+    ///
+    /// let handle = Handle::from(std::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// println!("at {}", handle.into_udp_socket()?.local_addr()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_udp_socket(self) -> Result<UdpSocket, WrongHandle> {
         self.into(net::Kind::Udp, false).map(|(fd, _)| fd.into())
     }
@@ -291,15 +450,30 @@ pub struct Counted<T> {
 
 impl<T> Counted<T> {
     /// What is in it, which is not counted any more.
+    ///
+    /// ```
+    /// use musher_process::ipc::Handle;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (ours, _theirs) = UnixStream::pair()?;
+    /// let connection: UnixStream = Handle::from(ours).into_unix_stream()?.into_inner();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn into_inner(self) -> T {
         self.socket
     }
 
     /// Makes something else of what is in it, which is counted like it.
     ///
-    /// ```no_run
-    /// # fn of(connection: musher_process::ipc::Counted<std::net::TcpStream>) -> std::io::Result<()> {
-    /// let connection = connection.try_map(tokio::net::TcpStream::from_std)?;
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::Handle;
+    /// # let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// # ours.set_nonblocking(true)?;
+    /// # let handle = Handle::from(ours);
+    /// let connection = handle.into_unix_stream()?.try_map(tokio::net::UnixStream::from_std)?;
+    /// connection.writable().await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -39,7 +39,29 @@ pub(crate) enum Body {
     Value(Value),
 }
 
-/// What came over a channel.
+/// What came over a channel: [`Receiver::recv_any`](super::Receiver::recv_any).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// use musher_process::ipc::{Order, Received};
+///
+/// let online = serde_json::json!({"cmd": "NODE_CLUSTER", "act": "online"});
+/// theirs.sender.send_internal(&online, None, Order::Queued)?;
+/// theirs.sender.send("hello").await?;
+/// drop(theirs);
+/// while let Some(received) = ours.receiver.recv_any().await {
+///     match received {
+///         Received::Internal(internal) => assert_eq!(internal.cmd, "NODE_CLUSTER"),
+///         Received::Message(message) => assert_eq!(message.text()?, "\"hello\""),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Received {
     /// A message of the program at the other end.
@@ -48,7 +70,8 @@ pub enum Received {
     Internal(Internal),
 }
 
-/// A message of the peer's runtime.
+/// A message of the peer's runtime, an object whose `cmd` begins with `NODE_`: Node's `internalMessage`. See
+/// [`Received`] for an example.
 #[derive(Debug)]
 pub struct Internal {
     /// Its `cmd`, for example `NODE_CLUSTER`.
@@ -60,6 +83,29 @@ pub struct Internal {
 impl Message {
     /// Reads the message as a type of yours. What JSON does not have (dates, maps, buffers) is read as
     /// [`Value::to_json`] makes it, with buffers as arrays of numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`]: it is something else, or no JSON at all, which shows only here.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// #[derive(serde::Deserialize)]
+    /// struct Job {
+    ///     name: String,
+    ///     size: u64,
+    /// }
+    ///
+    /// theirs.sender.send(&serde_json::json!({"name": "resize", "size": 7, "more": null})).await?;
+    /// let job: Job = ours.recv().await.ok_or("no message")?.parse()?;
+    /// assert_eq!((job.name.as_str(), job.size), ("resize", 7));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
         match &self.body {
             Body::Json(text) => serde_json::from_slice(text).map_err(MessageError::json),

@@ -5,13 +5,16 @@
 //! [`child_process`](crate::child_process), or from [`Channel::pair`]. The bytes are Node's own, in both of its
 //! serializations. Two programs with this library find each other and go on in a faster frame.
 //!
-//! ```no_run
+//! A child, of Node or of Rust, that says back what it is told:
+//!
+//! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use musher_process::ipc;
 //!
-//! // A child of Node, or of Rust: says back what it is told.
-//! let mut channel = ipc::parent()?.ok_or("nobody forked me")?;
+//! let Some(mut channel) = ipc::parent()? else {
+//!     return Ok(()); // nobody forked us
+//! };
 //! while let Some(message) = channel.recv().await {
 //!     channel.sender.send(&message.parse::<serde_json::Value>()?).await?;
 //! }
@@ -66,7 +69,12 @@ pub const MAX_MESSAGE: usize = 64 << 20;
 /// programs change places half as often.
 const SEND_BUFFER: usize = 208 << 10;
 
-/// How messages are written.
+/// How messages are written: Node's `serialization` option.
+///
+/// ```
+/// use musher_process::ipc::{Options, Serialization};
+/// let options = Options::default().serialization(Serialization::Advanced);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Serialization {
     /// As JSON: what Node does if nothing else is said.
@@ -96,21 +104,37 @@ impl Default for Options {
 }
 
 impl Options {
-    /// How messages are written; both ends have to agree. `NODE_CHANNEL_SERIALIZATION_MODE` tells it to a child.
+    /// How messages are written; both ends have to agree. `NODE_CHANNEL_SERIALIZATION_MODE` tells it to a child. JSON
+    /// by default.
+    ///
+    /// ```
+    /// use musher_process::ipc::{Options, Serialization};
+    /// let options = Options::default().serialization(Serialization::Advanced);
+    /// ```
     #[must_use]
     pub fn serialization(mut self, serialization: Serialization) -> Options {
         self.serialization = serialization;
         self
     }
 
-    /// The longest message that is taken. A longer one is a [`Fault`].
+    /// The longest message that is taken, in bytes; [`MAX_MESSAGE`] by default. A longer one is a [`Fault`], which
+    /// closes the channel.
+    ///
+    /// ```
+    /// let options = musher_process::ipc::Options::default().max_message(1 << 20);
+    /// ```
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Options {
         self.max_message = bytes;
         self
     }
 
-    /// Whether to go on in the faster frame when the other end has this library, too. It is so unless you say no.
+    /// Whether to go on in the faster frame when the other end has this library, too. It is so unless you say no: to
+    /// read along with strace(1), or for a peer that looks into what is written.
+    ///
+    /// ```
+    /// let options = musher_process::ipc::Options::default().fast_frames(false);
+    /// ```
     #[must_use]
     pub fn fast_frames(mut self, wanted: bool) -> Options {
         self.fast_frames = wanted;
@@ -144,8 +168,27 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A new channel: this end, and the other one to be inherited by a child under the number in `NODE_CHANNEL_FD`, or to
-    /// become a [`Channel::from_fd`].
+    /// A new channel: this end, and the other one to be inherited by a child under the number in `NODE_CHANNEL_FD`, or
+    /// to become a [`Channel::from_fd`]. [`Command::fork`](crate::child_process::Command::fork) does all that.
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left (`EMFILE`), or there is no tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::ipc::{Channel, Options};
+    /// use std::io::{BufRead, BufReader};
+    ///
+    /// let (ours, theirs) = Channel::pair(Options::default())?;
+    /// ours.sender.send("hello").await?;
+    /// let mut line = String::new();
+    /// BufReader::new(std::os::unix::net::UnixStream::from(theirs)).read_line(&mut line)?;
+    /// assert_eq!(line, "\"hello\"\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pair(options: Options) -> io::Result<(Channel, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -156,19 +199,62 @@ impl Channel {
         Ok((Channel::from_fd(ours, options)?, theirs))
     }
 
-    /// A channel over a connected unix socket that exists. Fails outside a tokio runtime.
+    /// A channel over a connected unix socket that exists. It becomes non-blocking. Fails outside a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::ipc::{Channel, Options};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// let mut ours = Channel::from_fd(ours.into(), Options::default())?;
+    /// std::io::Write::write_all(&mut &theirs, b"[1,2]\n")?;
+    /// assert_eq!(ours.recv().await.ok_or("no message")?.parse::<[u8; 2]>()?, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_fd(socket: OwnedFd, options: Options) -> io::Result<Channel> {
         let shared = shared::Shared::new(socket, &options)?;
         Ok(Channel { sender: Sender::new(shared.clone()), receiver: Receiver::new(shared) })
     }
 
     /// The next message of the program at the other end; `None` when the channel is closed. See [`Receiver::recv`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// theirs.sender.send("hello").await?;
+    /// assert_eq!(ours.recv().await.ok_or("no message")?.parse::<String>()?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv(&mut self) -> Option<Message> {
         self.receiver.recv().await
     }
 }
 
 /// Why a message was not sent.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// use musher_process::ipc::SendError;
+/// use std::collections::BTreeMap;
+///
+/// let no_json = BTreeMap::from([((1, 2), 3)]);
+/// assert!(matches!(ours.sender.send(&no_json).await, Err(SendError::NotAMessage(_))));
+/// ours.sender.disconnect();
+/// assert!(matches!(ours.sender.send("too late").await, Err(SendError::Closed)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -194,6 +280,21 @@ impl SendError {
 }
 
 /// A message is not what it was read as.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// use musher_process::ipc::MessageError;
+///
+/// theirs.sender.send("seven").await?;
+/// let message = ours.recv().await.ok_or("no message")?;
+/// assert!(matches!(message.parse::<u32>(), Err(MessageError::Json(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
@@ -213,6 +314,20 @@ impl MessageError {
 }
 
 /// How a peer broke the rules, which closed the channel.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_process::ipc::{Channel, Fault, Options};
+/// use std::io::Write;
+///
+/// let (mut ours, theirs) = Channel::pair(Options::default().max_message(10))?;
+/// std::os::unix::net::UnixStream::from(theirs).write_all(b"\"more than ten bytes\"\n")?;
+/// assert!(ours.recv().await.is_none());
+/// assert_eq!(ours.receiver.fault(), Some(Fault::TooLong { most: 10 }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {

@@ -12,6 +12,24 @@ use super::message::{Message, Received};
 use super::shared::Shared;
 
 /// Receives from a channel. As a `Stream` it gives the program's messages.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// use tokio_stream::StreamExt;
+///
+/// for word in ["one", "two"] {
+///     theirs.sender.send(word).await?;
+/// }
+/// drop(theirs);
+/// let words: Vec<_> = ours.receiver.filter_map(|message| message.parse::<String>().ok()).collect().await;
+/// assert_eq!(words, ["one", "two"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Receiver {
     shared: Arc<Shared>,
@@ -52,11 +70,25 @@ impl Receiver {
     }
 
     /// The next message of the program at the other end, or of its runtime; `None` when the channel is closed.
+    /// Dropping the future loses nothing. See [`Received`] for an example.
     pub async fn recv_any(&mut self) -> Option<Received> {
         poll_fn(|cx| self.poll_recv_any(cx)).await
     }
 
-    /// [`recv`](Receiver::recv) as a poll function.
+    /// The same as [`recv`](Receiver::recv), to be polled: for futures and streams of your own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// theirs.sender.send(&7).await?;
+    /// let message = std::future::poll_fn(|cx| ours.receiver.poll_recv(cx)).await;
+    /// assert_eq!(message.ok_or("no message")?.parse::<u8>()?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         loop {
             match ready!(self.shared.poll_received(cx, false)) {
@@ -67,7 +99,19 @@ impl Receiver {
         }
     }
 
-    /// [`recv_any`](Receiver::recv_any) as a poll function.
+    /// The same as [`recv_any`](Receiver::recv_any), to be polled.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// drop(theirs);
+    /// assert!(std::future::poll_fn(|cx| ours.receiver.poll_recv_any(cx)).await.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll_recv_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         self.shared.poll_received(cx, false)
     }
@@ -77,7 +121,8 @@ impl Receiver {
         self.shared.poll_received(cx, true)
     }
 
-    /// Why the channel was closed, if the peer broke the rules.
+    /// Why the channel was closed, if the peer broke the rules; `None` for an end as it should be. See [`Fault`] for
+    /// an example.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         self.shared.lock().fault.clone()

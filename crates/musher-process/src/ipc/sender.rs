@@ -1,5 +1,7 @@
 //! The half of a channel that sends.
 
+mod handles;
+
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -22,12 +24,25 @@ use crate::v8::Value;
 /// - sockets: [`send_handle`](Sender::send_handle), [`send_handle_keeping`](Sender::send_handle_keeping),
 ///   [`socket_count`](Sender::socket_count), [`sockets_closed`](Sender::sockets_closed);
 /// - the end: [`flush`](Sender::flush), [`disconnect`](Sender::disconnect).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// let sender = ours.sender.clone();
+/// tokio::spawn(async move { sender.send("from another task").await });
+/// assert_eq!(theirs.recv().await.ok_or("no message")?.parse::<String>()?, "from another task");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Sender {
     shared: Arc<Shared>,
 }
 
-/// How a message of the runtime takes its turn.
+/// How a message of the runtime takes its turn: [`Sender::send_internal`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Behind everything, also behind handles that the peer has not confirmed yet; and others behind it.
@@ -42,10 +57,27 @@ impl Sender {
         Sender { shared }
     }
 
-    /// Sends a message. Waits first while more than [`HIGH_WATER`] bytes are queued; so whoever sends faster than the peer
-    /// reads is slowed down to its pace. When it returns, the message is in the socket or will be.
+    /// Sends a message. Waits first while more than [`HIGH_WATER`] bytes are queued; so whoever sends faster than the
+    /// peer reads is slowed down to its pace. When it returns, the message is in the socket or will be.
     ///
-    /// If the future is dropped, the message was not sent.
+    /// If the future is dropped before it is ready, the message was not sent.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`]; [`SendError::NotAMessage`] for what JSON cannot say, such as a map with keys that are no
+    /// strings.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// ours.sender.send(&serde_json::json!({"text": "hello"})).await?;
+    /// assert_eq!(theirs.recv().await.ok_or("no message")?.text()?, r#"{"text":"hello"}"#);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), SendError> {
         self.deliver(&Outward::User(message), None, Turn::Queued).await
     }
@@ -75,60 +107,6 @@ impl Sender {
         self.push_now(&Outward::User(message), None, Turn::Queued)
     }
 
-    /// Sends a message with a socket or pipe. This end's copy is closed when the peer has confirmed that it got it; keep a
-    /// clone, or use [`send_handle_keeping`](Sender::send_handle_keeping), to go on using it here. Messages behind it wait
-    /// for the confirmation; if the handle does not arrive, it is sent up to three times more.
-    pub async fn send_handle<T: Serialize + ?Sized>(&self, message: &T, handle: Handle) -> Result<(), SendError> {
-        self.deliver_handle(&Outward::User(message), &handle, Turn::Queued).await
-    }
-
-    /// The same, and the handle stays open here, too: Node's `keepOpen`.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use musher_process::ipc::{Channel, Handle, Options};
-    /// # let (mut one, end) = Channel::pair(Options::default())?;
-    /// # let one_child = Channel::from_fd(end, Options::default())?;
-    /// # let (mut other, end) = Channel::pair(Options::default())?;
-    /// # let other_child = Channel::from_fd(end, Options::default())?;
-    /// // One listener for two children.
-    /// let listener = Handle::from(std::net::TcpListener::bind("127.0.0.1:0")?);
-    /// one_child.sender.send_handle_keeping(&"server", &listener).await?;
-    /// other_child.sender.send_handle(&"server", listener).await?;
-    /// # for channel in [&mut one, &mut other] {
-    /// #     channel.recv().await.unwrap().handle.unwrap().into_tcp_listener()?;
-    /// # }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn send_handle_keeping<T: Serialize + ?Sized>(
-        &self,
-        message: &T,
-        handle: &Handle,
-    ) -> Result<(), SendError> {
-        self.deliver_handle(&Outward::User(message), handle, Turn::Queued).await
-    }
-
-    /// Queues a message with a socket or pipe without waiting: [`try_send`](Sender::try_send) and
-    /// [`send_handle`](Sender::send_handle) in one.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use musher_process::ipc::{Channel, Options};
-    /// # let (mut ours, end) = Channel::pair(Options::default())?;
-    /// # let theirs = Channel::from_fd(end, Options::default())?;
-    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// assert!(theirs.sender.try_send_handle(&"server", &listener.into())?);
-    /// assert!(ours.recv().await.ok_or("no message")?.handle.is_some());
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn try_send_handle<T: Serialize + ?Sized>(&self, message: &T, handle: &Handle) -> Result<bool, SendError> {
-        self.push_with(&Outward::User(message), Some(handle))
-    }
-
     /// Queues a value of JavaScript without waiting, with a socket or pipe if you like.
     ///
     /// ```
@@ -149,8 +127,24 @@ impl Sender {
         self.push_with(&Outward::<()>::Value(value), handle)
     }
 
-    /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`, which a Node program does not see as a
-    /// message. Like [`try_send`](Sender::try_send).
+    /// Queues a message of the runtime: an object whose `cmd` begins with `NODE_`, which a Node program does not see
+    /// as a message but as `internalMessage`. Like [`try_send`](Sender::try_send).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// use musher_process::ipc::{Order, Received};
+    /// use serde_json::json;
+    ///
+    /// ours.sender.send_internal(&json!({"cmd": "NODE_HELLO"}), None, Order::Queued)?;
+    /// let Some(Received::Internal(internal)) = theirs.receiver.recv_any().await else { panic!("something else came") };
+    /// assert_eq!(internal.cmd, "NODE_HELLO");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_internal<T: Serialize + ?Sized>(
         &self,
         message: &T,
@@ -169,37 +163,6 @@ impl Sender {
                 self.push_now(&Outward::Handle { head: &head(handle), inner: &message }, Some(fd), turn)
             }
         }
-    }
-
-    /// Asks how many of the connections that were sent under this key ([`Handle::accepted`]) the peer still has open.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use musher_process::ipc::{Channel, Handle, Options};
-    /// # let (ours, end) = Channel::pair(Options::default())?;
-    /// # let mut theirs = Channel::from_fd(end, Options::default())?;
-    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// # let _client = std::net::TcpStream::connect(listener.local_addr()?)?;
-    /// let handle = Handle::accepted(listener.accept()?.0, &listener)?;
-    /// let key = handle.key().unwrap_or_default().to_owned();
-    /// ours.sender.send_handle(&"take it", handle).await?;
-    /// let connection = theirs.recv().await.ok_or("no message")?.handle;
-    /// # let reading = tokio::spawn(async move { theirs.recv().await });
-    /// assert_eq!(ours.sender.socket_count(&key).await?, 1);
-    /// drop(connection);
-    /// ours.sender.sockets_closed(&key).await?;
-    /// assert_eq!(ours.sender.socket_count(&key).await?, 0);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn socket_count(&self, key: &str) -> Result<u32, SendError> {
-        self.shared.ask_count(key)?.await.map_err(|_| SendError::Closed)
-    }
-
-    /// Waits until the peer has closed all connections that were sent under this key.
-    pub async fn sockets_closed(&self, key: &str) -> Result<(), SendError> {
-        self.shared.ask_closed(key)?.await.map_err(|_| SendError::Closed)
     }
 
     /// Waits until all that was queued is in the socket, and every handle confirmed.
@@ -240,6 +203,20 @@ impl Sender {
 
     /// Whether messages can be sent. It is told by reading, so a channel that nobody receives from may be found closed
     /// late.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// assert!(ours.sender.connected());
+    /// drop(theirs);
+    /// assert!(ours.recv().await.is_none());
+    /// assert!(!ours.sender.connected());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn connected(&self) -> bool {
         self.shared.connected()
@@ -252,6 +229,17 @@ impl Sender {
     }
 
     /// How many messages were given up because their handle did not arrive, however often it was sent.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// assert_eq!(ours.sender.handles_given_up(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn handles_given_up(&self) -> u64 {
         self.shared.lock().given_up
