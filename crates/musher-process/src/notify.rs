@@ -182,7 +182,14 @@ impl NotifySocket {
 }
 
 impl Notification {
-    /// The last value of a variable; `None` if it was not assigned. See [`Notification`] for an example.
+    /// The last value of a variable; `None` if it was not assigned.
+    ///
+    /// ```
+    /// use musher_process::notify::Notification;
+    ///
+    /// let notification = Notification { pid: None, uid: 0, fields: vec![("READY".into(), "1".into())] };
+    /// assert_eq!((notification.value("READY"), notification.value("STATUS")), (Some("1"), None));
+    /// ```
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -70,8 +70,23 @@ pub enum Received {
     Internal(Internal),
 }
 
-/// A message of the peer's runtime, an object whose `cmd` begins with `NODE_`: Node's `internalMessage`. See
-/// [`Received`] for an example.
+/// A message of the peer's runtime, an object whose `cmd` begins with `NODE_`: Node's `internalMessage`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// use musher_process::ipc::{Internal, Order, Received};
+///
+/// theirs.sender.send_internal(&serde_json::json!({"cmd": "NODE_X", "n": 1}), None, Order::Queued)?;
+/// if let Some(Received::Internal(Internal { cmd, message })) = ours.receiver.recv_any().await {
+///     assert_eq!((cmd.as_str(), message.parse::<serde_json::Value>()?["n"].as_u64()), ("NODE_X", Some(1)));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Internal {
     /// Its `cmd`, for example `NODE_CLUSTER`.

@@ -121,8 +121,21 @@ impl Receiver {
         self.shared.poll_received(cx, true)
     }
 
-    /// Why the channel was closed, if the peer broke the rules; `None` for an end as it should be. See [`Fault`] for
-    /// an example.
+    /// Why the channel was closed, if the peer broke the rules; `None` for an end as it should be. [`Fault`] shows
+    /// one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// drop(theirs);
+    /// assert!(ours.recv().await.is_none());
+    /// assert_eq!(ours.receiver.fault(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         self.shared.lock().fault.clone()

@@ -42,7 +42,22 @@ pub struct Sender {
     shared: Arc<Shared>,
 }
 
-/// How a message of the runtime takes its turn: [`Sender::send_internal`] has an example.
+/// How a message of the runtime takes its turn: for [`Sender::send_internal`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use musher_process::ipc::{Channel, Options};
+/// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+/// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+/// use musher_process::ipc::Order;
+/// use serde_json::json;
+///
+/// ours.sender.send_internal(&json!({"cmd": "NODE_LATER"}), None, Order::Queued)?;
+/// ours.sender.send_internal(&json!({"cmd": "NODE_NOW"}), None, Order::Pipelined)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Behind everything, also behind handles that the peer has not confirmed yet; and others behind it.

@@ -74,7 +74,17 @@ impl Lookout {
         Lookout { root, group, listing, open: HashMap::new(), looks: 0 }
     }
 
-    /// What they use now. `None`: there are none. See [`Lookout`] for an example.
+    /// What they use now, in some 10 us for a process. `None`: there are none. CPU time only grows while the same
+    /// processes are there: compare two looks.
+    ///
+    /// ```
+    /// use musher_process::{Pid, stat::Lookout};
+    ///
+    /// let mut lookout = Lookout::new(Pid::own(), None);
+    /// let before = lookout.look().unwrap_or_default();
+    /// let used = lookout.look().unwrap_or_default().cpu_time.saturating_sub(before.cpu_time);
+    /// println!("{used:?} since the last look");
+    /// ```
     pub fn look(&mut self) -> Option<Totals> {
         self.looks = self.looks.wrapping_add(1);
         let pids = self.processes();

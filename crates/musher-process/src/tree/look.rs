@@ -12,10 +12,19 @@ use crate::tree::scan::{all_children, children_files, variable_of};
 /// What the searches of one moment list only once: the orphans, which have to be looked through for each run. To do
 /// that anew for each of a thousand runs that end together would take the square of their number.
 ///
-/// Good for runs with the same `others` and `variable`, and until something has been done to what was found: what appears later is not
-/// in it.
+/// Good for runs with the same `others` and `variable`, and until something has been done to what was found: what
+/// appears later is not in it. [`Tree::signal_all_of`] takes it:
 ///
-/// See [`Tree::signal_all_of`] for an example.
+/// ```
+/// use musher_process::{Tree, tree::Look};
+///
+/// fn end_all(jobs: &[Tree<'_>]) -> std::io::Result<usize> {
+///     let mut look = Look::default();
+///     jobs.iter().map(|job| job.signal_all_of(15, &mut look)).sum()
+/// }
+/// # assert_eq!(end_all(&[])?, 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Look {
     orphans: BTreeMap<Pid, Orphans>,
