@@ -85,6 +85,7 @@ async fn read(mut channel: Channel) {
                 let _ = (message.text(), message.parse::<serde_json::Value>());
                 if let Ok(value) = message.value() {
                     let _ = channel.sender.send_value(&value).await;
+                    let _ = channel.sender.feed(&message.text().unwrap_or_default()).await;
                 }
                 message
             }

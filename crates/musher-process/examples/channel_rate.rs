@@ -1,7 +1,11 @@
 //! What a channel does in a second: `cargo run --release -p musher-process --example channel_rate [scale] [node]`.
 //!
 //! Rust with Rust, Rust with a Node child, Node with Node (`bench/apps/channel.cjs`), and tokio over a plain unix socket with
-//! the same JSON library. A line of JSON for each figure. `scale` multiplies the number of messages: 1 is some seconds.
+//! the same JSON library. Messages are sent one by one, and many in a call (`fed`): by [`Sender::feed`], and over the plain
+//! socket by a buffer of the same size. Node has no such call. A line of JSON for each figure. `scale` multiplies the number
+//! of messages: 1 is some seconds.
+//!
+//! [`Sender::feed`]: musher_process::ipc::Sender::feed
 
 use std::error::Error;
 use std::io::Write;
@@ -10,11 +14,13 @@ use std::time::Instant;
 use musher_process::child_process::{Child, Command, Event, Stdio};
 use musher_process::ipc::{self, Handle};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::UnixStream;
 
 /// Sizes of messages, and how many of them.
 const SIZES: [(&str, usize, u32); 3] = [("100 B", 100, 100_000), ("10 kB", 10_000, 20_000), ("1 MB", 1_000_000, 300)];
+/// How much is gathered before it goes.
+const GATHERED: usize = 64 << 10;
 const PINGS: u32 = 5000;
 const HANDLES: u32 = 5000;
 const SPAWNS: u32 = 500;
@@ -56,6 +62,7 @@ async fn main() -> Result<()> {
     }
     say("musher", "spawns", f64::from(SPAWNS) / started.elapsed().as_secs_f64())?;
     standard_spawns()?;
+    tokio_spawns().await?;
     let sizes: Vec<_> = SIZES.iter().map(|(name, bytes, count)| (name, bytes, scaled(*count, scale))).collect();
     let output = Command::new(node).arg(NODE).arg(serde_json::to_string(&sizes)?).output().await?;
     for line in output.stdout_text().lines() {
@@ -64,6 +71,10 @@ async fn main() -> Result<()> {
         say("node-node", name, figure["value"].as_f64().unwrap_or_default())?;
     }
     Ok(())
+}
+
+fn text(bytes: usize) -> Message {
+    Message { text: Some("x".repeat(bytes)), ..Message::default() }
 }
 
 fn scaled(count: u32, scale: f64) -> u32 {
@@ -107,7 +118,7 @@ async fn measure(pair: &str, mut child: Child, scale: f64) -> Result<()> {
     child.send(&done).await?;
     answer(&mut child).await?;
     for (name, bytes, count) in SIZES {
-        let (message, count) = (Message { text: Some("x".repeat(bytes)), ..Message::default() }, scaled(count, scale));
+        let (message, count) = (text(bytes), scaled(count, scale));
         let started = Instant::now();
         for _ in 0..count {
             child.send(&message).await?;
@@ -115,6 +126,13 @@ async fn measure(pair: &str, mut child: Child, scale: f64) -> Result<()> {
         child.send(&done).await?;
         assert_eq!(answer(&mut child).await?.got, Some(count));
         say(pair, &format!("messages {name}"), f64::from(count) / started.elapsed().as_secs_f64())?;
+        let started = Instant::now();
+        for _ in 0..count {
+            child.sender()?.feed(&message).await?;
+        }
+        child.send(&done).await?;
+        assert_eq!(answer(&mut child).await?.got, Some(count));
+        say(pair, &format!("fed {name}"), f64::from(count) / started.elapsed().as_secs_f64())?;
     }
     let mut times = Vec::new();
     for ping in 0..scaled(PINGS, scale) {
@@ -146,41 +164,52 @@ fn median(times: &mut [std::time::Duration]) -> f64 {
 async fn plain(mut child: Child, scale: f64) -> Result<()> {
     let (reading, mut writing) = tokio::io::split(child.take_pipe(3).ok_or("no pipe")?);
     let mut reading = BufReader::with_capacity(64 << 10, reading);
+    let mut line = Vec::new();
     let done = Message { done: true, ..Message::default() };
-    plain_send(&mut writing, &done).await?;
-    plain_recv(&mut reading).await?;
+    plain_send(&mut writing, &done, &mut line).await?;
+    plain_recv(&mut reading, &mut line).await?;
     for (name, bytes, count) in SIZES {
-        let (message, count) = (Message { text: Some("x".repeat(bytes)), ..Message::default() }, scaled(count, scale));
+        let (message, count) = (text(bytes), scaled(count, scale));
         let started = Instant::now();
         for _ in 0..count {
-            plain_send(&mut writing, &message).await?;
+            plain_send(&mut writing, &message, &mut line).await?;
         }
-        plain_send(&mut writing, &done).await?;
-        assert_eq!(plain_recv(&mut reading).await?.and_then(|answer| answer.got), Some(count));
+        plain_send(&mut writing, &done, &mut line).await?;
+        assert_eq!(plain_recv(&mut reading, &mut line).await?.and_then(|answer| answer.got), Some(count));
         say("plain", &format!("messages {name}"), f64::from(count) / started.elapsed().as_secs_f64())?;
+        let mut buffered = BufWriter::with_capacity(GATHERED, &mut writing);
+        let started = Instant::now();
+        for _ in 0..count {
+            plain_send(&mut buffered, &message, &mut line).await?;
+        }
+        plain_send(&mut buffered, &done, &mut line).await?;
+        buffered.flush().await?;
+        assert_eq!(plain_recv(&mut reading, &mut line).await?.and_then(|answer| answer.got), Some(count));
+        say("plain", &format!("fed {name}"), f64::from(count) / started.elapsed().as_secs_f64())?;
     }
     let mut times = Vec::new();
     for ping in 0..scaled(PINGS, scale) {
         let started = Instant::now();
-        plain_send(&mut writing, &Message { ping: Some(ping), ..Message::default() }).await?;
-        plain_recv(&mut reading).await?;
+        plain_send(&mut writing, &Message { ping: Some(ping), ..Message::default() }, &mut line).await?;
+        plain_recv(&mut reading, &mut line).await?;
         times.push(started.elapsed());
     }
     say("plain", "round trip us", median(&mut times))
 }
 
-async fn plain_send(writing: &mut (impl AsyncWriteExt + Unpin), message: &Message) -> Result<()> {
-    let mut line = serde_json::to_vec(message)?;
+async fn plain_send(writing: &mut (impl AsyncWriteExt + Unpin), message: &Message, line: &mut Vec<u8>) -> Result<()> {
+    line.clear();
+    serde_json::to_writer(&mut *line, message)?;
     line.push(b'\n');
-    Ok(writing.write_all(&line).await?)
+    Ok(writing.write_all(line).await?)
 }
 
-async fn plain_recv(reading: &mut BufReader<impl AsyncReadExt + Unpin>) -> Result<Option<Message>> {
-    let mut line = Vec::new();
-    if reading.read_until(b'\n', &mut line).await? == 0 {
+async fn plain_recv(reading: &mut BufReader<impl AsyncReadExt + Unpin>, line: &mut Vec<u8>) -> Result<Option<Message>> {
+    line.clear();
+    if reading.read_until(b'\n', line).await? == 0 {
         return Ok(None);
     }
-    Ok(Some(serde_json::from_slice(&line)?))
+    Ok(Some(serde_json::from_slice(line)?))
 }
 
 async fn plain_child() -> Result<()> {
@@ -188,14 +217,14 @@ async fn plain_child() -> Result<()> {
     socket.set_nonblocking(true)?;
     let (reading, mut writing) = UnixStream::from_std(socket)?.into_split();
     let mut reading = BufReader::with_capacity(64 << 10, reading);
-    let mut got = 0;
-    while let Some(message) = plain_recv(&mut reading).await? {
+    let (mut got, mut line) = (0, Vec::new());
+    while let Some(message) = plain_recv(&mut reading, &mut line).await? {
         match message {
             Message { done: true, .. } => {
-                plain_send(&mut writing, &Message { got: Some(got), ..Message::default() }).await?;
+                plain_send(&mut writing, &Message { got: Some(got), ..Message::default() }, &mut line).await?;
                 got = 0;
             }
-            ping @ Message { ping: Some(_), .. } => plain_send(&mut writing, &ping).await?,
+            ping @ Message { ping: Some(_), .. } => plain_send(&mut writing, &ping, &mut line).await?,
             _ => got += 1,
         }
     }
@@ -211,4 +240,14 @@ fn standard_spawns() -> Result<()> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?.wait()?;
     }
     say("std", "spawns", f64::from(SPAWNS) / started.elapsed().as_secs_f64())
+}
+
+async fn tokio_spawns() -> Result<()> {
+    use std::process::Stdio;
+    let started = Instant::now();
+    for _ in 0..SPAWNS {
+        let mut command = tokio::process::Command::new("/bin/true");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?.wait().await?;
+    }
+    say("tokio", "spawns", f64::from(SPAWNS) / started.elapsed().as_secs_f64())
 }

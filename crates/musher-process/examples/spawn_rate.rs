@@ -1,4 +1,4 @@
-//! How long a spawn takes, and a spawn with the wait for the end, against the standard library:
+//! How long a spawn takes, and a spawn with the wait for the end, against the standard library and tokio:
 //! `cargo run --release --example spawn_rate [count] [MiB]`.
 //!
 //! The second number is memory that this process holds: it must not matter. Both share the memory with the child until
@@ -27,15 +27,16 @@ fn main() -> io::Result<()> {
         writeln!(out, "{name:15} median {:?}, 99 % {:?}", at(50), at(99))?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut rates = [(); 3].map(|()| Vec::new());
+    let mut rates = [(); 4].map(|()| Vec::new());
     // In turns, so that what drifts on the machine drifts for all.
     for _ in 0..ROUNDS {
         let each = (count / ROUNDS).max(1);
         rates[0].push(rate(each, || ours().map(|_| ()))?);
         rates[1].push(runtime.block_on(awaited(each))?);
         rates[2].push(rate(each, || standard().map(|_| ()))?);
+        rates[3].push(runtime.block_on(awaited_of_tokio(each))?);
     }
-    for (name, rates) in ["Spawn", "child_process", "std::process"].iter().zip(&mut rates) {
+    for (name, rates) in ["Spawn", "child_process", "std::process", "tokio::process"].iter().zip(&mut rates) {
         rates.sort_unstable_by(f64::total_cmp);
         let (least, most) = (rates.first().unwrap_or(&0.0), rates.last().unwrap_or(&0.0));
         writeln!(out, "{name:15} started and awaited: {:.0}/s ({least:.0} to {most:.0})", rates[rates.len() / 2])?;
@@ -62,6 +63,18 @@ async fn awaited(count: usize) -> io::Result<f64> {
     for _ in 0..count {
         let command = Command::new("/bin/true").env_clear().stdio_all(Stdio::Ignore);
         command.spawn().map_err(io::Error::other)?.wait().await;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    Ok(count as f64 / start.elapsed().as_secs_f64())
+}
+
+/// The same of tokio.
+async fn awaited_of_tokio(count: usize) -> io::Result<f64> {
+    let start = Instant::now();
+    for _ in 0..count {
+        let mut command = tokio::process::Command::new("/bin/true");
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn()?.wait().await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
     Ok(count as f64 / start.elapsed().as_secs_f64())

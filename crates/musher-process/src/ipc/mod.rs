@@ -42,6 +42,8 @@ mod receiver;
 mod sender;
 mod shared;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -3,6 +3,8 @@
 //! A message with a handle is sent, and everything behind it waits until the peer has said that it got the handle
 //! (`NODE_HANDLE_ACK`) or did not (`NODE_HANDLE_NACK`, which means to send it again). What is sent
 //! [`Order::Pipelined`](super::Order) does not wait and is not waited for.
+//!
+//! Messages that are fed are gathered, one behind the other in one piece of memory, and take their turn together.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -16,14 +18,18 @@ use crate::fdpass;
 
 /// How often a message is sent whose handle did not arrive.
 const TRIES: u8 = 4;
-/// The most messages that one system call sends.
+/// The most messages, or gathered pieces, that one system call sends.
 const BATCH: usize = 32;
+/// How many bytes are gathered before they go by themselves.
+const GATHER: usize = 64 << 10;
 
 /// How a message takes its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Behind handles that the peer has not answered yet.
     Queued,
+    /// The same, together with others: not before somebody says so, or enough have been gathered.
+    Gathered,
     /// As soon as the socket takes it.
     AtOnce,
 }
@@ -63,15 +69,56 @@ pub(crate) struct Outbound {
     /// What waits for an answer of the peer.
     held: VecDeque<(Bytes, Option<Arc<OwnedFd>>)>,
     unanswered: VecDeque<Unanswered>,
+    /// Messages that were fed, in their frames.
+    gathered: Vec<u8>,
+    /// Of all but those that are gathered.
     bytes: usize,
     /// The socket was full: to try again is of no use until it has told that it takes more.
     full: bool,
 }
 
 impl Outbound {
-    /// How many bytes and messages wait.
+    /// How many bytes and messages wait, without what is gathered.
     pub(crate) fn queued(&self) -> (usize, usize) {
         (self.bytes, self.ready.len() + self.held.len() + self.unanswered.len())
+    }
+
+    /// How many bytes are gathered.
+    pub(crate) fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// Whether a message of so many bytes can be gathered as well.
+    pub(crate) fn gathers(&self, bytes: usize) -> bool {
+        self.gathered.len() + bytes <= GATHER
+    }
+
+    /// Puts a message behind those that are gathered.
+    pub(crate) fn gather(&mut self, bytes: &[u8]) {
+        self.gathered.extend_from_slice(bytes);
+    }
+
+    /// What is gathered takes its turn, in the socket if it takes all at once.
+    pub(crate) fn send_gathered(&mut self, socket: BorrowedFd<'_>) {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let sent = self.send_now(socket, &gathered, Turn::Queued);
+        if sent == gathered.len() {
+            // Its memory is for the next ones.
+            gathered.clear();
+            self.gathered = gathered;
+        } else {
+            let mut rest = Bytes::from(gathered);
+            rest.advance(sent);
+            self.push(rest, None, Turn::Queued);
+        }
+    }
+
+    /// The same, without a try.
+    pub(crate) fn queue_gathered(&mut self) {
+        if !self.gathered.is_empty() {
+            let gathered = std::mem::take(&mut self.gathered);
+            self.push(gathered.into(), None, Turn::Queued);
+        }
     }
 
     /// How many messages wait for the answer to a handle.
@@ -86,7 +133,7 @@ impl Outbound {
 
     /// Whether everything was sent, and nothing is to be sent again.
     pub(crate) fn is_done(&self) -> bool {
-        self.ready.is_empty() && self.held.is_empty() && !self.blocked()
+        self.ready.is_empty() && self.held.is_empty() && self.gathered.is_empty() && !self.blocked()
     }
 
     /// Whether nothing that was written can still be sent later than what comes now.
@@ -105,8 +152,10 @@ impl Outbound {
     pub(crate) fn push(&mut self, bytes: Bytes, handle: Option<Arc<OwnedFd>>, turn: Turn) {
         self.bytes += bytes.len();
         match turn {
-            Turn::Queued if self.blocked() || !self.held.is_empty() => self.held.push_back((bytes, handle)),
-            turn => self.make_ready(bytes, handle, turn == Turn::Queued),
+            Turn::Queued | Turn::Gathered if self.blocked() || !self.held.is_empty() => {
+                self.held.push_back((bytes, handle))
+            }
+            turn => self.make_ready(bytes, handle, turn != Turn::AtOnce),
         }
     }
 
@@ -155,7 +204,7 @@ impl Outbound {
     /// without memory of its own. How much that was.
     pub(crate) fn send_now(&mut self, socket: BorrowedFd<'_>, bytes: &[u8], turn: Turn) -> usize {
         let its_turn = turn == Turn::AtOnce || (self.held.is_empty() && !self.blocked());
-        if self.full || !self.ready.is_empty() || !its_turn {
+        if self.full || !self.ready.is_empty() || !its_turn || bytes.is_empty() {
             return 0;
         }
         // What went wrong will go wrong again when it is queued.

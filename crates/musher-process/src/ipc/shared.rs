@@ -142,10 +142,10 @@ impl Shared {
         self.lock().takes_messages()
     }
 
-    /// How the peer is written to, and whether the runtime's messages are marked.
-    pub(crate) fn framing(&self) -> (Frame, bool) {
+    /// How the peer is written to, and whether the runtime's messages are marked; `None`: a message would find no room.
+    pub(crate) fn framing(&self, most: usize) -> Option<(Frame, bool)> {
         let state = self.lock();
-        (state.frame, state.marks)
+        (!state.takes_messages() || state.has_room(most)).then_some((state.frame, state.marks))
     }
 
     /// This end can do fast frames: says so, and goes on in them. For a child whose parent said that it can.
@@ -178,9 +178,20 @@ impl Shared {
         if state.frame != frame {
             return Ok(None);
         }
-        if !state.has_room(most.min(MAX_QUEUED_BYTES)) {
+        if !state.has_room(most) {
             return Ok(Some(Push::NoRoom));
         }
+        if turn == Turn::Gathered && handle.is_none() {
+            if !state.out.gathers(bytes.len()) {
+                self.send_gathered(&mut state);
+            }
+            if state.out.gathers(bytes.len()) {
+                state.out.gather(bytes);
+                return Ok(Some(Push::Done { slow_down: false }));
+            }
+        }
+        // What was fed before comes before, and goes in the same call.
+        state.out.queue_gathered();
         let sent = match handle {
             None if !state.switch => state.out.send_now(self.as_fd(), bytes, turn),
             _ => 0,
@@ -192,6 +203,19 @@ impl Shared {
             self.flush(&mut state);
         }
         Ok(Some(Push::Done { slow_down: state.out.queued().0 > HIGH_WATER || state.out.held() > 1 }))
+    }
+
+    /// What was fed is on its way from here on.
+    pub(crate) fn flush_gathered(&self) {
+        let mut state = self.lock();
+        if state.out.gathered() > 0 {
+            self.send_gathered(&mut state);
+        }
+    }
+
+    fn send_gathered(&self, state: &mut State) {
+        state.out.send_gathered(self.as_fd());
+        self.flush(state);
     }
 
     /// Sends what can be sent now, and sees to the rest.
@@ -241,6 +265,7 @@ impl Shared {
     pub(crate) fn disconnect(&self) {
         let mut state = self.lock();
         if state.life == Life::Open {
+            state.out.queue_gathered();
             state.life = Life::Closing;
             self.flush(&mut state);
         }
@@ -358,6 +383,7 @@ impl Shared {
             return Err(SendError::Full);
         }
         // In its turn: a count has to have the sockets that were sent before.
+        state.out.queue_gathered();
         let bytes = state.frame.write(&Outward::Internal(question), state.marks)?;
         state.out.push(bytes, None, Turn::Queued);
         note(&mut state);
@@ -404,7 +430,7 @@ impl State {
 
     fn has_room(&self, most: usize) -> bool {
         let (bytes, messages) = self.out.queued();
-        bytes <= most && messages < MAX_QUEUED_MESSAGES
+        bytes <= most.min(MAX_QUEUED_BYTES) && messages < MAX_QUEUED_MESSAGES
     }
 
     /// Whether somebody has to wait to write and to read, in the name of what was sent.
@@ -422,6 +448,7 @@ impl State {
     /// What this end sends from now on is in fast frames. Nothing that was written before may come later.
     fn announce_fast_frames(&mut self) {
         self.switch = false;
+        self.out.queue_gathered();
         if let Ok(bytes) = self.frame.write(&Outward::Internal(&json!({"cmd": FAST_FRAME})), false) {
             self.out.push(bytes, None, Turn::Queued);
             self.frame = Frame::Fast;

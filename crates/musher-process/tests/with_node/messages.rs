@@ -2,7 +2,7 @@
 
 use musher_process::ExitStatus;
 use musher_process::child_process::{Command, Event, Stdio};
-use musher_process::ipc::{Options, SendError};
+use musher_process::ipc::{Options, SendError, Serialization};
 use serde_json::{Value, json};
 
 use crate::{Script, message, nodes, run};
@@ -108,6 +108,27 @@ fn what_is_queued_arrives_before_the_disconnect() {
         assert!(!child.connected());
         assert_eq!(child.wait().await, ExitStatus::Code(7));
     });
+}
+
+#[test]
+fn many_messages_in_a_call_are_each_a_message_for_node() {
+    for node in nodes() {
+        for serialization in [Serialization::Json, Serialization::Advanced] {
+            run(async {
+                let script = Script::new(
+                    "let next = 0;
+                     process.on('message', ([n]) => {
+                       if (n !== next++) process.exit(9);
+                       if (next === 5000) process.send('all');
+                     });",
+                );
+                let mut child = script.command(&node).serialization(serialization).fork().unwrap();
+                let text = "x".repeat(100);
+                child.sender().unwrap().send_all((0..5000).map(|number| (number, &text))).await.unwrap();
+                assert_eq!(message(&mut child).await.parse::<String>().unwrap(), "all");
+            });
+        }
+    }
 }
 
 #[test]
