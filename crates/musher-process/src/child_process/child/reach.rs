@@ -138,8 +138,8 @@ impl Child {
         &self.handle.process.args
     }
 
-    /// Whether it has a channel that is open. As of [`Sender::connected`], one that the child has closed may be found
-    /// so late.
+    /// Whether it has a channel that is open. That the child has closed it is known when the end was read, see
+    /// [`Sender::connected`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -168,7 +168,7 @@ impl Child {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use musher_process::child_process::Command;
     ///
-    /// // With a channel in place of its standard input, cat is a Node program of a kind.
+    /// // Any program can read the channel: a message is a line of JSON.
     /// let child = Command::shell("read line <&3; echo \"got $line\"").ipc().spawn()?;
     /// child.send(&("move", 7)).await?;
     /// assert_eq!(child.wait_with_output().await?.stdout, b"got [\"move\",7]\n");
