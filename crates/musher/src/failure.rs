@@ -230,7 +230,7 @@ fn circumstances(death: &Death) -> Vec<String> {
 pub(crate) fn advice(death: &Death) -> Option<&'static str> {
     let said = |words: &[&str]| death.stderr.iter().any(|line| words.iter().any(|word| line.contains(word)));
     if said(&["EADDRINUSE", "address already in use", "Address already in use"]) {
-        Some("another program has that port: `ss -ltnp` tells which")
+        Some("another program or app has that port: `ss -ltnp` tells which")
     } else if said(&["MODULE_NOT_FOUND", "ERR_MODULE_NOT_FOUND", "ModuleNotFoundError"]) {
         Some("a module is missing: install the program's dependencies, and look at its working directory (--cwd)")
     } else if said(&["EACCES", "Permission denied"]) {

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     if let Some(words) = pm2::words_of(&words) {
         return pm2::play(&words);
     }
+    let words = pm2::development(&words).unwrap_or(words);
     let cli = match verbs::load::words_of(&words) {
         Some(cli) => cli,
         None => match Cli::try_parse_from(words) {

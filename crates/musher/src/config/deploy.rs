@@ -78,10 +78,11 @@ pub(crate) fn deployment(path: &Path, name: &str, around: &Surroundings) -> Resu
 
 fn parsed(bytes: &[u8], syntax: Syntax, faults: &mut Faults) -> Option<Node> {
     let mut strict = Faults::default();
-    let commented = || tree::parse_commented(bytes).filter(|_| syntax == Syntax::Json);
-    let root = tree::parse(bytes, syntax, &mut strict).or_else(commented);
+    let mut lenient = Faults::default();
+    let relaxed = || (syntax == Syntax::Json).then(|| tree::parse_relaxed(bytes, &mut lenient)).flatten();
+    let root = tree::parse(bytes, syntax, &mut strict).or_else(relaxed);
     if root.is_none() {
-        faults.extend(strict);
+        faults.extend(strict.or_further(lenient));
     }
     root
 }

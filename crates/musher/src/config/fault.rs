@@ -58,6 +58,12 @@ impl Faults {
         self.list.extend(more.list);
     }
 
+    /// Those that stand further on in the file: what read on further knows better what stopped it.
+    pub(super) fn or_further(self, other: Faults) -> Faults {
+        let last = |faults: &Faults| faults.list.iter().map(|fault| fault.origin).max();
+        if last(&other) > last(&self) { other } else { self }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -68,6 +68,8 @@ pub(crate) struct Surroundings {
     pub(crate) cores: u32,
     /// The time zone of schedules that name none.
     pub(crate) zone: String,
+    /// Called as `pm2`: what is not given has PM2's default also where musher has a better one, as scripts expect it.
+    pub(crate) as_pm2: bool,
 }
 
 impl Surroundings {
@@ -82,6 +84,7 @@ impl Surroundings {
         Ok(Surroundings {
             cwd: std::env::current_dir()?,
             zone: zone_of(&env),
+            as_pm2: false,
             env,
             cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         })
@@ -275,13 +278,15 @@ fn tree_of(
     faults: &mut Faults,
     notes: &mut pm2::Notes,
 ) -> Option<(tree::Node, bool)> {
-    // PM2 takes JSON for JavaScript; comments are what people use of that.
-    let commented = || tree::parse_commented(bytes).filter(|root| syntax == Syntax::Json && pm2::is_one(root));
-    let mut strict = Faults::default();
-    let mut root = match tree::parse(bytes, syntax, &mut strict).or_else(commented) {
+    let (mut strict, mut lenient) = (Faults::default(), Faults::default());
+    let relaxed = || {
+        let root = (syntax == Syntax::Json).then(|| tree::parse_relaxed(bytes, &mut lenient)).flatten();
+        root.filter(pm2::is_one)
+    };
+    let mut root = match tree::parse(bytes, syntax, &mut strict).or_else(relaxed) {
         Some(root) => root,
         None => {
-            faults.extend(strict);
+            faults.extend(strict.or_further(lenient));
             return None;
         }
     };

@@ -44,8 +44,10 @@ impl Ground {
             std::fs::write(root.join(name), "").unwrap();
         }
         let env = BTreeMap::from([("PATH".to_owned(), format!("{}/bin", root.display()))]);
-        let ground =
-            Ground { directory, around: Surroundings { cwd: root, env, cores: 3, zone: "Europe/Berlin".into() } };
+        let ground = Ground {
+            directory,
+            around: Surroundings { cwd: root, env, cores: 3, zone: "Europe/Berlin".into(), as_pm2: false },
+        };
         ground.program("bin/node", "#!/bin/sh\necho v24.1.0\n");
         for name in ["bin/python3", "bin/bash", "bin/tool", "bin/deno", "bin/bun", "run"] {
             ground.program(name, "#!/bin/sh\n");
@@ -153,7 +155,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         pieces in prop::collection::vec(pieces(), 0..30),
     ) {
-        let around = Surroundings { cwd: "/".into(), env: BTreeMap::new(), cores: 2, zone: "UTC".into() };
+        let around = Surroundings { cwd: "/".into(), env: BTreeMap::new(), cores: 2, zone: "UTC".into(), as_pm2: false };
         for syntax in [Syntax::Toml, Syntax::Yaml, Syntax::Json] {
             for text in [bytes.clone(), pieces.concat().into_bytes()] {
                 let result = from_bytes(&text, syntax, Path::new("/"), &Overrides::default(), &around, Faults::default());

@@ -112,7 +112,8 @@ fn with(process: &Process, keys: &Map<String, Value>, around: &Surroundings) -> 
     put(&mut value, &before, &after);
     // Whoever asks for watching what is watched wants an end of it.
     if keys.get("watch") == Some(&Value::Bool(true)) && spec.watch.is_some() {
-        value["watch"] = Value::Null;
+        let wanted = if process.app.running { None } else { spec.watch.as_ref() };
+        value["watch"] = serde_json::to_value(wanted).map_err(|error| failed(&error.to_string()))?;
     }
     spec = serde_json::from_value(value).map_err(|error| failed(&error.to_string()))?;
     spec.check().map_err(faults)?;
@@ -149,6 +150,7 @@ fn plain(process: &Process) -> Map<String, Value> {
         "exec_mode": if process.app.mode == Mode::Cluster { "cluster" } else { "fork" },
         "instances": instances(process),
         "node_args": before,
+        "merge_logs": !spec.logs.per_worker,
     });
     if let Value::Object(app) = app { app } else { Map::new() }
 }

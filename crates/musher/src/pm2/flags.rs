@@ -1,8 +1,37 @@
 //! The flags of PM2's command line as keys of its process files.
 
+use musher_core::spec::{AppSpec, DEFAULT_NAMESPACE, WatchFiles};
 use serde_json::{Map, Value};
 
 use super::args::Args;
+use crate::config::Flags;
+
+/// What the flags say over every app of a process file.
+pub(super) fn over_file(args: &Args) -> Flags {
+    Flags {
+        env: args.env.clone().into_iter().collect(),
+        instances: args.instances.clone(),
+        user: args.uid.clone().or_else(|| args.user.clone()),
+        group: args.gid.clone(),
+        ..Flags::default()
+    }
+}
+
+/// What the flags say of apps of a process file that the file says nothing of; and words for all programs.
+pub(super) fn complete(specs: &mut [AppSpec], args: &Args) {
+    for spec in specs {
+        if let Some(namespace) = args.namespace.as_ref().filter(|_| spec.namespace == DEFAULT_NAMESPACE) {
+            spec.namespace.clone_from(namespace);
+        }
+        if !args.watch.is_empty() && spec.watch.is_none() {
+            let named: Vec<_> = args.watch.iter().filter(|path| !path.is_empty()).collect();
+            let paths = named.iter().map(|path| spec.cwd.join(path).components().collect()).collect();
+            let paths = if named.is_empty() { vec![spec.cwd.clone()] } else { paths };
+            spec.watch = Some(WatchFiles { ignore: args.ignore_watch.clone(), ..WatchFiles::of(paths) });
+        }
+        spec.exec.args.extend(args.args.iter().cloned());
+    }
+}
 
 /// What the flags say of an app, as keys of a process file.
 pub(super) fn keys(args: &Args) -> Map<String, Value> {
@@ -69,6 +98,9 @@ pub(super) fn keys(args: &Args) -> Map<String, Value> {
         let text = seconds.map_or_else(|| delay.clone(), |seconds| format!("{:.0}ms", seconds * 1000.0));
         app.insert("watch_delay".into(), text.into());
     }
+    if args.merge_logs {
+        app.insert("merge_logs".into(), true.into());
+    }
     if !args.stop_exit_codes.is_empty() {
         let codes = args.stop_exit_codes.iter().flat_map(|codes| codes.split(',')).map(Value::from);
         app.insert("stop_exit_codes".into(), codes.collect());
@@ -77,4 +109,43 @@ pub(super) fn keys(args: &Args) -> Map<String, Value> {
         app.insert("args".into(), args.args.clone().into());
     }
     app
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use clap::Parser;
+    use musher_core::spec::{AppSpec, Exec, Runtime, WatchFiles};
+
+    use super::{Args, complete, over_file};
+
+    #[test]
+    fn flags_complete_what_a_file_says() {
+        let args = |line: &str| Args::try_parse_from(line.split(' ')).unwrap();
+        let exec = || Exec { program: "/bin/web".into(), args: Vec::new(), script: None, runtime: Runtime::default() };
+        let plain = || AppSpec::new("web", exec(), "/srv");
+        let named = || {
+            let watch = WatchFiles::of(vec!["/srv/src".into()]);
+            AppSpec { namespace: "shop".into(), watch: Some(watch), ..plain() }
+        };
+        let mut specs = [plain(), named()];
+        complete(&mut specs, &args("pm2 start a.json --namespace n --watch --ignore-watch *.md -- -x 1"));
+        let watched = |spec: &AppSpec| spec.watch.clone().unwrap();
+        assert_eq!(watched(&specs[0]).paths, [Path::new("/srv")]);
+        assert_eq!(watched(&specs[0]).ignore, ["*.md"]);
+        assert_eq!(watched(&specs[1]), watched(&named()));
+        assert_eq!((specs[0].namespace.as_str(), specs[1].namespace.as_str()), ("n", "shop"));
+        assert!(specs.iter().all(|spec| spec.exec.args.ends_with(&["-x".to_owned(), "1".to_owned()])));
+
+        let mut specs = [plain()];
+        complete(&mut specs, &args("pm2 start a.json --watch lib"));
+        assert_eq!(watched(&specs[0]).paths, [PathBuf::from("/srv/lib")]);
+        complete(&mut specs, &args("pm2 start a.json"));
+        assert_eq!(watched(&specs[0]).paths, [PathBuf::from("/srv/lib")]);
+
+        let flags = over_file(&args("pm2 start a.json -i 3 --uid www --env production"));
+        assert_eq!((flags.instances.as_deref(), flags.user.as_deref()), (Some("3"), Some("www")));
+        assert_eq!(flags.env, ["production"]);
+    }
 }

@@ -45,6 +45,17 @@ pub(crate) fn words_of(words: &[OsString]) -> Option<Vec<OsString>> {
     (words.get(1)? == "pm2").then(|| words.iter().skip(1).cloned().collect())
 }
 
+/// The command line of `pm2-dev [start] WHAT` as one of `musher dev`, if this is one.
+pub(crate) fn development(words: &[OsString]) -> Option<Vec<OsString>> {
+    if Path::new(words.first()?).file_name()? != "pm2-dev" {
+        return None;
+    }
+    let rest = words[1..].iter();
+    let start = rest.clone().position(|word| !word.to_string_lossy().starts_with('-'));
+    let rest = rest.enumerate().filter(|(n, word)| Some(*n) != start || *word != "start").map(|(_, word)| word.clone());
+    Some(["musher".into(), "dev".into()].into_iter().chain(rest).collect())
+}
+
 /// Whether this is the command line of PM2's programmatic API, which the Node package starts.
 pub(crate) fn is_api(words: &[OsString]) -> bool {
     words.len() == 2 && words[1] == "pm2-api"
@@ -222,4 +233,26 @@ fn unknown(command: &str) -> Failure {
         _ => "`pm2 --help` lists the commands",
     };
     Failure::new(1, format!("command not found: {}", sanitize(command))).with_hint(instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::development;
+
+    #[test]
+    fn pm2_dev_is_musher_dev() {
+        for (line, words) in [
+            ("/usr/bin/pm2-dev app.js --ignore a,b", Some("musher dev app.js --ignore a,b")),
+            ("pm2-dev start app.json --raw", Some("musher dev app.json --raw")),
+            ("pm2-dev --raw start start", Some("musher dev --raw start")),
+            ("pm2-dev", Some("musher dev")),
+            ("pm2 start app.js", None),
+        ] {
+            let line: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let words: Option<Vec<OsString>> = words.map(|words| words.split(' ').map(Into::into).collect());
+            assert_eq!(development(&line), words, "{line:?}");
+        }
+    }
 }

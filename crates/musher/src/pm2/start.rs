@@ -12,7 +12,7 @@ use super::change::Change;
 use super::processes::Processes;
 use super::view::Process;
 use super::{Context, failed, flags, settings};
-use crate::config::{self, ConfigError, Flags, Overrides, Surroundings, namesake};
+use crate::config::{self, ConfigError, Overrides, Surroundings, namesake};
 use crate::failure::Failure;
 use crate::output::{note, sanitize};
 use crate::session;
@@ -124,9 +124,9 @@ pub(super) async fn send(processes: &Processes, mut specs: Vec<AppSpec>) -> Resu
 /// The apps of a process file, those that `--only` names.
 pub(super) fn specs_of_file(context: &Context<'_>, file: &str) -> Result<Vec<AppSpec>, Failure> {
     let only = context.args.only.iter().flat_map(|names| names.split(',')).map(|name| name.trim().to_owned());
-    let flags = Flags { env: context.args.env.clone().into_iter().collect(), ..Flags::default() };
-    let overrides = Overrides { only: only.collect(), flags };
-    let loaded = config::from_file(file.as_ref(), &overrides, &surroundings()?).map_err(one_code)?;
+    let overrides = Overrides { only: only.collect(), flags: flags::over_file(context.args) };
+    let mut loaded = config::from_file(file.as_ref(), &overrides, &surroundings()?).map_err(one_code)?;
+    flags::complete(&mut loaded.specs, context.args);
     for told in loaded.notes.iter().filter(|_| !context.args.is_silent()) {
         note(&format!("[PM2][WARN] {}", sanitize(told)));
     }
@@ -204,8 +204,9 @@ pub(super) fn find_place(processes: &Processes, spec: &mut AppSpec, force: bool)
 }
 
 pub(super) fn surroundings() -> Result<Surroundings, Failure> {
-    Surroundings::current()
-        .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))
+    let around = Surroundings::current()
+        .map_err(|error| Failure::environment(format!("the working directory cannot be used: {error}")))?;
+    Ok(Surroundings { as_pm2: true, ..around })
 }
 
 fn one_code(error: ConfigError) -> Failure {

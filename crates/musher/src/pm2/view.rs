@@ -143,7 +143,7 @@ impl Process {
         let optional = ["max_memory_restart", "restart_delay", "log_type", "stop_exit_codes", "uid", "gid"];
         let optional: Vec<&str> = optional
             .into_iter()
-            .chain(["node_version", "pm_pid_path", "cron_restart", "log_date_format", "pm_log_path"])
+            .chain(["node_version", "pm_pid_path", "cron_restart", "log_date_format", "pm_log_path", "ignore_watch"])
             .collect();
         let all = [self.what_runs(spec), self.how_it_is_kept(spec)];
         let fields = all.into_iter().filter_map(|part| if let Value::Object(part) = part { Some(part) } else { None });
@@ -193,11 +193,29 @@ impl Process {
         }
     }
 
+    /// Whether a change of its files replaces it: what is stopped is left alone.
+    fn is_watched(&self) -> bool {
+        self.app.running && self.app.spec.watch.is_some()
+    }
+
+    /// What of its files is watched: all, or which.
+    fn watched(&self) -> Value {
+        let cwd = &self.app.spec.cwd;
+        match self.app.spec.watch.as_ref().filter(|_| self.is_watched()) {
+            Some(watch) if watch.paths.iter().any(|path| path != cwd) => {
+                let below = |path: &Path| path.strip_prefix(cwd).unwrap_or(path).to_string_lossy().into_owned();
+                watch.paths.iter().map(|path| below(path)).collect()
+            }
+            watch => watch.is_some().into(),
+        }
+    }
+
     fn how_it_is_kept(&self, spec: &AppSpec) -> Value {
         let backoff = &spec.restart.backoff;
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         json!({
-            "watch": spec.watch.is_some(),
+            "watch": self.watched(),
+            "ignore_watch": spec.watch.as_ref().map(|watch| &watch.ignore).filter(|ignore| !ignore.is_empty()),
             "autorestart": spec.restart.policy != RestartPolicy::Never,
             "autostart": spec.autostart,
             "treekill": spec.stop.tree,
@@ -251,7 +269,7 @@ impl Process {
             format!("{}%", self.cpu()),
             if up { memory(row.memory_bytes) } else { "0b".into() },
             self.user(),
-            if self.app.spec.watch.is_some() { "enabled" } else { "disabled" }.to_owned(),
+            if self.is_watched() { "enabled" } else { "disabled" }.to_owned(),
         ]
     }
 
@@ -273,7 +291,7 @@ impl Process {
             if up { units::uptime(row.uptime_ms) } else { "0".into() },
             if up { memory(row.memory_bytes) } else { "0b".into() },
             self.app.log_files.err,
-            if self.app.spec.watch.is_some() { "yes" } else { "no" },
+            if self.is_watched() { "yes" } else { "no" },
         )
     }
 

@@ -222,6 +222,6 @@ mod tests {
              its last words on stderr:\n    \
              \\x1b]0;owned\\x07Error: listen EADDRINUSE: address already in use :::80"
         );
-        assert!(hint.contains("another program has that port"), "{hint}");
+        assert!(hint.contains("another program or app has that port"), "{hint}");
     }
 }

@@ -5,6 +5,7 @@
 //! signal is SIGINT, and a Node program is a worker of a cluster only where PM2 would make it one.
 
 mod convert;
+mod environment;
 mod evaluate;
 mod keys;
 mod program;
@@ -94,7 +95,8 @@ fn place(node: &mut Node, at: Origin) {
 
 /// The same apps as the tree of a musher.toml.
 pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults, notes: &mut Notes) -> Node {
-    let mut environments = false;
+    let deployed = environment::deployed(root, context.environment);
+    let mut environments = deployed.is_some();
     let sites = match &root.value {
         Value::Table(entries) => entries.iter().find(|entry| entry.key == "static"),
         _ => None,
@@ -108,7 +110,8 @@ pub(super) fn translate(root: &Node, context: &Context<'_>, faults: &mut Faults,
                 faults.add(node.at, "", format!("an app is a table of keys, found {found}"));
                 return None;
             };
-            let mut app = App { context, faults, notes, at: node.at, given: BTreeMap::new(), made: Vec::new() };
+            let (given, made) = (BTreeMap::new(), Vec::new());
+            let mut app = App { context, deployed, faults, notes, at: node.at, given, made };
             app.read(entries);
             environments |= app.has_environment();
             Some(app.translate())
@@ -147,6 +150,8 @@ fn found(root: &Node) -> Vec<&Node> {
 /// One app on its way.
 struct App<'a> {
     context: &'a Context<'a>,
+    /// The variables of the deployment that `--env` names.
+    deployed: Option<&'a Node>,
     faults: &'a mut Faults,
     notes: &'a mut Notes,
     at: Origin,
@@ -234,39 +239,6 @@ impl<'a> App<'a> {
         }
         let at = self.given.get("name").map_or(self.at, |node| node.at);
         self.set("name", at, Value::Text(name));
-    }
-
-    /// `env`, what `--env` names over it, and `port`.
-    fn environment(&mut self) {
-        let mut variables: Vec<Entry> = Vec::new();
-        let named = self.context.environment.map(|name| format!("env_{name}"));
-        for key in ["env".to_owned()].into_iter().chain(named) {
-            let Some(node) = self.given.get(key.as_str()).copied() else { continue };
-            let Value::Table(entries) = &node.value else {
-                self.faults.add(
-                    node.at,
-                    key,
-                    format!("expected a table of variables, found {}", node.value.describe()),
-                );
-                continue;
-            };
-            for entry in entries.iter().filter(|entry| !matches!(entry.node.value, Value::Null)) {
-                variables.retain(|other| other.key != entry.key);
-                let value = match &entry.node.value {
-                    Value::List(_) | Value::Table(_) => Value::Text(convert::json(&entry.node.value)),
-                    value => value.clone(),
-                };
-                variables.push(Entry { node: Node { at: entry.node.at, value }, ..entry.clone() });
-            }
-        }
-        if let Some(port) = self.given.get("port").copied() {
-            variables.retain(|other| other.key != "PORT");
-            variables.push(Entry { key: "PORT".into(), at: port.at, node: port.clone() });
-        }
-        if !variables.is_empty() {
-            let at = self.given.get("env").map_or(self.at, |node| node.at);
-            self.set("env", at, Value::Table(variables));
-        }
     }
 
     fn restart(&mut self) {
@@ -375,10 +347,12 @@ impl<'a> App<'a> {
         } else if let Some(node) = self.given.get("log_file").copied() {
             self.combined(node);
         }
-        if let Some(node) = self.given.get("merge_logs").copied()
-            && node.value == Value::Bool(false)
-        {
-            self.set("logs.per_worker", node.at, Value::Bool(true));
+        match self.given.get("merge_logs").copied() {
+            Some(node) if node.value == Value::Bool(false) => self.set("logs.per_worker", node.at, Value::Bool(true)),
+            None if self.context.around.as_pm2 && self.splits_logs() => {
+                self.set("logs.per_worker", self.at, Value::Bool(true));
+            }
+            _ => {}
         }
         if let Some(node) = self.given.get("log_type").copied() {
             let form = match &node.value {
@@ -401,6 +375,14 @@ impl<'a> App<'a> {
         } else if self.is_true("time") {
             self.set("logs.date_format", self.at, Value::Text("YYYY-MM-DDTHH:mm:ss".into()));
         }
+    }
+
+    /// Whether PM2 would give each worker files of its own, and somebody may look for them where they were wanted.
+    fn splits_logs(&self) -> bool {
+        let named = ["out_file", "error_file", "log_file"].iter().any(|key| self.given.contains_key(*key));
+        named
+            && (self.given.contains_key("instances")
+                || self.text("exec_mode").is_some_and(|m| m.starts_with("cluster")))
     }
 
     /// The file of both outputs, unless it is that of one of them, too.

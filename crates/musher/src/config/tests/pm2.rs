@@ -201,6 +201,7 @@ fn every_form_of_the_file_is_known() {
         r#"{"pm2":[{"script":"server.js"}]}"#,
         r#"[{"script":"server.js"}]"#,
         r#"{"exec":"server.js"}"#,
+        "{ apps: [{ script: './server.js', watch : false, env: { $A_1: 'it\\'s \"it\"' } }] }",
         "// PM2 takes this\n{\"apps\": [{ /* ; */ \"script\": \"server.js\", \"args\": [\"http://x/*,]\",], }, ], } // end",
     ] {
         let names: Vec<String> = ground.pm2(json, None).specs.into_iter().map(|spec| spec.name).collect();
@@ -208,6 +209,43 @@ fn every_form_of_the_file_is_known() {
     }
     let yaml = ground.load("p.yaml", "apps:\n  - script: server.js\n    exec_mode: cluster\n", &overrides(None));
     assert_eq!(yaml.unwrap()[0].exec.runtime, Runtime::NodeCluster);
+}
+
+#[test]
+fn a_deployment_that_env_names_has_variables_too() {
+    let ground = Ground::new();
+    let file = |app: &str| {
+        format!(
+            r#"{{"apps":[{{"script":"server.js","env":{{"A":"app","B":"app"}}{app}}}],
+                "deploy":{{"production":{{"env":{{"A":"d","C":"d","D":{{"x":1}}}}}},"other":{{"env":{{"E":"e"}}}}}}}}"#
+        )
+    };
+    let variables = |loaded: &Loaded| {
+        let env = loaded.specs[0].env.iter().map(|(name, value)| format!("{name}={value}"));
+        env.collect::<Vec<_>>().join(" ")
+    };
+    let loaded = ground.pm2(&file(""), Some("production"));
+    assert_eq!(variables(&loaded), r#"A=d B=app C=d D={"x":1}"#);
+    assert_eq!(loaded.notes, [""; 0]);
+    let loaded = ground.pm2(&file(r#","env_production":{"B":"p","C":"p"}"#), Some("production"));
+    assert_eq!(variables(&loaded), r#"A=d B=p C=p D={"x":1}"#);
+    assert_eq!(variables(&ground.pm2(&file(""), None)), "A=app B=app");
+}
+
+#[test]
+fn called_as_pm2_the_workers_logs_are_apart_where_pm2_has_them_apart() {
+    let mut ground = Ground::new();
+    ground.around.as_pm2 = true;
+    for (keys, apart) in [
+        (r#""out_file":"o.log","instances":2"#, true),
+        (r#""log":"o.log","exec_mode":"cluster""#, true),
+        (r#""out_file":"o.log","instances":2,"merge_logs":true"#, false),
+        (r#""out_file":"o.log""#, false),
+        (r#""instances":2"#, false),
+    ] {
+        let loaded = ground.pm2(&format!(r#"{{"apps":[{{"script":"server.js",{keys}}}]}}"#), None);
+        assert_eq!(loaded.specs[0].logs.per_worker, apart, "{keys}");
+    }
 }
 
 #[test]
@@ -226,8 +264,10 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(refused(r#"{"apps":["server.js"]}"#).contains("an app is a table"));
     let place = refused("{\"apps\": [{ // \u{e9}\n \"script\": \"server.js\", \"exec_mode\": 3, }]}");
     assert!(place.contains("p.json:2:38: exec_mode"), "{place}");
-    let code = refused("{ apps: [{ script: 'server.js' }] }");
-    assert!(code.contains("key must be a string"), "JSON is data, not code: {code}");
+    let code = refused("{ apps: [{ name: 'a', // 1\n script: require('server.js') }] }");
+    assert!(code.contains("p.json:2:10: expected value\n  hint: a JSON file is data"), "{code}");
+    let code = refused("{ apps: [{ script: `server.js` }] }");
+    assert!(code.contains("p.json:1:20: expected value"), "{code}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::{Entry, Lines, MAX_DEPTH, Node, Value, place, too_deep};
+use super::{Entry, Lines, MAX_DEPTH, Node, Value, place, relaxed, too_deep};
 use crate::config::fault::{Faults, Origin};
 
 pub(super) fn parse(text: &str, faults: &mut Faults) -> Option<Node> {
@@ -16,6 +16,25 @@ pub(super) fn parse(text: &str, faults: &mut Faults) -> Option<Node> {
         }
         return None;
     }
+    walk(text, faults)
+}
+
+/// JSON as PM2's users write it.
+pub(super) fn parse_relaxed(text: &str, faults: &mut Faults) -> Option<Node> {
+    let plain = relaxed::plain(text);
+    let proper = relaxed::Proper::of(&plain);
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(&proper.text) {
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or(&message);
+        let at = Lines::new(text).place(proper.origin(error.line(), error.column()));
+        faults.add(at, "", message).hint("a JSON file is data: what is computed belongs into an ecosystem.config.js");
+        return None;
+    }
+    walk(&plain, faults)
+}
+
+/// The tree of text that is known to be valid.
+fn walk(text: &str, faults: &mut Faults) -> Option<Node> {
     let mut walk = Walk { text, bytes: text.as_bytes(), next: 0, lines: Lines::new(text) };
     match walk.node(1) {
         Ok(node) => Some(node),
@@ -28,71 +47,6 @@ pub(super) fn parse(text: &str, faults: &mut Faults) -> Option<Node> {
             None
         }
     }
-}
-
-/// The text with spaces in place of comments and of commas before a closing bracket, so that places stay what they are.
-/// Nothing else is changed: what was no data before is none after.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    let blank = |plain: &mut String, text: &str| {
-        plain.extend(text.chars().flat_map(|c| {
-            let width = if c == '\n' { 0 } else { c.len_utf8() };
-            std::iter::repeat_n(' ', width).chain((c == '\n').then_some('\n'))
-        }));
-    };
-    while let Some(c) = rest.chars().next() {
-        let end = match c {
-            '"' => {
-                let mut escaped = false;
-                let close = rest[1..].find(|c: char| {
-                    let found = c == '"' && !escaped;
-                    escaped = c == '\\' && !escaped;
-                    found
-                });
-                close.map_or(rest.len(), |at| at + 2)
-            }
-            '/' if rest.starts_with("//") => {
-                let end = rest.find('\n').unwrap_or(rest.len());
-                blank(&mut plain, &rest[..end]);
-                rest = &rest[end..];
-                continue;
-            }
-            '/' if rest.starts_with("/*") => {
-                let end = rest[2..].find("*/").map_or(rest.len(), |at| at + 4);
-                blank(&mut plain, &rest[..end]);
-                rest = &rest[end..];
-                continue;
-            }
-            c => c.len_utf8(),
-        };
-        plain.push_str(&rest[..end]);
-        rest = &rest[end..];
-    }
-    without_last_commas(&plain)
-}
-
-fn without_last_commas(text: &str) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let (mut comma, mut in_string, mut escaped) = (None, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        if in_string {
-            in_string = byte != b'"' || escaped;
-            escaped = byte == b'\\' && !escaped;
-            continue;
-        }
-        match byte {
-            b',' => comma = Some(at),
-            b'}' | b']' => {
-                if let Some(comma) = comma.take().and_then(|comma| bytes.get_mut(comma)) {
-                    *comma = b' ';
-                }
-            }
-            byte if byte.is_ascii_whitespace() => {}
-            _ => (comma, in_string, escaped) = (None, byte == b'"', false),
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 /// Where and what; an empty message stands for "too deep".
@@ -115,7 +69,7 @@ impl Walk<'_> {
         let value = match self.peek() {
             b'{' => self.table(depth)?,
             b'[' => self.list(depth)?,
-            b'"' => Value::Text(self.string()?),
+            b'"' | b'\'' => Value::Text(self.string()?),
             b't' => self.word("true", Value::Bool(true)),
             b'f' => self.word("false", Value::Bool(false)),
             b'n' => self.word("null", Value::Null),
@@ -160,15 +114,23 @@ impl Walk<'_> {
         true
     }
 
+    /// Text in quotes, or a key without.
     fn string(&mut self) -> Result<String, Stop> {
-        let (start, at) = (self.next, self.here());
+        let (start, at, quote) = (self.next, self.here(), self.peek());
+        if !matches!(quote, b'"' | b'\'') {
+            let rest = self.text.get(start..).unwrap_or_default();
+            let name = &rest[..relaxed::name(rest)];
+            self.next += name.len();
+            return Ok(name.to_owned());
+        }
         self.next += 1;
-        while self.next < self.bytes.len() && self.peek() != b'"' {
+        while self.next < self.bytes.len() && self.peek() != quote {
             self.next += if self.peek() == b'\\' { 2 } else { 1 };
         }
         self.next = (self.next + 1).min(self.bytes.len());
         let literal = self.text.get(start..self.next).unwrap_or_default();
-        serde_json::from_str(literal).map_err(|error| {
+        let proper = if quote == b'"' { literal.to_owned() } else { relaxed::requoted(literal) };
+        serde_json::from_str(&proper).map_err(|error| {
             let message = error.to_string();
             (at, message.split(" at line ").next().unwrap_or_default().to_owned())
         })

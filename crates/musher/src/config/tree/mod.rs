@@ -4,6 +4,7 @@
 //! their business. Every bound is checked before memory or stack is spent on what is beyond it.
 
 mod json;
+mod relaxed;
 mod toml;
 mod yaml;
 
@@ -126,10 +127,11 @@ pub(super) fn parse(bytes: &[u8], syntax: Syntax, faults: &mut Faults) -> Option
     }
 }
 
-/// The tree of JSON with comments and commas behind the last of a list, as PM2's files have them.
-pub(super) fn parse_commented(bytes: &[u8]) -> Option<Node> {
+/// The tree of JSON as PM2's users write it: with comments, commas behind the last of a list, keys without quotes and text
+/// in single ones.
+pub(super) fn parse_relaxed(bytes: &[u8], faults: &mut Faults) -> Option<Node> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_FILE)?;
-    json::parse(&json::plain(text.strip_prefix('\u{feff}').unwrap_or(text)), &mut Faults::default())
+    json::parse_relaxed(text.strip_prefix('\u{feff}').unwrap_or(text), faults)
 }
 
 /// Turns byte offsets into lines and columns.

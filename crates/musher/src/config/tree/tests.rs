@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Strategy, any, prop, proptest};
 
-use super::{Entry, MAX_FILE, Node, Syntax, Value, parse};
+use super::{Entry, MAX_FILE, Node, Syntax, Value, parse, parse_relaxed};
 use crate::config::fault::{Faults, Origin};
 
 fn read(text: &str, syntax: Syntax) -> Result<Node, String> {
@@ -232,6 +232,11 @@ proptest! {
                 let tree = parse(text, syntax, &mut faults);
                 assert!(tree.is_some() || !faults.is_empty(), "{syntax:?}: neither a tree nor a fault");
             }
+        }
+        for text in [&bytes, &near] {
+            let strict = parse(text, Syntax::Json, &mut Faults::default());
+            let relaxed = parse_relaxed(text, &mut Faults::default());
+            assert!(strict.is_none() || strict == relaxed, "what is proper means the same");
         }
     }
 

@@ -303,7 +303,7 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
 
 fn around(cwd: PathBuf, env: BTreeMap<String, String>) -> Surroundings {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    Surroundings { zone: config::zone_of(&env), cwd, env, cores }
+    Surroundings { zone: config::zone_of(&env), cwd, env, cores, as_pm2: true }
 }
 
 /// What options say about a process file.
