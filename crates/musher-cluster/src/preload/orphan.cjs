@@ -1,7 +1,11 @@
 // Supervisor and keeper have died together: the channel ends without a word. Node would end the worker for that; it
 // serves on instead with the sockets that it has, also with those that it was given for this moment only, until the next
 // supervisor replaces it. That one cannot ask it to drain, so the stop signal means the same as long as the program does
-// not listen to it itself. One that drains already goes on with that.
+// not listen to it itself. One that drains already goes on with that. The primary of a team in a Rust program has no
+// successor: its workers finish what they have, and end.
+
+// Only the daemon numbers slots so.
+const outlives = env.MUSHER_SLOT !== undefined;
 
 // Node itself calls `process.disconnect` when the channel has ended: only its stack tells that from the program's wish.
 const BY_NODE = /onread \(node:internal\/child_process/;
@@ -49,22 +53,26 @@ const orphaned = () => quietly(() => {
   if (worker.exitedAfterDisconnect || ownDisconnect || (!leaving && listening().length === 0)) return;
   // Node's own listener, which comes after this one, ends the process unless this is set.
   worker.exitedAfterDisconnect = true;
+  const leaveAndEnd = () => leave(1000, LONGEST, () => Reflect.apply(exit, process, [0]));
+  if (!outlives) return void leaveAndEnd();
   quietly(acceptAlone);
   for (const signal of ['SIGTERM', 'SIGINT']) {
     // A supervisor that does not know what the one before it did says it again.
-    if (process.listenerCount(signal) === 0) process.on(signal, () => leave(1000, LONGEST, () => Reflect.apply(exit, process, [0])));
+    if (process.listenerCount(signal) === 0) process.on(signal, leaveAndEnd);
   }
 });
 
-// A word that was on its way when the other end died. The end of the channel is told by itself; without a listener Node would
-// make this an exception that nobody caught, and the worker would end for it. Whoever else listens decides alone.
-const unheard = (error) => {
+// A word that was on its way when the other end died. The end of the channel is told by itself; Node passes the error of
+// `process` on to `cluster.worker`, and without a listener there it would be an exception that nobody caught, and the worker
+// would end for it. Whoever else listens there decides alone.
+const unheard = function (error) {
   const isOfChannel = error?.syscall === 'write' && (error.code === 'EPIPE' || error.code === 'ECONNRESET');
-  if (!isOfChannel && process.listenerCount('error') === 1) throw error;
+  if (!isOfChannel && this.listenerCount('error') === 1) throw error;
 };
 
 // In another process than a worker of a cluster, the listener itself would keep it alive.
-if (quietly(() => require('cluster').worker)) {
+const ownWorker = quietly(() => require('cluster').worker);
+if (ownWorker) {
   process.prependListener('disconnect', orphaned);
-  process.on('error', unheard);
+  ownWorker.on('error', unheard);
 }

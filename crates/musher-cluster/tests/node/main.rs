@@ -7,6 +7,7 @@ mod drain;
 mod hostile;
 mod listen;
 mod messages;
+mod orphan;
 mod policies;
 mod successor;
 mod team;

@@ -194,8 +194,16 @@ impl Team {
         self.cluster.adopted(APP);
     }
 
-    /// The supervisor is killed, and the next has not found the workers yet.
-    pub(crate) fn begin_to_replace_supervisor(&mut self) {
+    /// Supervisor and keeper are killed: nobody has the sockets any more, nor the other ends of the channels.
+    pub(crate) fn die(&mut self) {
+        self.end_thread();
+        self.store.fds.lock().unwrap().clear();
+        for worker in self.workers.values() {
+            rustix::net::shutdown(&worker.channel, rustix::net::Shutdown::Both).unwrap();
+        }
+    }
+
+    fn end_thread(&mut self) {
         self.cluster.abandon();
         // The thread lets go of its end of the events when it has ended.
         let until = Instant::now() + DEADLINE;
@@ -207,6 +215,11 @@ impl Team {
             }
             assert!(Instant::now() < until, "the thread does not end");
         }
+    }
+
+    /// The supervisor is killed, and the next has not found the workers yet.
+    pub(crate) fn begin_to_replace_supervisor(&mut self) {
+        self.end_thread();
         let (sink, events) = channel(64);
         self.events = events;
         self.cluster = Cluster::start(Arc::clone(&self.store) as Arc<dyn FdStore>, sink).unwrap();
