@@ -1,5 +1,8 @@
 //! The channel between a parent and its child, with messages and sockets: what `process.send` is in Node.
 //!
+//! [`Sender`] and [`Receiver`] are the two halves of an end, a [`Channel`]; in their examples `ours` and `theirs` are the two
+//! ends of a [`Channel::pair`], in a program of your own one of them is in another process.
+//!
 //! Both ends are here, async on tokio: [`parent`] is a child's way to whoever forked it, be that Node
 //! (`child_process.fork`, `cluster`) or a program with this library; the other end comes with
 //! [`child_process`](crate::child_process), or from [`Channel::pair`]. The bytes are Node's own, in both of its

@@ -11,7 +11,8 @@ use super::Fault;
 use super::message::{Message, Received};
 use super::shared::Shared;
 
-/// Receives from a channel. As a `Stream` it gives the program's messages.
+/// Receives from a channel. As a [`Stream`] it gives the program's messages. In the examples `ours` and `theirs` are the two
+/// ends of a [`Channel::pair`](super::Channel::pair).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -26,6 +26,8 @@ use crate::v8::Value;
 ///   [`socket_count`](Sender::socket_count), [`sockets_closed`](Sender::sockets_closed);
 /// - the end: [`flush`](Sender::flush), [`disconnect`](Sender::disconnect).
 ///
+/// In the examples `ours` and `theirs` are the two ends of a [`Channel::pair`](super::Channel::pair).
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -153,7 +155,23 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends a value of JavaScript. In a channel of JSON it becomes what `JSON.stringify` makes of it.
+    /// Sends a value of JavaScript. In a channel of JSON it becomes what `JSON.stringify` makes of it. Waits and fails
+    /// as [`send`](Sender::send) does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_process::ipc::{Channel, Options, Serialization};
+    /// use musher_process::v8::Value;
+    ///
+    /// let options = Options::default().serialization(Serialization::Advanced);
+    /// let (ours, theirs) = Channel::pair(options.clone())?;
+    /// let mut theirs = Channel::from_fd(theirs, options)?;
+    /// ours.sender.send_value(&Value::Set(vec![Value::Null])).await?;
+    /// assert_eq!(theirs.recv().await.ok_or("no message")?.value()?, Value::Set(vec![Value::Null]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send_value(&self, value: &Value) -> Result<(), SendError> {
         self.deliver(&Outward::<()>::Value(value), None, Turn::Queued).await
     }
@@ -237,6 +255,24 @@ impl Sender {
     }
 
     /// Sends what was [fed](Sender::feed), and waits until all that was queued is in the socket, and every handle confirmed.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if the channel ends before.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// while ours.sender.try_send("as much as the socket takes")? {}
+    /// let reading = tokio::spawn(async move { while theirs.recv().await.is_some() {} });
+    /// ours.sender.flush().await?;
+    /// assert_eq!(ours.sender.queued_bytes(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn flush(&self) -> Result<(), SendError> {
         self.shared.flush_gathered();
         loop {
@@ -294,7 +330,21 @@ impl Sender {
         self.shared.connected()
     }
 
-    /// How many bytes wait for the peer, and to be [flushed](Sender::flush).
+    /// How many bytes wait for the peer, and to be [flushed](Sender::flush). Those in the socket, which the system has
+    /// already, do not count.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use musher_process::ipc::{Channel, Options};
+    /// # let (mut ours, theirs) = Channel::pair(Options::default())?;
+    /// # let mut theirs = Channel::from_fd(theirs, Options::default())?;
+    /// assert_eq!(ours.sender.queued_bytes(), 0);
+    /// while ours.sender.try_send("to somebody who does not read")? {}
+    /// assert!(ours.sender.queued_bytes() >= musher_process::ipc::HIGH_WATER);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         let state = self.shared.lock();
