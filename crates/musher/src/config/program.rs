@@ -29,6 +29,8 @@ const INTERPRETERS: &[(&str, &[&str])] = &[
     ("rb", &["ruby"]),
     ("pl", &["perl"]),
     ("php", &["php"]),
+    ("coffee", &["coffee"]),
+    ("ls", &["lsc"]),
 ];
 
 /// Options of node whose value is the next word.

@@ -249,6 +249,18 @@ fn called_as_pm2_the_workers_logs_are_apart_where_pm2_has_them_apart() {
 }
 
 #[test]
+fn the_extensions_that_pm2_knows_name_interpreters() {
+    let ground = Ground::new();
+    for (extension, interpreter) in [("coffee", "coffee"), ("ls", "lsc")] {
+        std::fs::write(ground.path(&format!("job.{extension}")), "").unwrap();
+        let program = ground.program(&format!("bin/{interpreter}"), "#!/bin/sh\n");
+        let spec = ground.pm2(&format!(r#"{{"script":"job.{extension}"}}"#), None).specs.remove(0);
+        assert_eq!(spec.exec.program, program);
+        assert_eq!(spec.exec.runtime, Runtime::Plain);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     let ground = Ground::new();
     let refused = |json: &str| {
