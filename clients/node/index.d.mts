@@ -3,15 +3,18 @@ import musher from './index.js';
 
 export default musher;
 export type {
-  Bus, BusProcess, Callback, Connected, Control, ControlOptions, From, LogEvent, Lost, MessageEvent, Packet, ProcessDescription,
-  ProcessEnvironment, ProcessEvent, ProcessFile, ProcessSummary, RestartOptions, StartOptions, State, Status, Target, Worker,
+  Bus, BusProcess, Callback, Client, Connected, Control, ControlOptions, From, LogEvent, Lost, MessageEvent, Packet, ProcessDescription,
+  ProcessEnvironment, ProcessEvent, ProcessFile, ProcessSummary, RestartOptions, ServeOptions, StartOptions, State, Status, Target, Worker,
 } from './index.js';
 export declare const MusherError: typeof musher.MusherError;
 export type MusherError = musher.MusherError;
 export declare const addListener: typeof musher.addListener;
 export declare const app: typeof musher.app;
+export declare const attach: typeof musher.attach;
 export declare const autodump: typeof musher.autodump;
 export declare const broadcast: typeof musher.broadcast;
+export declare const clearDump: typeof musher.clearDump;
+export declare const close: typeof musher.close;
 export declare const connect: typeof musher.connect;
 export declare const custom: typeof musher.custom;
 export declare const describe: typeof musher.describe;
@@ -36,9 +39,11 @@ export declare const off: typeof musher.off;
 export declare const on: typeof musher.on;
 export declare const onDrain: typeof musher.onDrain;
 export declare const once: typeof musher.once;
+export declare const ping: typeof musher.ping;
 export declare const reload: typeof musher.reload;
 export declare const reloadLogs: typeof musher.reloadLogs;
 export declare const removeListener: typeof musher.removeListener;
+export declare const report: typeof musher.report;
 export declare const reset: typeof musher.reset;
 export declare const restart: typeof musher.restart;
 export declare const resurrect: typeof musher.resurrect;
@@ -47,12 +52,16 @@ export declare const sendDataToProcessId: typeof musher.sendDataToProcessId;
 export declare const sendLineToStdin: typeof musher.sendLineToStdin;
 export declare const sendSignalToProcessId: typeof musher.sendSignalToProcessId;
 export declare const sendSignalToProcessName: typeof musher.sendSignalToProcessName;
+export declare const serve: typeof musher.serve;
 export declare const set: typeof musher.set;
 export declare const slot: typeof musher.slot;
 export declare const start: typeof musher.start;
+export declare const startup: typeof musher.startup;
 export declare const state: typeof musher.state;
 export declare const stop: typeof musher.stop;
 export declare const trigger: typeof musher.trigger;
+export declare const uninstallStartup: typeof musher.uninstallStartup;
 export declare const unset: typeof musher.unset;
+export declare const update: typeof musher.update;
 declare const remove: typeof musher.delete;
 export { remove as delete };

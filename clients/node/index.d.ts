@@ -1,5 +1,5 @@
 // pm2's names and arguments, with callbacks or promises. Every call takes a callback `(error, result)` as its last argument,
-// or gives a promise without one.
+// or gives a promise without one. A failure of a promise that nobody looks at is a warning.
 
 declare const musher: musher.Musher;
 
@@ -196,8 +196,9 @@ declare namespace musher {
     on(event: string, listener: (...args: any[]) => void): this;
     addListener(event: string, listener: (...args: any[]) => void): this;
     once(event: string, listener: (...args: any[]) => void): this;
-    off(event: string, listener: (...args: any[]) => void): this;
-    removeListener(event: string, listener: (...args: any[]) => void): this;
+    /** Without a listener nobody hears of the event any more. */
+    off(event: string, listener?: (...args: any[]) => void): this;
+    removeListener(event: string, listener?: (...args: any[]) => void): this;
     close(): void;
   }
 
@@ -214,8 +215,39 @@ declare namespace musher {
     daemon_mode?: boolean;
   }
 
+  interface ServeOptions {
+    /** Answer with index.html where there is no file. */
+    spa?: boolean;
+    /** List folders. */
+    ftp?: boolean;
+    name?: string;
+    host?: string;
+    instances?: number | string;
+    basic_auth_username?: string;
+    basic_auth_password?: string;
+    [key: string]: unknown;
+  }
+
+  /** What programs use of pm2's inside. */
+  interface Client {
+    daemon_mode: boolean;
+    pm2_home: string;
+    executeRemote(method: 'getMonitorData', params?: object): Promise<ProcessDescription[]>;
+    executeRemote(method: 'getMonitorData', params: object, callback: Callback<ProcessDescription[]>): void;
+    executeRemote(method: string, params?: object): Promise<any>;
+    executeRemote(method: string, params: object, callback: Callback<any>): void;
+  }
+
   /** The control of one daemon. The module itself is one, of the daemon that the environment names. */
   interface Control {
+    /** What paths are relative to. */
+    readonly cwd: string;
+    /** Where the daemon keeps its files. */
+    readonly pm2_home: string;
+    /** Whether the daemon goes on without this program. */
+    readonly daemon_mode: boolean;
+    readonly Client: Client;
+
     /** Starts the daemon if none runs. `noDaemon`: one that is started by this ends with this program. */
     connect(noDaemon?: boolean): Promise<Connected>;
     connect(callback: Callback<Connected>): void;
@@ -223,6 +255,7 @@ declare namespace musher {
     /** What was called is answered; then nothing keeps this program alive any more. */
     disconnect(): Promise<void>;
     disconnect(callback: Callback<void>): void;
+    close: Control['disconnect'];
 
     start(what: string | StartOptions | StartOptions[] | ProcessFile, options?: StartOptions): Promise<ProcessDescription[]>;
     start(what: string | StartOptions | StartOptions[] | ProcessFile, callback: Callback<ProcessDescription[]>): void;
@@ -264,6 +297,33 @@ declare namespace musher {
     getProcessIdByName(name: string, callback: Callback<number[]>): void;
     getVersion(): Promise<string>;
     getVersion(callback: Callback<string>): void;
+    /** The daemon runs afterwards. */
+    ping(): Promise<{ msg: 'pong' }>;
+    ping(callback: Callback<{ msg: 'pong' }>): void;
+    /** Lets the daemon become the executable that is installed now; workers go on. */
+    update(): Promise<{ success: true }>;
+    update(callback: Callback<{ success: true }>): void;
+    /** What a report of a fault wants to tell, as text. */
+    report(): Promise<string>;
+    report(callback: Callback<string>): void;
+    /** Serves the files of a folder (`.`) on a port (8080), as an app. */
+    serve(folder?: string, port?: number | string, options?: ServeOptions): Promise<ProcessDescription[]>;
+    serve(folder: string, port: number | string, callback: Callback<ProcessDescription[]>): void;
+    serve(folder: string, port: number | string, options: ServeOptions, callback: Callback<ProcessDescription[]>): void;
+    serve(
+      folder: string,
+      port: number | string,
+      options: ServeOptions,
+      commander: unknown,
+      callback: Callback<ProcessDescription[]>,
+    ): void;
+    /** Back after a reboot, by systemd; gives what was said about it. */
+    startup(platform?: string, options?: object): Promise<string>;
+    startup(callback: Callback<string>): void;
+    startup(platform: string, options: object, callback: Callback<string>): void;
+    uninstallStartup(platform?: string, options?: object): Promise<string>;
+    uninstallStartup(callback: Callback<string>): void;
+    uninstallStartup(platform: string, options: object, callback: Callback<string>): void;
 
     /** `4`, `'+2'`, `'-1'` */
     scale(target: string | number, number: number | string): Promise<{ success: true }>;
@@ -305,9 +365,14 @@ declare namespace musher {
     autodump(): Promise<{ success: true }>;
     autodump(callback: Callback<{ success: true }>): void;
 
-    /** The worker reads it from its standard input. */
-    sendLineToStdin(id: number | string, line: string): Promise<{ success: true }>;
+    /** The worker reads it from its standard input. The separator ends it: a newline. */
+    sendLineToStdin(id: number | string, line: string, separator?: string): Promise<{ success: true }>;
     sendLineToStdin(id: number | string, line: string, callback: Callback<{ success: true }>): void;
+    sendLineToStdin(id: number | string, line: string, separator: string, callback: Callback<{ success: true }>): void;
+    /** Lines of this program's standard input go to a worker, and what it writes comes here, until that input ends. */
+    attach(id: number | string, separator?: string): Promise<void>;
+    attach(id: number | string, callback: Callback<void>): void;
+    attach(id: number | string, separator: string, callback: Callback<void>): void;
 
     /** Has workers do what their programs registered by this name (@pm2/io, tx2); gives what they answer, within 30 s. */
     trigger(target: number | string, action: string, param?: unknown): Promise<TriggerAnswer[]>;
@@ -319,10 +384,13 @@ declare namespace musher {
     disconnectBus(): Promise<void>;
     disconnectBus(callback: Callback<void>): void;
 
-    /** Keeps the list of apps, for `resurrect`. */
+    /** Keeps the list of apps, for `resurrect`; one without any only with `force`. */
     dump(force?: boolean): Promise<{ success: true }>;
     dump(callback: Callback<{ success: true }>): void;
     dump(force: boolean, callback: Callback<{ success: true }>): void;
+    /** Forgets the list that was kept. */
+    clearDump(): Promise<{ success: true }>;
+    clearDump(callback: Callback<{ success: true }>): void;
     resurrect(): Promise<ProcessDescription[]>;
     resurrect(callback: Callback<ProcessDescription[]>): void;
 

@@ -3,11 +3,11 @@ import musher from './index.js';
 
 export default musher;
 export const {
-  MusherError, addListener, app, autodump, broadcast, connect, custom, describe, destroy, disconnect, disconnectBus, dump, env,
-  flush, get, getPID, getProcessIdByName, getVersion, gracefulReload, isWorker, kill, killDaemon, launchBus, list, multiset, off,
-  on, onDrain, once, reload, reloadLogs, removeListener, reset, restart, resurrect, scale, sendDataToProcessId, sendLineToStdin,
-  sendSignalToProcessId, sendSignalToProcessName, set, slot, start, state, stop, trigger,
-  unset,
+  MusherError, addListener, app, attach, autodump, broadcast, clearDump, close, connect, custom, describe, destroy,
+  disconnect, disconnectBus, dump, env, flush, get, getPID, getProcessIdByName, getVersion, gracefulReload, isWorker,
+  kill, killDaemon, launchBus, list, multiset, off, on, onDrain, once, ping, reload, reloadLogs, removeListener,
+  report, reset, restart, resurrect, scale, sendDataToProcessId, sendLineToStdin, sendSignalToProcessId,
+  sendSignalToProcessName, serve, set, slot, start, startup, state, stop, trigger, uninstallStartup, unset, update,
 } = musher;
 const remove = musher.delete;
 export { remove as delete };

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::run::{Run, Task, has, root};
 
-/// Node 18 to 24, Express, Fastify and PM2 from npm; gunicorn and uvicorn from PyPI; siege, openssl and curl from the
+/// Node 18 to 24, Express, Fastify, PM2 and TypeScript from npm; gunicorn and uvicorn from PyPI; siege, openssl and curl from the
 /// distribution.
 pub(crate) fn install() -> Task {
     // The tests look below the repository, wherever cargo builds.
@@ -20,6 +20,7 @@ pub(crate) fn install() -> Task {
     }
     npm(&apps, &tools)?;
     pm2()?;
+    types(&tools.join("types"))?;
     systemd();
     python(&apps, &tools)
 }
@@ -65,6 +66,18 @@ fn pm2() -> Task {
     }
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     Run::new("npm").args(["install", "--no-audit", "--no-fund", "--loglevel=error", "pm2@7"]).within(&directory).go()
+}
+
+/// What compiles programs that use the types of the Node package.
+fn types(directory: &Path) -> Task {
+    if directory.join("node_modules/typescript/bin/tsc").exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    // Without a file of its own npm would take the directory above.
+    fs::write(directory.join("package.json"), "{ \"private\": true }\n").map_err(|error| error.to_string())?;
+    let words = ["install", "--no-audit", "--no-fund", "--loglevel=error", "typescript@5.9.3"];
+    Run::new("npm").args(words).within(directory).go()
 }
 
 fn python(apps: &Path, tools: &Path) -> Task {

@@ -20,7 +20,12 @@ class Bus extends EventEmitter {
     return this;
   }
 
+  // Without a listener, as with pm2: nobody hears of it any more.
   off(event, listener) {
+    if (listener === undefined) {
+      this.#patterns = this.#patterns.filter((pattern) => pattern.event !== event);
+      return this.removeAllListeners(event);
+    }
     const at = this.#patterns.findIndex((pattern) => pattern.event === event && pattern.listener === listener);
     if (at < 0) return super.off(event, listener);
     this.#patterns.splice(at, 1);

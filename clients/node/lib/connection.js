@@ -2,7 +2,7 @@
 // A process `musher pm2-api` and the calls that wait for its answers: lines of JSON both ways. All that has to be known of
 // the control API, of process files and of pm2's shapes is there.
 
-const { spawn } = require('child_process');
+const { execFile, spawn } = require('child_process');
 const { StringDecoder } = require('string_decoder');
 
 const { MusherError } = require('./error');
@@ -10,6 +10,25 @@ const { MusherError } = require('./error');
 // A list of very many apps with all their variables.
 const LONGEST_LINE = 256 << 20;
 const LAST_WORDS = 4096;
+// More than a command prints.
+const PRINTED = 16 << 20;
+
+const programOf = (env) => env.MUSHER_BIN || 'musher';
+
+const cannotStart = (program, error) => (error.code === 'ENOENT'
+  ? new MusherError('NO_EXECUTABLE', `the executable ${program} is not there`, 'install musher, or say where it is: MUSHER_BIN')
+  : new MusherError('ENVIRONMENT', `${program} cannot be started: ${error.message}`));
+
+// A command by itself, to its end; what it printed.
+const run = (env, words, cwd) => new Promise((resolve, reject) => {
+  const program = programOf(env);
+  execFile(program, words, { env, cwd, maxBuffer: PRINTED }, (error, out, said) => {
+    if (!error) resolve(out);
+    // A number is what it ended with.
+    else if (typeof error.code === 'number') reject(new MusherError('FAILED', said.trim() || `${words.join(' ')} has failed`));
+    else reject(cannotStart(program, error));
+  });
+});
 
 class Connection {
   #child;
@@ -25,7 +44,7 @@ class Connection {
   // `hear(event, data)` is called with what happens, `over(error)` once at the end: without an error if it was wanted.
   constructor(env, hear, over) {
     this.#hear = hear;
-    const program = env.MUSHER_BIN || 'musher';
+    const program = programOf(env);
     this.#child = spawn(program, ['pm2-api'], { env, cwd: '/', stdio: 'pipe' });
     this.#child.stdout.on('data', (bytes) => this.#read(bytes));
     this.#child.stderr.setEncoding('utf8');
@@ -36,9 +55,7 @@ class Connection {
     this.#child.stdin.on('error', () => {});
     let fault;
     this.#child.on('error', (error) => {
-      fault = error.code === 'ENOENT'
-        ? new MusherError('NO_EXECUTABLE', `the executable ${program} is not there`, 'install musher, or say where it is: MUSHER_BIN')
-        : new MusherError('ENVIRONMENT', `${program} cannot be started: ${error.message}`);
+      fault = cannotStart(program, error);
     });
     this.gone = new Promise((resolve) => {
       this.#child.on('close', () => {
@@ -113,4 +130,4 @@ class Connection {
   }
 }
 
-module.exports = { Connection };
+module.exports = { Connection, run };

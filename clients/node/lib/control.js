@@ -6,14 +6,37 @@ const fs = require('fs');
 const os = require('os');
 const path = require('path');
 
+const { attach } = require('./attach');
 const { Bus } = require('./bus');
-const { Connection } = require('./connection');
+const { Connection, run } = require('./connection');
 const { MusherError } = require('./error');
 const { PRIMARY } = require('./link');
 
+// pm2 gives nothing back: its scripts call without a callback and do not look. What fails then is told, and ends nothing.
+class Answer extends Promise {
+  #looked = false;
+
+  static get [Symbol.species]() {
+    return Promise;
+  }
+
+  static of(promise) {
+    const answer = new Answer((resolve, reject) => promise.then(resolve, reject));
+    super.prototype.then.call(answer, undefined, (error) => {
+      if (!answer.#looked) process.emitWarning(error.message, 'MusherWarning');
+    });
+    return answer;
+  }
+
+  then(...heard) {
+    this.#looked = true;
+    return super.then(...heard);
+  }
+}
+
 // As pm2 calls back: with an error or nothing first. What the callback throws is thrown, not a rejection.
 const answered = (promise, callback) => {
-  if (typeof callback !== 'function') return promise;
+  if (typeof callback !== 'function') return Answer.of(promise);
   promise.then(
     (value) => process.nextTick(callback, null, value),
     (error) => process.nextTick(callback, error),
@@ -29,6 +52,16 @@ const ownEnvironment = () => {
   return env;
 };
 
+const absent = (name, hint) => new MusherError('USAGE', `${name} is not here`, hint);
+
+// The flags of `serve` that options stand for.
+const served = (options) => {
+  const flags = { spa: '--spa', ftp: '--ftp', name: '--name', host: '--host', instances: '--instances' };
+  const known = Object.entries(options).map(([key, value]) => [flags[key], value]);
+  const asked = known.filter(([flag, value]) => flag && value !== undefined && value !== false);
+  return asked.flatMap(([flag, value]) => (value === true ? [flag] : [flag, String(value)]));
+};
+
 const isOptions = (value) => typeof value === 'object' && value !== null;
 
 class Control {
@@ -40,6 +73,7 @@ class Control {
   // `pm2_home` (or `musher_home`), `cwd`, `independent` (a home of its own), `daemon_mode: false` (as `connect(true)`)
   constructor(options = {}) {
     this.#options = { ...options };
+    if (options.cwd !== undefined) this.#options.cwd = path.resolve(options.cwd);
     this.#noDaemon = options.daemon_mode === false;
     if (options.independent) {
       this.#options.musher_home = fs.mkdtempSync(path.join(os.tmpdir(), 'musher-'));
@@ -48,10 +82,43 @@ class Control {
     for (const name of METHODS) this[name] = this[name].bind(this);
   }
 
+  // What paths are relative to.
+  get cwd() {
+    return this.#options.cwd ?? process.cwd();
+  }
+
+  // Where the daemon keeps its files.
+  get pm2_home() {
+    const { MUSHER_HOME: own, PM2_HOME: pm2 } = this.#environment();
+    if (own) return path.resolve(own);
+    return pm2 ? path.resolve(pm2, 'musher') : path.join(os.homedir(), '.musher');
+  }
+
+  // Whether the daemon goes on without this program.
+  get daemon_mode() {
+    return !this.#noDaemon;
+  }
+
+  // What programs use of pm2's inside: the list, and these two facts.
+  get Client() {
+    const { daemon_mode, pm2_home } = this;
+    const inside = { getMonitorData: this.list, getVersion: this.getVersion, ping: this.ping };
+    const executeRemote = (method, params, callback) => {
+      const call = Object.hasOwn(inside, method) ? inside[method]() : Promise.reject(absent(method, 'the calls of this package do what it did'));
+      return answered(call, callback);
+    };
+    return { daemon_mode, pm2_home, executeRemote };
+  }
+
   connect(noDaemon, callback) {
     if (typeof noDaemon === 'function') return this.connect(undefined, noDaemon);
     if (noDaemon !== undefined) this.#noDaemon = Boolean(noDaemon);
     return answered(this.#link().then(({ told }) => told), callback);
+  }
+
+  // pm2 has both words for it.
+  close(callback) {
+    return this.disconnect(callback);
   }
 
   disconnect(callback) {
@@ -80,11 +147,11 @@ class Control {
   }
 
   stop(target, callback) {
-    return this.#call('stop', { process: words(target) }, callback);
+    return this.#call('stop', { process: words(target), ...this.#here() }, callback);
   }
 
   delete(target, callback) {
-    return this.#call('delete', { process: words(target) }, callback);
+    return this.#call('delete', { process: words(target), ...this.#here() }, callback);
   }
 
   list(callback) {
@@ -130,10 +197,17 @@ class Control {
     return this.#call('sendDataToProcessId', { process: String(id), packet }, callback);
   }
 
-  // (id, line[, separator]): pm2 takes a separator, which is for its terminal.
+  // (id, line[, separator]): what ends the line, a newline if it is not given.
   sendLineToStdin(id, line, separator, callback) {
     if (typeof separator === 'function') return this.sendLineToStdin(id, line, undefined, separator);
-    return this.#call('sendLineToStdin', { process: String(id), line: String(line) }, callback);
+    const params = { process: String(id), line: String(line), separator: separator ?? null };
+    return this.#call('sendLineToStdin', params, callback);
+  }
+
+  // (id[, separator]): lines of this program's standard input go to a worker, and what it writes comes here, until that input ends.
+  attach(id, separator, callback) {
+    if (typeof separator === 'function') return this.attach(id, undefined, separator);
+    return answered(attach(this, id, separator), callback);
   }
 
   // (target, action[, parameter]): what the program registered by this name; gives the answers.
@@ -160,7 +234,11 @@ class Control {
 
   dump(force, callback) {
     if (typeof force === 'function') return this.dump(undefined, force);
-    return this.#call('dump', {}, callback);
+    return this.#call('dump', { force: force === true }, callback);
+  }
+
+  clearDump(callback) {
+    return answered(this.#run(['cleardump']).then(() => ({ success: true })), callback);
   }
 
   resurrect(callback) {
@@ -175,6 +253,44 @@ class Control {
   getProcessIdByName(name, callback) {
     const ids = (list) => list.filter((process) => process.name === String(name)).map((process) => process.pm_id);
     return answered(this.list().then(ids), callback);
+  }
+
+  // The daemon runs afterwards.
+  ping(callback) {
+    return answered(this.getVersion().then(() => ({ msg: 'pong' })), callback);
+  }
+
+  // Lets the daemon become the executable that is installed now; workers go on.
+  update(callback) {
+    return answered(this.#run(['update']).then(() => ({ success: true })), callback);
+  }
+
+  // What a report of a fault wants to tell, as text.
+  report(callback) {
+    return answered(this.#run(['report']), callback);
+  }
+
+  // (path[, port[, options]]): serves files, as an app. pm2 takes something of its command line besides.
+  serve(folder, port, options, commander, callback) {
+    const last = [folder, port, options, commander, callback].find((one) => typeof one === 'function');
+    const given = (value) => (typeof value === 'function' ? undefined : value);
+    const about = given(options) ?? {};
+    // A command line can be read by everybody on the machine.
+    const who = { SERVE_USERNAME: about.basic_auth_username, SERVE_PASSWORD: about.basic_auth_password };
+    const env = Object.fromEntries(Object.entries(who).filter(([, value]) => value !== undefined));
+    const all = ['serve', given(folder) ?? '.', String(given(port) ?? 8080), ...served(about)];
+    return answered(this.#run(all, env).then(() => this.list()), last);
+  }
+
+  // Brings the daemon back after a reboot, by systemd; gives what was said about it. The platform is pm2's.
+  startup(platform, options, callback) {
+    const last = [platform, options, callback].find((one) => typeof one === 'function');
+    return answered(this.#run(['startup']), last);
+  }
+
+  uninstallStartup(platform, options, callback) {
+    const last = [platform, options, callback].find((one) => typeof one === 'function');
+    return answered(this.#run(['unstartup']), last);
   }
 
   getVersion(callback) {
@@ -246,13 +362,20 @@ class Control {
     if (typeof options === 'function') return this.#begin(method, target, {}, options);
     if (Array.isArray(target) && target.length === 1) [target] = target;
     const process_ = isOptions(target) ? target : String(target);
-    const cwd = this.#options.cwd ?? process.cwd();
-    return this.#call(method, { process: process_, options: options ?? {}, cwd, env: ownEnvironment() }, callback);
+    return this.#call(method, { process: process_, options: options ?? {}, ...this.#here() }, callback);
   }
 
   #set(pairs, callback) {
-    const cwd = this.#options.cwd ?? process.cwd();
-    return this.#call('set', { pairs, cwd, env: ownEnvironment() }, callback);
+    return this.#call('set', { pairs, ...this.#here() }, callback);
+  }
+
+  #here() {
+    return { cwd: this.cwd, env: ownEnvironment() };
+  }
+
+  // A command of the executable called as pm2; what it printed.
+  #run(words_, env) {
+    return run({ ...this.#environment(), ...env }, ['pm2', ...words_], this.cwd);
   }
 
   #call(method, params, callback) {
@@ -299,22 +422,21 @@ class Control {
 }
 
 // Each can be taken off its object: `util.promisify(musher.list)`.
-const METHODS = Object.getOwnPropertyNames(Control.prototype).filter((name) => name !== 'constructor');
+const METHODS = Object.entries(Object.getOwnPropertyDescriptors(Control.prototype))
+  .filter(([name, { value }]) => name !== 'constructor' && typeof value === 'function')
+  .map(([name]) => name);
 
 // What pm2 has besides, and what there is for it here.
 const ABSENT = {
-  attach: '`launchBus` has the output of workers, `sendLineToStdin` writes to them',
   install: 'musher has no modules',
   uninstall: 'musher has no modules',
   inspect: 'start the app with node_args: \'--inspect\'',
   profile: 'start the app with node_args: \'--inspect\'',
-  startup: '`musher startup` of the command line',
-  serve: 'start a server of files as an app',
 };
 for (const [name, hint] of Object.entries(ABSENT)) {
   Object.defineProperty(Control.prototype, name, {
     value(...args) {
-      return answered(Promise.reject(new MusherError('USAGE', `${name} is not here`, hint)), args.at(-1));
+      return answered(Promise.reject(absent(name, hint)), args.at(-1));
     },
   });
 }

@@ -362,7 +362,7 @@ impl Resolver<'_> {
                 Some((User { uid: entry.uid, gid, groups: entry.groups }, given.collect()))
             }
             Ok(None) => {
-                self.fault("user", format!("there is no user {text:?}"), "");
+                self.fault("user", format!("the user {text:?} cannot be found"), "");
                 None
             }
             Err(error) => {

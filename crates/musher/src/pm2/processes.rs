@@ -126,14 +126,20 @@ impl Processes {
                 Ok(by(&|_| true))
             };
         }
-        if let Some((expression, flags)) = word.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
+        // Behind the last slash an expression has letters for how it is meant, a path the name of a file.
+        let is_expression = |(_, flags): &(&str, &str)| flags.chars().all(|flag| "dgimsuvy".contains(flag));
+        let expression = word.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')).filter(is_expression);
+        if let Some((expression, flags)) = expression.filter(|_| !Path::new(word).is_file()) {
             let regex = RegexBuilder::new(expression).case_insensitive(flags.contains('i')).build();
             let regex = regex.map_err(|error| failed(&format!("{word} is not a regular expression: {error}")))?;
             let found = by(&|process| regex.is_match(process.name()));
             return if found.is_empty() { Err(not_found(word)) } else { Ok(found) };
         }
         let script = std::fs::canonicalize(word).ok();
-        let is_script = |process: &Process| script.is_some() && process.app.spec.exec.script == script;
+        // Both without links and detours: `./../server.js` is what it leads to.
+        let leads_to =
+            |process: &Process| process.app.spec.exec.script.as_ref().and_then(|path| path.canonicalize().ok());
+        let is_script = |process: &Process| script.is_some() && leads_to(process) == script;
         // PM2 calls an app by its command line.
         let called = namesake::of_line(word);
         let is_line = |process: &Process| {

@@ -22,16 +22,15 @@ const READS: Duration = Duration::from_secs(5);
 pub(super) async fn send(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
     let [word, text] = words else { return Err(failed("send takes an id and a line")) };
     let processes = Processes::ask(&context.cli).await?;
-    type_in(&processes, word, text).await?;
+    type_in(&processes, word, &format!("{text}\n")).await?;
     context.say("Done");
     Ok(())
 }
 
-/// Writes a line into the standard input of each worker that a word means.
-pub(super) async fn type_in(processes: &Processes, word: &str, line: &str) -> Result<(), Failure> {
+/// Writes text into the standard input of each worker that a word means.
+pub(super) async fn type_in(processes: &Processes, word: &str, text: &str) -> Result<(), Failure> {
     for process in processes.chosen(word)? {
-        let text = format!("{line}\n");
-        let written = attach::type_in(&processes.client, &process.app.app, process.slot.row.slot, &text);
+        let written = attach::type_in(&processes.client, &process.app.app, process.slot.row.slot, text);
         tokio::time::timeout(READS, written)
             .await
             .map_err(|_| failed(&format!("{} does not read its standard input: it is full", process.name())))??;

@@ -4,11 +4,31 @@ use std::path::Path;
 
 use musher_api::{AppDetail, Mode, SlotDetail, SlotStatus};
 use musher_core::SlotId;
-use musher_core::spec::{AppSpec, LogFormat, RestartPolicy, SlotVariables};
+use musher_core::spec::{AppSpec, LogFormat, ReadyWhen, RestartPolicy, SlotVariables};
 use serde_json::{Map, Value, json};
 
 use crate::config::namesake;
 use crate::output::{sanitize, units};
+
+/// What a record does not have without a value.
+const OPTIONAL: [&str; 16] = [
+    "max_memory_restart",
+    "restart_delay",
+    "exp_backoff_restart_delay",
+    "log_type",
+    "stop_exit_codes",
+    "uid",
+    "gid",
+    "node_version",
+    "pm_pid_path",
+    "cron_restart",
+    "log_date_format",
+    "pm_log_path",
+    "ignore_watch",
+    "watch_delay",
+    "wait_ready",
+    "listen_timeout",
+];
 
 /// One worker with its number.
 pub(super) struct Process {
@@ -129,9 +149,10 @@ impl Process {
     pub(super) fn pm2_env(&self) -> Value {
         // The variables stand there twice, as with PM2; what it says itself wins.
         let mut env = self.environment();
-        let inner = env.clone();
+        let mut inner = env.clone();
+        // A variable is no setting that was not made, whatever it is called.
+        env.retain(|name, _| !OPTIONAL.contains(&name.as_str()));
         env.extend(self.own_fields(&self.app.spec));
-        let mut inner = inner;
         // Scripts count how often the name occurs.
         inner.insert(self.name().to_owned(), json!({}));
         env.insert("env".into(), Value::Object(inner));
@@ -139,15 +160,9 @@ impl Process {
     }
 
     fn own_fields(&self, spec: &AppSpec) -> Map<String, Value> {
-        // What PM2 does not have without a value.
-        let optional = ["max_memory_restart", "restart_delay", "log_type", "stop_exit_codes", "uid", "gid"];
-        let optional: Vec<&str> = optional
-            .into_iter()
-            .chain(["node_version", "pm_pid_path", "cron_restart", "log_date_format", "pm_log_path", "ignore_watch"])
-            .collect();
         let all = [self.what_runs(spec), self.how_it_is_kept(spec)];
         let fields = all.into_iter().filter_map(|part| if let Value::Object(part) = part { Some(part) } else { None });
-        fields.flatten().filter(|(key, value)| !value.is_null() || !optional.contains(&key.as_str())).collect()
+        fields.flatten().filter(|(key, value)| !value.is_null() || !OPTIONAL.contains(&key.as_str())).collect()
     }
 
     fn what_runs(&self, spec: &AppSpec) -> Value {
@@ -216,6 +231,9 @@ impl Process {
         json!({
             "watch": self.watched(),
             "ignore_watch": spec.watch.as_ref().map(|watch| &watch.ignore).filter(|ignore| !ignore.is_empty()),
+            "watch_delay": spec.watch.as_ref().map(|watch| millis(watch.delay)),
+            "wait_ready": (spec.ready.when == ReadyWhen::Message).then_some(true),
+            "listen_timeout": millis(spec.ready.timeout),
             "autorestart": spec.restart.policy != RestartPolicy::Never,
             "autostart": spec.autostart,
             "treekill": spec.stop.tree,
@@ -227,6 +245,7 @@ impl Process {
             "log_date_format": spec.logs.date_format,
             "max_memory_restart": spec.limits.memory_bytes,
             "max_restarts": spec.restart.max_restarts,
+            "exp_backoff_restart_delay": (backoff.factor_percent == 150).then(|| millis(backoff.initial)),
             "restart_delay": (backoff.factor_percent == 100).then(|| millis(backoff.initial)),
             "stop_exit_codes": (!spec.restart.stop_exit_codes.is_empty()).then_some(&spec.restart.stop_exit_codes),
             "instance_var": spec.slot_variables.number.as_deref().unwrap_or(SlotVariables::NUMBER),

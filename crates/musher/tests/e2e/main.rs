@@ -44,6 +44,7 @@ mod logs;
 mod metrics;
 mod monit;
 mod node;
+mod node_calls;
 mod node_module;
 mod own_sockets;
 mod pages;

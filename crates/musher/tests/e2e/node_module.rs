@@ -16,7 +16,7 @@ pub(crate) fn package() -> PathBuf {
 }
 
 /// A home whose programs can say `require('musher')`.
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     let home = Home::new();
     let modules = home.app_directory().join("node_modules");
     fs::create_dir(&modules).unwrap();
@@ -100,7 +100,7 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
         await musher.unset('a:b');
         said.unset = await musher.get('a:b');
         said.env = await failed(musher.env('nobody'));
-        said.absent = await failed(musher.attach('x'));
+        said.absent = await failed(musher.install('x'));
         said.destroy = await failed(musher.destroy());
         const own = new musher.custom({ independent: true });
         const { pm2_home } = await own.connect();
@@ -127,7 +127,7 @@ fn errors_have_a_code_and_a_hint_and_a_program_ends_when_it_disconnects() {
             ("number", "BAD_SPEC", "7.5"),
             ("signal", "USAGE", "SIGNOPE"),
             ("elsewhere", "ENVIRONMENT", "nowhere"),
-            ("absent", "USAGE", "attach"),
+            ("absent", "USAGE", "install"),
             ("destroy", "USAGE", "independent"),
             ("executable", "NO_EXECUTABLE", "/nowhere/musher"),
         ] {
@@ -422,7 +422,7 @@ fn what_is_published_is_the_module_its_types_and_its_licences() {
     let files = packed[0]["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap());
     let mut files: Vec<&str> = files.collect();
     files.sort_unstable();
-    let lib = ["bus", "connection", "control", "drain", "error", "link", "team", "worker"];
+    let lib = ["attach", "bus", "connection", "control", "drain", "error", "link", "team", "worker"];
     let lib: Vec<String> = lib.iter().map(|name| format!("lib/{name}.js")).collect();
     let mut expected =
         vec!["LICENSE-APACHE", "LICENSE-MIT", "README.md", "index.d.mts", "index.d.ts", "index.js", "index.mjs"];

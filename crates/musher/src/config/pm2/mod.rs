@@ -26,6 +26,9 @@ pub(super) use evaluate::evaluate;
 pub(super) use keys::snake;
 use keys::{Meaning, meaning, names};
 
+/// How long a Node program that does not listen lives, in milliseconds, until it counts as ready.
+const SETTLES: i64 = 3000;
+
 /// What of a file is not the same here, each a sentence.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -198,6 +201,12 @@ impl<'a> App<'a> {
             let Some((_, meaning)) = meaning(&key) else { continue };
             match meaning {
                 Meaning::Same(path) => self.set(path, node.at, node.value.clone()),
+                // PM2 goes on after it; here a program that does not listen would have failed before it is ready.
+                Meaning::Time("ready.timeout")
+                    if !self.is_true("wait_ready") && number(&node.value).is_some_and(|ms| ms <= SETTLES) =>
+                {
+                    self.notes.add("listen_timeout is left out: a program that does not listen is ready after 3 s");
+                }
                 Meaning::Time(path) => self.time(path, node),
                 Meaning::Size(path) => self.size(path, node),
                 Meaning::File(path) => self.file(path, node),
@@ -398,14 +407,23 @@ impl<'a> App<'a> {
                 self.notes
                     .add(format!("log_file is left out: it is the same as {same}, and each line would be there twice"));
             }
-            _ => self.set("logs.combined", node.at, node.value.clone()),
+            value => self.set("logs.combined", node.at, self.at_home(value)),
+        }
+    }
+
+    /// A path that begins with `~/` is below the caller's home.
+    fn at_home(&self, value: &Value) -> Value {
+        let home = self.context.around.env.get("HOME");
+        match (value, home) {
+            (Value::Text(text), Some(home)) if text.starts_with("~/") => Value::Text(format!("{home}{}", &text[1..])),
+            (value, _) => value.clone(),
         }
     }
 
     fn file(&mut self, path: &'static str, node: &Node) {
         let value = match &node.value {
             Value::Text(text) if text.eq_ignore_ascii_case("null") => Value::Text("/dev/null".into()),
-            value => value.clone(),
+            value => self.at_home(value),
         };
         self.set(path, node.at, value);
     }

@@ -109,7 +109,7 @@ fn faults_of_flags_name_the_flag() {
         (Flags { max_restarts: text("x"), ..Flags::default() }, "--max-restarts: expected a whole number"),
         (Flags { cwd: text("nowhere"), ..Flags::default() }, "--cwd: nowhere does not exist"),
         (Flags { interpreter: text("nodee"), ..Flags::default() }, "--interpreter: there is no program \"nodee\""),
-        (Flags { user: text("no such user"), ..Flags::default() }, "--user: there is no user"),
+        (Flags { user: text("no such user"), ..Flags::default() }, "--user: the user \"no such user\" cannot be found"),
     ];
     for (flags, expected) in cases {
         let error = ground.start(StartArgs { flags: flags.clone(), ..script("server.js") }).unwrap_err();

@@ -3,7 +3,7 @@
 use musher_core::spec::{LogFormat, ReadyWhen, RestartPolicy, Runtime};
 
 use super::{Ground, Overrides};
-use crate::config::{Flags, Loaded, Surroundings, convert, from_file};
+use crate::config::{Flags, Loaded, Surroundings, convert, from_described, from_file};
 
 const MAIN: &str = "p.json";
 
@@ -309,6 +309,31 @@ fn the_translation_reaches_the_spec() {
     assert_eq!(spec.slot_variables.number, None);
     assert!(!spec.autostart);
     assert_eq!(spec.namespace, "n");
+}
+
+#[test]
+fn files_below_the_home_are_found_there_and_short_waits_for_a_port_are_no_failure() {
+    let ground = Ground::new();
+    let env = [("PATH", ground.around.env["PATH"].as_str()), ("HOME", "/h")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let around = Surroundings { env, ..ground.around.clone() };
+    let described = |keys: &str| {
+        let text = format!("{{\"apps\":[{{\"script\":\"server.js\"{keys}}}]}}");
+        from_described(&text, &overrides(None), &around).unwrap()
+    };
+    let spec = described(r#","out_file":"~/o.log","log_file":"~/all.log","pid_file":"~/p.pid","error_file":"~e.log""#);
+    let spec = &spec.specs[0];
+    let path = |path: &str| Some(std::path::PathBuf::from(path));
+    assert_eq!((spec.logs.out.clone(), spec.logs.combined.clone()), (path("/h/o.log"), path("/h/all.log")));
+    assert_eq!((spec.pid_file.clone(), spec.logs.err.clone()), (path("/h/p.pid"), Some(ground.path("~e.log"))));
+
+    let timeout = |keys: &str| {
+        let loaded = described(keys);
+        (loaded.specs[0].ready.timeout.as_millis(), loaded.notes.iter().any(|note| note.contains("listen_timeout")))
+    };
+    assert_eq!(timeout(r#","listen_timeout":1000"#), (30_000, true));
+    assert_eq!(timeout(r#","listen_timeout":8000"#), (8000, false));
+    assert_eq!(timeout(r#","listen_timeout":1000,"wait_ready":true"#), (1000, false));
 }
 
 #[test]

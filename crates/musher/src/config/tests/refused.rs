@@ -148,7 +148,7 @@ fn each_fault_has_its_place_and_says_what_would_be_right() {
             "script = \"server.js\"\nlogs = { fromat = \"json\" }",
             "unknown key \"logs.fromat\"\n  hint: did you mean \"format\"?",
         ),
-        ("script = \"server.js\"\nuser = \"no such user\"", "user: there is no user \"no such user\""),
+        ("script = \"server.js\"\nuser = \"no such user\"", "user: the user \"no such user\" cannot be found"),
         ("script = \"server.js\"\ngroup = \"root\"", "group: a group goes with a user"),
         ("script = \"server.js\"\nmax_size = \"1MiB\"", "hint: did you mean \"logs.max_size\"?"),
         ("script = \"server.js\"\nnode_args = \"-x\"", "hint: musher calls this \"interpreter_args\""),

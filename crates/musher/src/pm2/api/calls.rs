@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use musher_api::client::request_id;
+use musher_api::client::{ClientError, request_id};
 use musher_api::{Action, ErrorCode, ResurrectRequest, SaveRequest, SendRequest};
 use musher_core::spec::AppSpec;
+use musher_supervisor::home::Home;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -30,12 +31,8 @@ pub(super) enum Call {
     Start(Box<Described>),
     Restart(Box<Described>),
     Reload(Box<Described>),
-    Stop {
-        process: Vec<String>,
-    },
-    Delete {
-        process: Vec<String>,
-    },
+    Stop(Named),
+    Delete(Named),
     List {},
     Describe {
         process: String,
@@ -66,6 +63,7 @@ pub(super) enum Call {
     SendLineToStdin {
         process: String,
         line: String,
+        separator: Option<String>,
     },
     Trigger {
         process: String,
@@ -74,7 +72,9 @@ pub(super) enum Call {
     },
     LaunchBus {},
     CloseBus {},
-    Dump {},
+    Dump {
+        force: bool,
+    },
     Resurrect {},
     #[serde(rename = "getPID")]
     GetPid {
@@ -104,6 +104,14 @@ pub(super) struct Described {
     process: Value,
     #[serde(default)]
     options: Map<String, Value>,
+    cwd: PathBuf,
+    env: BTreeMap<String, String>,
+}
+
+/// Apps that exist, by names, ids, scripts or process files; and where the caller is.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    process: Vec<String>,
     cwd: PathBuf,
     env: BTreeMap<String, String>,
 }
@@ -141,15 +149,15 @@ impl Call {
             Call::Start(what) => return begin(session, *what, Manner::Start).await,
             Call::Restart(what) => return begin(session, *what, Manner::Restart).await,
             Call::Reload(what) => return begin(session, *what, Manner::Reload).await,
-            Call::Stop { process } => {
+            Call::Stop(named) => {
                 let processes = session.processes().await?;
-                let chosen = actions::all_chosen(&processes, &process)?;
+                let chosen = actions::all_chosen(&processes, &words_of(&processes, named)?)?;
                 actions::stop(&processes, &chosen).await?;
                 after(session, &chosen).await?
             }
-            Call::Delete { process } => {
+            Call::Delete(named) => {
                 let processes = session.processes().await?;
-                let chosen = actions::all_chosen(&processes, &process)?;
+                let chosen = actions::all_chosen(&processes, &words_of(&processes, named)?)?;
                 actions::take_away(&processes, &chosen).await?;
                 chosen.iter().map(|process| summary(process, "stopped")).collect()
             }
@@ -179,8 +187,9 @@ impl Call {
             }
             Call::SendSignalToProcessId { signal, process } => self::signal(session, &signal, &process, true).await?,
             Call::SendDataToProcessId { process, packet } => send(session, &process, packet).await?,
-            Call::SendLineToStdin { process, line } => {
-                talk::type_in(&session.processes().await?, &process, &line).await?;
+            Call::SendLineToStdin { process, line, separator } => {
+                let text = format!("{line}{}", separator.as_deref().unwrap_or("\n"));
+                talk::type_in(&session.processes().await?, &process, &text).await?;
                 success()
             }
             Call::Trigger { process, action, param } => {
@@ -191,8 +200,13 @@ impl Call {
                 session.close_bus();
                 success()
             }
-            Call::Dump {} => {
+            Call::Dump { force } => {
                 let (client, _) = session.started().await?;
+                if !force && session.processes().await?.list.is_empty() {
+                    return Err(
+                        Failure::new(1, "there is no app: nothing is saved").with_hint("`dump(true)` saves that")
+                    );
+                }
                 client.save(&SaveRequest { request_id: request_id() }).await?;
                 success()
             }
@@ -268,6 +282,7 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
         Value::String(word) => {
             session.started().await?;
             let processes = session.processes().await?;
+            let word = if manner == Manner::Start { word } else { located(&processes, word, &around.cwd) };
             let is_name = manner != Manner::Start || (!word.contains('/') && Path::new(&word).extension().is_none());
             let is_known = is_name && processes.chosen(&word).is_ok();
             if manner == Manner::Start && !is_known {
@@ -299,6 +314,32 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
             Err(Failure::new(exit_codes::USAGE, "start what? a script, a name, a file, an object or an array of them"))
         }
     }
+}
+
+/// The script that a word is, from where the caller is; a name stays one.
+fn located(processes: &Processes, word: String, cwd: &Path) -> String {
+    let is_name = |process: &Process| [process.name(), process.app_name()].contains(&word.as_str());
+    let is_path = word.contains('/') || Path::new(&word).extension().is_some();
+    let script = cwd.join(&word);
+    let is_script = is_path && !processes.list.iter().any(is_name) && script.is_file();
+    let script = script.to_str().filter(|_| is_script);
+    script.map_or_else(|| word.clone(), str::to_owned)
+}
+
+/// What stands for apps that exist: words, and the names that the apps of a process file have.
+fn words_of(processes: &Processes, named: Named) -> Result<Vec<String>, Failure> {
+    let around = around(named.cwd, named.env);
+    let mut words = Vec::new();
+    for word in named.process {
+        if config::is_process_file(word.as_ref()) {
+            let loaded = config::from_file(word.as_ref(), &Overrides::default(), &around)?;
+            let is_there = |name: &String| processes.list.iter().any(|process| process.app_name() == name);
+            words.extend(loaded.specs.into_iter().map(|spec| spec.name).filter(is_there));
+        } else {
+            words.push(located(processes, word, &around.cwd));
+        }
+    }
+    Ok(words)
 }
 
 fn around(cwd: PathBuf, env: BTreeMap<String, String>) -> Surroundings {
@@ -393,16 +434,26 @@ async fn send(session: &Session, id: &str, mut packet: Map<String, Value>) -> Re
     let client = crate::session::client(session.cli())?;
     match client.send(&request(app, slot)).await {
         Ok(_) => Ok(json!({ "success": true, "data": message })),
-        Err(musher_api::client::ClientError::Api(error)) if error.code == ErrorCode::NotFound => Err(unknown(id)),
+        Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound => Err(unknown(id)),
         Err(error) => Err(error.into()),
     }
 }
 
 async fn resurrect(session: &Session) -> Result<Value, Failure> {
     let (client, _) = session.started().await?;
-    let response = client.resurrect(&ResurrectRequest { request_id: request_id() }).await?;
+    let response = match client.resurrect(&ResurrectRequest { request_id: request_id() }).await {
+        // An empty list was saved.
+        Err(ClientError::Api(error)) if error.code == ErrorCode::NotFound && saved_list(session)?.exists() => {
+            return Ok(records(&session.processes().await?, |_| true));
+        }
+        response => response?,
+    };
     all_well(&follow(&client, &response.operations, &Default::default()).await?)?;
     Ok(records(&session.processes().await?, |_| true))
+}
+
+fn saved_list(session: &Session) -> Result<PathBuf, Failure> {
+    Ok(Home::open(&crate::session::home_path(session.cli())?)?.saved_list())
 }
 
 fn pids(processes: &Processes, word: Option<&str>) -> Value {
