@@ -274,11 +274,10 @@ impl Sender {
     /// # }
     /// ```
     pub async fn flush(&self) -> Result<(), SendError> {
-        self.shared.flush_gathered();
         loop {
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            if self.shared.lock().out.is_done() {
+            if self.shared.flush_gathered() {
                 return Ok(());
             }
             if !self.connected() {

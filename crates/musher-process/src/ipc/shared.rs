@@ -205,12 +205,13 @@ impl Shared {
         Ok(Some(Push::Done { slow_down: state.out.queued().0 > HIGH_WATER || state.out.held() > 1 }))
     }
 
-    /// What was fed is on its way from here on.
-    pub(crate) fn flush_gathered(&self) {
+    /// What was fed is on its way from here on. True: all that was sent is in the socket, and every handle confirmed.
+    pub(crate) fn flush_gathered(&self) -> bool {
         let mut state = self.lock();
         if state.out.gathered() > 0 {
             self.send_gathered(&mut state);
         }
+        state.out.is_done()
     }
 
     fn send_gathered(&self, state: &mut State) {

@@ -161,6 +161,23 @@ fn what_was_fed_before_the_faster_frame_is_before_it() {
     });
 }
 
+#[test]
+fn a_flush_that_waits_takes_along_what_is_fed_meanwhile() {
+    run(async {
+        let (channel, mut peer) = with_bare_peer();
+        let handle = Handle::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        channel.sender.send_handle_keeping("take it", &handle).await.unwrap();
+        let sender = channel.sender.clone();
+        let flushed = tokio::spawn(async move { sender.flush().await });
+        tokio::task::yield_now().await;
+        channel.sender.feed("meanwhile").await.unwrap();
+        assert!(!flushed.is_finished());
+        io::Write::write_all(&mut peer, b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n").unwrap();
+        flushed.await.unwrap().unwrap();
+        assert!(there(&mut peer).ends_with(b"\"meanwhile\"\n"));
+    });
+}
+
 /// A way to send a message.
 #[derive(Clone, Copy, Debug)]
 enum How {
