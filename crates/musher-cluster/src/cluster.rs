@@ -1,4 +1,22 @@
 //! The handle that the supervisor has of the cluster thread.
+//!
+//! What a primary of this crate and the daemon have in common is `Cluster`, one thread with an epoll of its own.
+//!
+//! It owns the channel of every Node worker and every listener that they ask for, answers their `listen` calls as Node's
+//! own primary would, and decides who gets a connection:
+//!
+//! - kernel (TCP): each slot has a SO_REUSEPORT socket of its own that outlives its workers. A program in the
+//!   kernel deals connections out, in turns where that is permitted and else by chance, and leaves out slots that cannot
+//!   serve. What waits at such a slot is accepted here and given to its siblings. Apart from that the thread is not in
+//!   the path of a connection: nothing changes for clients while it is stopped or dead.
+//! - round-robin: connections are accepted here and handed to the workers in strict turns.
+//! - shared (also UDP and unix sockets under kernel): one socket that all workers accept from.
+//!
+//! Everything that has to survive the supervisor goes through `FdStore` before it has effects; `Cluster::restore_app`
+//! and `WorkerConfig::adopted` bring it back. What a worker sends can only hurt that worker.
+//!
+//! When workers are started, stopped and killed is not decided here; see `musher-core`. `PRELOAD` is the script that
+//! lets a Node worker drain without cutting keep-alive connections.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -64,6 +82,19 @@ pub struct WorkerConfig {
 }
 
 /// What an app's listeners have seen since they were opened or restored.
+///
+/// Read by [`Primary::stats`](crate::Primary::stats).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Settings, Stats, setup_primary};
+/// let cluster = setup_primary(Settings::program("true"))?;
+/// let Stats { queued, handed_over, unanswered, .. } = cluster.stats().await;
+/// assert_eq!((queued, handed_over, unanswered), (0, 0, 0), "nobody listens");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Connections that wait in the kernel's queues.

@@ -143,6 +143,12 @@ pub struct Identity {
 }
 
 /// Node's `addressType`.
+///
+/// ```
+/// use musher_cluster::AddressType;
+/// assert_eq!(AddressType::Tcp6.to_json(), 6);
+/// assert_eq!(AddressType::default(), AddressType::None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AddressType {

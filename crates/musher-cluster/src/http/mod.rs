@@ -45,6 +45,13 @@ use crate::serving::{self, Message};
 use crate::team::{Event, Plan, Scheduling, Settings, Team, TeamError, setup_primary};
 
 /// How the workers are run.
+///
+/// ```
+/// use musher_cluster::http::{Mode, Server};
+/// let mode = if cfg!(debug_assertions) { Mode::Development } else { Mode::Production };
+/// let server = Server::new().mode(mode);
+/// assert_eq!(Mode::default(), Mode::Production);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// As many workers as wanted, kept up.
@@ -55,6 +62,20 @@ pub enum Mode {
 }
 
 /// Why a server does not serve.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::http::{Server, ServerError};
+/// let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let address = taken.local_addr()?.to_string();
+/// match Server::new().cluster(false).listen(address).await {
+///     Err(ServerError::System(error)) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -69,6 +90,12 @@ pub enum ServerError {
 type Around = Box<dyn FnOnce(Router) -> Router + Send>;
 
 /// An HTTP server over all cores. See the [module](self).
+///
+/// ```
+/// use musher_cluster::http::Server;
+/// let server = Server::new().instances(0).route("/", axum::routing::get(|| async { "hello\n" }));
+/// drop(server.listen("127.0.0.1:9090"));    // .await, and it serves
+/// ```
 pub struct Server {
     instances: u32,
     mode: Mode,
@@ -85,6 +112,10 @@ pub struct Server {
 
 impl Server {
     /// One worker, in production.
+    ///
+    /// ```
+    /// let server = musher_cluster::http::Server::new().instances(4);
+    /// ```
     pub fn new() -> Server {
         Server {
             instances: 1,
@@ -102,6 +133,10 @@ impl Server {
     }
 
     /// How many workers; 0 for one on each core. In development it is always one.
+    ///
+    /// ```
+    /// let server = musher_cluster::http::Server::new().instances(0);    // one on each core
+    /// ```
     pub fn instances(mut self, instances: u32) -> Server {
         self.instances = instances;
         self
@@ -120,6 +155,10 @@ impl Server {
 
     /// Whether workers are forked. Without, this process serves by itself, as it always does when it is a worker of somebody
     /// else.
+    ///
+    /// ```
+    /// let server = musher_cluster::http::Server::new().cluster(false);    // for a debugger
+    /// ```
     pub fn cluster(mut self, cluster: bool) -> Server {
         self.in_this_process = !cluster;
         self
@@ -138,6 +177,13 @@ impl Server {
     }
 
     /// How connections reach the workers.
+    ///
+    /// Default: [`Scheduling::from_env`].
+    ///
+    /// ```
+    /// use musher_cluster::Scheduling;
+    /// let server = musher_cluster::http::Server::new().scheduling(Scheduling::RoundRobin);
+    /// ```
     pub fn scheduling(mut self, scheduling: Scheduling) -> Server {
         self.scheduling = scheduling;
         self
@@ -155,6 +201,12 @@ impl Server {
     }
 
     /// Calls `handler` in each worker with the messages of the primary.
+    ///
+    /// It must not block. See the example of [`relay_messages`](Server::relay_messages).
+    ///
+    /// ```
+    /// let server = musher_cluster::http::Server::new().on_message(|message| println!("{}", message.value));
+    /// ```
     pub fn on_message(mut self, handler: impl Fn(Message) + Send + Sync + 'static) -> Server {
         self.hears.push(Box::new(handler));
         self
@@ -182,6 +234,14 @@ impl Server {
     }
 
     /// Puts a tower layer around the request, as an interceptor.
+    ///
+    /// The first that is added is the outermost, as with [`intercept`](Server::intercept).
+    ///
+    /// ```
+    /// use musher_cluster::http::Server;
+    /// let counter = axum::Extension(std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)));
+    /// let server = Server::new().layer(counter);
+    /// ```
     pub fn layer<L>(mut self, layer: L) -> Server
     where
         L: Layer<Route> + Clone + Send + Sync + 'static,
@@ -212,12 +272,24 @@ impl Server {
     }
 
     /// All routes of an axum router.
+    ///
+    /// They are merged with those that are there; two for one path are a mistake of the program, and axum panics.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// let api = Router::new().route("/api/health", get(|| async { "ok" }));
+    /// let server = musher_cluster::http::Server::new().routes(api);
+    /// ```
     pub fn routes(mut self, router: Router) -> Server {
         self.router = self.router.merge(router);
         self
     }
 
     /// A file or directory whose change replaces the worker in development, besides the program itself.
+    ///
+    /// ```
+    /// let server = musher_cluster::http::Server::new().watch("templates").watch("config.toml");
+    /// ```
     pub fn watch(mut self, path: impl Into<PathBuf>) -> Server {
         self.watched.push(path.into());
         self
@@ -225,6 +297,10 @@ impl Server {
 
     /// What makes the program anew in development when its sources change: a program and its arguments. By default that is
     /// `cargo build` when this process was started by `cargo run`, whose package is watched then.
+    ///
+    /// ```
+    /// let server = musher_cluster::http::Server::new().build(["make", "server"]);
+    /// ```
     pub fn build(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Server {
         self.build = Some(command.into_iter().map(Into::into).collect());
         self
@@ -236,6 +312,13 @@ impl Server {
     /// # Errors
     ///
     /// The address cannot be had, or the workers do not become ready.
+    ///
+    /// ```no_run
+    /// use axum::routing::get;
+    /// # async fn example() -> Result<(), musher_cluster::http::ServerError> {
+    /// musher_cluster::http::Server::new().route("/", get(|| async { "hello\n" })).listen("127.0.0.1:9090").await
+    /// # }
+    /// ```
     pub async fn listen(self, address: impl Into<String>) -> Result<(), ServerError> {
         if serving::is_worker() || self.in_this_process { self.serve(&address.into()).await } else { self.lead().await }
     }

@@ -13,6 +13,20 @@ static DRAIN: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::ne
 
 /// Completes when this process is to drain: take nothing new, finish what is in flight, and end. See
 /// [`draining`](crate::draining).
+///
+/// It may be made as often as wanted; all complete at the same moment, and those that are made later at once.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut draining = musher_cluster::draining();
+/// tokio::select! {
+///     () = &mut draining => println!("finish what is in flight, and end"),
+///     () = tokio::time::sleep(std::time::Duration::from_millis(1)) => println!("serve on"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Draining {
     begun: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }

@@ -16,6 +16,20 @@ use musher_process::v8;
 const KEPT: usize = 1024;
 
 /// A message.
+///
+/// Its value is any JSON value: compare it, or read it with `serde_json::from_value`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Settings, setup_primary};
+/// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo '{\"visits\":3}' >&3"]))?;
+/// let message = cluster.fork()?.messages().next().await.ok_or("no message")?;
+/// assert_eq!(message.value["visits"], 3);
+/// assert!(message.handle.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Message {
@@ -43,6 +57,19 @@ struct Ears {
 }
 
 /// Messages in order. Ends with the channel.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Settings, setup_primary};
+/// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo 1 >&3; echo 2 >&3"]))?;
+/// let mut messages = cluster.fork()?.messages();
+/// assert_eq!(messages.next().await.map(|message| message.value), Some(1.into()));
+/// assert_eq!(messages.next().await.map(|message| message.value), Some(2.into()));
+/// assert!(messages.next().await.is_none(), "its channel has ended");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Messages {
     early: VecDeque<Message>,
@@ -125,6 +152,8 @@ impl std::fmt::Debug for Hearing {
 impl Messages {
     /// The next message; none after the channel's end. A reader that is more than 1024 messages behind loses the oldest,
     /// which is logged: use a handler where none may be lost.
+    ///
+    /// It may be dropped before it is ready (in `select!`): no message is lost by that. See the example of [`Messages`].
     pub async fn next(&mut self) -> Option<Message> {
         if let Some(message) = self.early.pop_front() {
             return Some(message);

@@ -34,6 +34,24 @@ use crate::bind::BACKLOG;
 const SHORTAGE: Duration = Duration::from_millis(100);
 
 /// TCP or unix sockets.
+///
+/// It cannot be implemented by others; it is what functions name that take a [`Listener`] of either.
+///
+/// ```
+/// use musher_cluster::{Family, Listener};
+/// use tokio::io::{AsyncWrite, AsyncWriteExt};
+/// async fn greet<F: Family>(mut listener: Listener<F>) -> std::io::Result<()>
+/// where
+///     F::Stream: AsyncWrite,
+/// {
+///     while let Some((mut stream, _)) = listener.accept().await {
+///         stream.write_all(b"hello\n").await?;
+///     }
+///     Ok(())
+/// }
+/// # drop(greet::<musher_cluster::Tcp>);
+/// # drop(greet::<musher_cluster::Unix>);
+/// ```
 pub trait Family: sealed::Sealed + Send + Unpin + 'static {
     /// A connection.
     type Stream: Send + Unpin + 'static;
@@ -58,10 +76,34 @@ mod sealed {
 }
 
 /// TCP.
+///
+/// It names a family, `listen_fd::<Tcp>(3)`, and has no values.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Listener, Tcp};
+/// let listener: Listener<Tcp> = musher_cluster::listen("127.0.0.1:0").await?;
+/// let address: std::net::SocketAddr = listener.local_addr();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Tcp {}
 
 /// Unix sockets.
+///
+/// It names a family, `listen_fd::<Unix>(3)`, and has no values.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Unix, listen_fd};
+/// let error = listen_fd::<Unix>(1000).await.unwrap_err();
+/// println!("nobody has given this process a descriptor 1000: {error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Unix {}
 
@@ -225,12 +267,37 @@ impl<F: Family> Listener<F> {
     ///
     /// Errors of single connections are passed over, and a shortage of descriptors is waited out. The stop signals
     /// (SIGTERM, SIGINT) begin the drain from now on, instead of ending the process.
+    ///
+    /// It may be dropped before it is ready (in `select!`): no connection is lost by that.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut listener = musher_cluster::listen("127.0.0.1:0").await?;
+    /// let client = tokio::net::TcpStream::connect(listener.local_addr()).await?;
+    /// let (_, peer) = listener.accept().await.ok_or("it drains")?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn accept(&mut self) -> Option<(F::Stream, F::Address)> {
         drain::follow_signals();
         poll_fn(|context| self.poll_accept(context)).await
     }
 
     /// The same for hand-written futures; follows no signals.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::future::poll_fn;
+    /// let mut listener = musher_cluster::listen("127.0.0.1:0").await?;
+    /// let client = tokio::net::TcpStream::connect(listener.local_addr()).await?;
+    /// let (_, peer) = poll_fn(|context| listener.poll_accept(context)).await.ok_or("it drains")?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<Option<(F::Stream, F::Address)>> {
         if !self.drained && Pin::new(&mut self.draining).poll(context).is_ready() {
             self.drained = true;
@@ -296,6 +363,18 @@ impl<F: Family> Listener<F> {
     }
 
     /// Where it listens.
+    ///
+    /// With the port that was got where 0 was asked for; in a cluster all workers get the same. For a unix socket its path, as the
+    /// address of tokio.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = musher_cluster::listen("127.0.0.1:0").await?;
+    /// assert_ne!(listener.local_addr().port(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> F::Address {
         self.address.clone()
     }
@@ -330,6 +409,19 @@ impl<F: Family> std::fmt::Debug for Listener<F> {
 }
 
 /// A stream of connections: see [`Listener::into_incoming`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio_stream::StreamExt;
+/// let mut incoming = musher_cluster::listen("127.0.0.1:0").await?.into_incoming();
+/// tokio::select! {
+///     Some(stream) = incoming.next() => println!("{:?}", stream?.peer_addr()),
+///     () = std::future::ready(()) => println!("nobody has come yet"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Incoming<F: Family = Tcp>(Listener<F>);
 

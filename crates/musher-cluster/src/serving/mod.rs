@@ -53,6 +53,15 @@ pub fn is_worker() -> bool {
 }
 
 /// The opposite of [`is_worker`]. A process that runs alone is a primary that has not forked yet, as in Node.
+///
+/// ```
+/// if musher_cluster::is_primary() {
+///     println!("fork workers");
+/// } else {
+///     println!("serve");
+/// }
+/// assert_eq!(musher_cluster::is_primary(), !musher_cluster::is_worker());
+/// ```
 pub fn is_primary() -> bool {
     !is_worker()
 }
@@ -236,11 +245,47 @@ pub struct OwnWorker {
 
 impl OwnWorker {
     /// The number of this worker in its cluster; none for a forked child that is no worker.
+    ///
+    /// Node's `cluster.worker.id`; a primary counts from 1.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, is_worker, own_worker, setup_primary};
+    /// if is_worker() {
+    ///     let worker = own_worker()?.ok_or("nobody has forked this process")?;
+    ///     worker.send(worker.id())?;
+    ///     worker.disconnect().await;
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, worker.id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> Option<u32> {
         self.link.id
     }
 
     /// Whether messages still reach the primary.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, is_worker, own_worker, setup_primary};
+    /// if is_worker() {
+    ///     let worker = own_worker()?.ok_or("nobody has forked this process")?;
+    ///     assert!(worker.is_connected());
+    ///     worker.disconnect().await;
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// assert!(worker.exited().await.is_success());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_connected(&self) -> bool {
         self.link.is_open()
     }
@@ -251,6 +296,26 @@ impl OwnWorker {
     /// # Errors
     ///
     /// The primary is gone, or has not read for too long.
+    ///
+    /// Node's `process.send`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, is_worker, own_worker, setup_primary};
+    /// if is_worker() {
+    ///     own_worker()?.ok_or("nobody has forked this process")?.send("hello")?;
+    ///     musher_cluster::draining().await;
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, "hello");
+    /// worker.disconnect();
+    /// worker.exited().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send(&self, message: impl Into<Value>) -> io::Result<()> {
         self.link.send(&message.into())
     }
@@ -261,6 +326,15 @@ impl OwnWorker {
     /// # Errors
     ///
     /// As for [`send`](OwnWorker::send), or it is `undefined` and goes as JSON.
+    ///
+    /// Its counterpart is [`Worker::send_v8`](crate::Worker::send_v8), and Node's `process.send` of a value that JSON does not know.
+    ///
+    /// ```no_run
+    /// # async fn example(worker: musher_cluster::OwnWorker) -> std::io::Result<()> {
+    /// use musher_cluster::v8::Value;
+    /// worker.send_v8(&Value::Map(vec![(Value::Number(1.0), Value::Date(0.0))])).await
+    /// # }
+    /// ```
     pub async fn send_v8(&self, value: &musher_process::v8::Value) -> io::Result<()> {
         self.link.send_v8(value).await
     }
@@ -270,12 +344,55 @@ impl OwnWorker {
     /// # Errors
     ///
     /// As for [`send`](OwnWorker::send), or it is no socket.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, is_worker, own_worker, setup_primary};
+    /// if is_worker() {
+    ///     let own = own_worker()?.ok_or("nobody has forked this process")?;
+    ///     own.send_handle("a server", std::net::TcpListener::bind("127.0.0.1:0")?.into()).await?;
+    ///     musher_cluster::draining().await;
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// let message = worker.messages().next().await.ok_or("no message")?;
+    /// assert_eq!(message.handle.ok_or("no socket")?.kind().name(), "net.Server");
+    /// worker.disconnect();
+    /// worker.exited().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send_handle(&self, message: impl Into<Value>, handle: Handle) -> io::Result<()> {
         self.link.send_handle(&message.into(), handle).await
     }
 
     /// Calls `handler` with every message of the primary, in order, in the task that reads the channel: it must not
     /// block. It misses none; up to 1024 that came before are given to it first.
+    ///
+    /// Node's `process.on('message')`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, is_worker, own_worker, setup_primary};
+    /// if is_worker() {
+    ///     let own = own_worker()?.ok_or("nobody has forked this process")?;
+    ///     let back = own.clone();
+    ///     own.on_message(move |message| drop(back.send(message.value)));
+    ///     musher_cluster::draining().await;
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// worker.send("echo")?;
+    /// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, "echo");
+    /// worker.disconnect();
+    /// worker.exited().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn on_message(&self, handler: impl Fn(Message) + Send + Sync + 'static) {
         self.link.hearing.on(Arc::new(handler));
     }
@@ -296,12 +413,33 @@ impl OwnWorker {
     }
 
     /// The messages of the primary from now on, and up to 1024 that came before anybody wanted them.
+    ///
+    /// See the example of [`OwnWorker`]. A reader that is too slow loses the oldest; a handler ([`on_message`](OwnWorker::on_message))
+    /// misses none.
     pub fn messages(&self) -> Messages {
         self.link.hearing.stream()
     }
 
     /// Leaves the cluster: the primary is told (`exitedAfterDisconnect` is true there, so that it is not a crash), this
     /// process drains, and the channel is closed. The process goes on until its program ends.
+    ///
+    /// Node's `cluster.worker.disconnect()`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, is_worker, own_worker, setup_primary};
+    /// if is_worker() {
+    ///     own_worker()?.ok_or("nobody has forked this process")?.disconnect().await;
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// worker.exited().await;
+    /// assert_eq!(worker.exited_after_disconnect(), Some(true), "it is no crash");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn disconnect(&self) {
         self.link.leave().await;
         drain::begin();

@@ -16,6 +16,21 @@ use musher_process::ipc::Handle;
 
 /// Something that happened. `fork`, then `online`, then `listening` once for each address, `message`s, `disconnect`, `exit`:
 /// in this order for each worker. [`Worker`]'s own methods tell the same a moment earlier.
+///
+/// ```
+/// use musher_cluster::Event;
+/// fn describe(event: &Event) -> String {
+///     match event {
+///         Event::Listening { worker, address, .. } => format!("{} listens on {address}", worker.id()),
+///         Event::Message { worker, value, .. } => format!("{} says {value}", worker.id()),
+///         Event::Exit { worker, status } if worker.exited_after_disconnect() == Some(true) => format!("{} left: {status}", worker.id()),
+///         Event::Exit { worker, status } => format!("{} died: {status}", worker.id()),
+///         Event::Missed(count) => format!("{count} events were not read in time"),
+///         _ => String::new(),
+///     }
+/// }
+/// assert_eq!(describe(&Event::Missed(3)), "3 events were not read in time");
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -79,6 +94,28 @@ pub enum Event {
 }
 
 /// What a worker told of a server that listens: `{ address, addressType, port, fd }` of Node's event `listening`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{AddressType, Event, Settings, is_worker, listen, setup_primary};
+/// if is_worker() {
+///     while listen("127.0.0.1:0").await?.accept().await.is_some() {}
+///     return Ok(());
+/// }
+/// let cluster = setup_primary(Settings::new())?;    // this very program
+/// let mut events = cluster.events();
+/// cluster.fork()?;
+/// while let Some(event) = events.next().await {
+///     if let Event::Listening { told, .. } = event {
+///         assert_eq!((told.address.as_deref(), told.address_type), (Some("127.0.0.1"), AddressType::Tcp4));
+///         assert!(told.port.is_some_and(|port| port > 0));
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Told {
@@ -99,6 +136,15 @@ impl From<Identity> for Told {
 }
 
 /// Where a server listens.
+///
+/// As text it is what the logs show: `127.0.0.1:8080`, `udp://127.0.0.1:53`, `/run/web.sock`.
+///
+/// ```
+/// use musher_cluster::Address;
+/// let address = Address::Udp("127.0.0.1:53".parse()?);
+/// assert_eq!((address.to_string(), address.port()), ("udp://127.0.0.1:53".to_owned(), Some(53)));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// TCP: Node's `addressType` 4 or 6.

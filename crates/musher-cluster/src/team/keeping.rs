@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +13,12 @@ use musher_core::Time;
 use musher_core::compare::Bounds;
 use musher_core::ids::{Generation, OpId, RunId, SlotId};
 use musher_core::lifecycle::{self, App, Command, Effect, ExitOutcome, Input, OpError, Policy, Target};
-use musher_core::spec::{Canary, Limits, MAX_INSTANCES};
+use musher_core::spec::{Canary, MAX_INSTANCES};
 use musher_process::ExitStatus;
 use tokio::sync::oneshot;
 
 use super::event::Event;
+use super::plan::{Plan, ReadyOn, TeamError};
 use super::settings::Settings;
 use super::table::{APP, Proof, State};
 use super::vitals::Vitals;
@@ -27,121 +27,23 @@ use super::{Primary, Shared, leftovers, now};
 /// How long idle connections of a Node worker that drains are kept, as in the daemon.
 const KEEP_ALIVE_GRACE: Duration = Duration::from_secs(1);
 
-/// By which rules a team is kept up.
+/// A team that a [`Primary`] keeps up: made by [`Primary::keep`].
+///
+/// Copies mean the same team. When the last copy, of this and of its [`Primary`], is dropped, the workers end.
 ///
 /// ```
-/// use std::time::Duration;
-/// use musher_cluster::lifecycle::Policy;
-/// use musher_cluster::{Plan, ReadyOn};
-/// let policy = Policy { max_restarts: 3, grace: Duration::from_secs(5), ..Policy::default() };
-/// let plan = Plan::new(4).policy(policy).ready(ReadyOn::Listening);
-/// assert_eq!((plan.instances, plan.policy.max_restarts), (4, 3));
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Plan, ReadyOn, Settings, setup_primary};
+/// // A worker that says that it is ready, and ends when it is told anything.
+/// let worker = Settings::program("sh").args(["-c", "echo '\"ready\"' >&3; read line <&3"]);
+/// let team = setup_primary(worker)?.keep(Plan::new(2).ready(ReadyOn::Message)).await?;
+/// assert_eq!(team.ready(), (2, 2));
+/// team.reload(None).await?;    // two others, without a moment in which there were fewer
+/// team.stop().await?;
+/// # Ok(())
+/// # }
 /// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Plan {
-    /// How many workers; 0 for one on each core.
-    pub instances: u32,
-    /// When workers are restarted, and given up; how they are stopped; how many are replaced at a time. The names and
-    /// defaults are those of the process file.
-    pub policy: Policy,
-    /// What shows that a worker is ready.
-    pub ready: ReadyOn,
-    /// Limits of each worker: those of the kernel, and memory and CPU, by which a worker is replaced without a gap. The
-    /// names are those of the process file. Default: none.
-    pub limits: Limits,
-    /// Whether Node workers load musher's script, by which they drain without cutting idle connections off, tell of
-    /// uncaught exceptions and are compared in a trial. Default: they do.
-    pub preload: bool,
-}
-
-/// What shows that a worker is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReadyOn {
-    /// The first of the two others.
-    #[default]
-    Any,
-    /// It listens.
-    Listening,
-    /// It sends the message `"ready"`.
-    Message,
-    /// Its runtime is up: for workers that do not listen.
-    Online,
-}
-
-impl Default for Plan {
-    fn default() -> Plan {
-        Plan {
-            instances: 0,
-            policy: Policy { drains: true, ..Policy::default() },
-            ready: ReadyOn::default(),
-            limits: Limits::default(),
-            preload: true,
-        }
-    }
-}
-
-impl Plan {
-    /// So many workers, by the rules of a process file that says nothing else; 0 for one on each core.
-    pub fn new(instances: u32) -> Plan {
-        Plan { instances, ..Plan::default() }
-    }
-
-    /// By other rules.
-    pub fn policy(mut self, policy: Policy) -> Plan {
-        self.policy = Policy { drains: true, ..policy };
-        self
-    }
-
-    /// With another proof.
-    pub fn ready(mut self, ready: ReadyOn) -> Plan {
-        self.ready = ready;
-        self
-    }
-
-    /// With limits of each worker.
-    ///
-    /// ```
-    /// use musher_cluster::{Limits, Plan};
-    /// let plan = Plan::new(4).limits(Limits { memory_bytes: Some(200 << 20), ..Limits::default() });
-    /// assert_eq!(plan.limits.cpu_percent, None);
-    /// ```
-    pub fn limits(mut self, limits: Limits) -> Plan {
-        self.limits = limits;
-        self
-    }
-
-    /// Whether Node workers load musher's script.
-    pub fn preload(mut self, preload: bool) -> Plan {
-        self.preload = preload;
-        self
-    }
-
-    fn slots(&self) -> u32 {
-        let cores = || std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-        if self.instances == 0 { cores().min(MAX_INSTANCES) } else { self.instances }
-    }
-}
-
-/// Why a team does not do what was wanted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TeamError {
-    /// The state machine says so, in the daemon's words.
-    #[error(transparent)]
-    Operation(#[from] OpError),
-    /// A primary has one team.
-    #[error("this primary keeps a team already")]
-    Taken,
-    /// The new program is not there.
-    #[error("{0}")]
-    Program(#[from] io::Error),
-    /// The primary's task has ended with its runtime.
-    #[error("the primary is gone")]
-    Gone,
-}
-
-/// A team that a [`Primary`] keeps up: made by [`Primary::keep`].
 #[derive(Clone, Debug)]
 pub struct Team {
     primary: Primary,
@@ -247,6 +149,22 @@ impl Team {
     /// # Errors
     ///
     /// A worker did not become ready, or another operation took the place of this one.
+    ///
+    /// Unlike [`reload`](Team::reload) it has moments with fewer workers, with one worker a gap; it is for programs of which two
+    /// must not run at a time.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Plan, ReadyOn, Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo '\"ready\"' >&3; read line <&3"]))?;
+    /// let team = cluster.keep(Plan::new(1).ready(ReadyOn::Message)).await?;
+    /// team.restart(None).await?;
+    /// assert_eq!(cluster.workers().into_keys().collect::<Vec<_>>(), [2]);
+    /// team.stop().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn restart(&self, settings: Option<Settings>) -> Result<(), TeamError> {
         self.replace(settings, None, |target| Command::Restart { target }).await
     }
@@ -276,6 +194,19 @@ impl Team {
     /// # Errors
     ///
     /// An added worker did not become ready, or the number is not possible.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Plan, ReadyOn, Settings, setup_primary};
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo '\"ready\"' >&3; read line <&3"]))?;
+    /// let team = cluster.keep(Plan::new(1).ready(ReadyOn::Message)).await?;
+    /// team.scale(3).await?;
+    /// assert_eq!(team.ready(), (3, 3));
+    /// team.stop().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn scale(&self, instances: u32) -> Result<(), TeamError> {
         self.command(|_| Command::Scale { to: instances }).await
     }
@@ -286,6 +217,8 @@ impl Team {
     /// # Errors
     ///
     /// It was stopped before.
+    ///
+    /// The [`Primary`] may keep another team then. See the example of [`Primary::keep`].
     pub async fn stop(&self) -> Result<(), TeamError> {
         self.operate(|kept, op, effects| kept.app.leave(now(), &mut chance, op, effects)).await
     }
@@ -330,6 +263,8 @@ impl Team {
     }
 
     /// How many workers are ready, and how many there are to be.
+    ///
+    /// See the example of [`scale`](Team::scale).
     pub fn ready(&self) -> (u32, u32) {
         let state = self.primary.shared.table.lock();
         let Some(kept) = &state.kept else { return (0, 0) };
@@ -337,6 +272,18 @@ impl Team {
     }
 
     /// The primary that keeps it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Plan, ReadyOn, Settings, setup_primary};
+    /// let settings = Settings::program("sh").args(["-c", "echo '\"ready\"' >&3; read line <&3"]);
+    /// let team = setup_primary(settings)?.keep(Plan::new(2).ready(ReadyOn::Message)).await?;
+    /// assert_eq!(team.primary().broadcast("hello"), 2);
+    /// team.stop().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn primary(&self) -> &Primary {
         &self.primary
     }

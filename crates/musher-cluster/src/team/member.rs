@@ -2,25 +2,31 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use musher_core::ids::{RunId, SlotId};
 use musher_process::ipc::Handle;
-use musher_process::{ExitStatus, Pid, exit, net, signal, v8};
+use musher_process::{ExitStatus, Pid, exit, net, v8};
 use serde_json::Value;
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::event::Address;
+use super::process::Process;
 use super::settings::Pipes;
 use crate::cluster::Cluster;
 use crate::handle::Passed;
 use crate::serving::{Hearing, Message, Messages};
 
 /// Where in its life a worker is: Node's `worker.state`.
+///
+/// They are in order: a later state is greater.
+///
+/// ```
+/// use musher_cluster::WorkerState;
+/// assert!(WorkerState::Forked < WorkerState::Listening && WorkerState::Disconnected < WorkerState::Dead);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WorkerState {
     /// It was forked.
@@ -36,6 +42,22 @@ pub enum WorkerState {
 }
 
 /// A worker that this process forked. Copies mean the same worker.
+///
+/// It is made by [`Primary::fork`](super::Primary::fork), or by a [`Team`](super::Team) and then found in the events and in
+/// [`Primary::workers`](super::Primary::workers). Dropping it does nothing to the worker.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Settings, setup_primary};
+/// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3; echo \"$line\" >&3"]))?;
+/// let worker = cluster.fork()?;
+/// worker.send("hello")?;
+/// assert_eq!(worker.messages().next().await.ok_or("no message")?.value, "hello");
+/// assert!(worker.exited().await.is_success());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Worker(pub(crate) Arc<Member>);
 
@@ -74,50 +96,48 @@ impl Life {
     }
 }
 
-/// A worker's process: Node's `worker.process`.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tokio::io::AsyncReadExt;
-/// # use musher_cluster::{Settings, setup_primary};
-/// let cluster = setup_primary(Settings::program("echo").args(["hello"]).silent(true))?;
-/// let worker = cluster.fork()?;
-/// let mut said = String::new();
-/// worker.process().take_stdout().ok_or("no pipe")?.read_to_string(&mut said).await?;
-/// assert_eq!(said, "hello\n");
-/// # Ok(())
-/// # }
-/// ```
-pub struct Process {
-    pid: Pid,
-    pidfd: OwnedFd,
-    program: PathBuf,
-    args: Vec<OsString>,
-    cluster: Cluster,
-    run: RunId,
-    pipes: Mutex<Pipes>,
-}
-
 impl Worker {
     pub(crate) fn new(
         (id, run, slot): (u32, RunId, SlotId),
         cluster: Cluster,
-        (pid, pidfd, program, args): (Pid, OwnedFd, PathBuf, Vec<OsString>),
+        process: (Pid, OwnedFd, PathBuf, Vec<OsString>),
         pipes: Pipes,
     ) -> Worker {
-        let process = Process { pid, pidfd, program, args, cluster: cluster.clone(), run, pipes: Mutex::new(pipes) };
+        let process = Process::new(process, (cluster.clone(), run), pipes);
         let life = Mutex::new(Life { connected: true, ..Life::default() });
         let state = watch::Sender::new(WorkerState::Forked);
         Worker(Arc::new(Member { id, run, slot, cluster, hearing: Hearing::default(), process, life, state }))
     }
 
     /// Its number, counted from 1: its key in [`Primary::workers`](super::Primary::workers).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// assert_eq!((cluster.fork()?.id(), cluster.fork()?.id()), (1, 2));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> u32 {
         self.0.id
     }
 
     /// Its process.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// let worker = cluster.fork()?;
+    /// assert!(worker.process().pid().as_raw() > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn process(&self) -> &Process {
         &self.0.process
     }
@@ -192,7 +212,8 @@ impl Worker {
     /// use musher_cluster::v8::Value;
     /// use musher_cluster::{Serialization, Settings, setup_primary};
     /// let settings = Settings::node("worker.js").serialization(Serialization::Advanced);
-    /// let worker = setup_primary(settings)?.fork()?;
+    /// let cluster = setup_primary(settings)?;
+    /// let worker = cluster.fork()?;
     /// worker.send_v8(Value::Map(vec![(Value::Number(1.0), Value::Date(0.0))]))?;
     /// # Ok(())
     /// # }
@@ -213,7 +234,8 @@ impl Worker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use musher_cluster::{Settings, setup_primary};
-    /// let worker = setup_primary(Settings::node("worker.js"))?.fork()?;
+    /// let cluster = setup_primary(Settings::node("worker.js"))?;
+    /// let worker = cluster.fork()?;
     /// // There: process.on('message', (message, server) => …)
     /// worker.send_handle("a server", std::net::TcpListener::bind("127.0.0.1:0")?.into())?;
     /// # Ok(())
@@ -248,6 +270,22 @@ impl Worker {
     }
 
     /// Its messages from now on, and up to 1024 that came before anybody wanted them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "echo 1 >&3; echo 2 >&3"]))?;
+    /// let mut messages = cluster.fork()?.messages();
+    /// let mut sum = 0;
+    /// while let Some(message) = messages.next().await {
+    ///     sum += message.value.as_i64().unwrap_or(0);
+    /// }
+    /// assert_eq!(sum, 3, "the stream ends with the worker's channel");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn messages(&self) -> Messages {
         self.0.hearing.stream()
     }
@@ -301,18 +339,67 @@ impl Worker {
     }
 
     /// Whether it ended because somebody wanted it to; none while it is neither disconnected nor dead.
+    ///
+    /// Node's `worker.exitedAfterDisconnect`: true after [`disconnect`](Worker::disconnect), a reload, fewer workers, or when the worker
+    /// said itself that it leaves; false after a crash, also one by [`kill`](Worker::kill).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "exit 1"]))?;
+    /// let worker = cluster.fork()?;
+    /// assert_eq!(worker.exited_after_disconnect(), None);
+    /// worker.exited().await;
+    /// assert_eq!(worker.exited_after_disconnect(), Some(false), "it should be forked again");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn exited_after_disconnect(&self) -> Option<bool> {
         self.life().exited_after_disconnect
     }
 
     /// Whether messages reach it.
+    ///
+    /// Node's `worker.isConnected()`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "exec 3>&-; exec sleep 60"]))?;
+    /// let worker = cluster.fork()?;
+    /// assert!(worker.is_connected());
+    /// worker.disconnected().await;    // it has closed its end
+    /// assert!(!worker.is_connected() && !worker.is_dead());
+    /// worker.kill(9)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_connected(&self) -> bool {
         self.life().connected
     }
 
     /// Whether its process has ended.
+    ///
+    /// Node's `worker.isDead()`. It asks the kernel: it may be true a moment before the event [`Exit`](super::Event::Exit).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("true"))?;
+    /// let worker = cluster.fork()?;
+    /// worker.exited().await;
+    /// assert!(worker.is_dead());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_dead(&self) -> bool {
-        self.life().exit.is_some() || exit::has_ended(self.0.process.pidfd.as_fd()).unwrap_or(true)
+        self.life().exit.is_some() || exit::has_ended(self.0.process.pidfd()).unwrap_or(true)
     }
 
     /// Where in its life it is.
@@ -334,6 +421,24 @@ impl Worker {
     }
 
     /// Where its servers listen.
+    ///
+    /// In the order in which they began, without those that were closed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Address, Settings, is_worker, listen, setup_primary};
+    /// if is_worker() {
+    ///     while listen("127.0.0.1:0").await?.accept().await.is_some() {}
+    ///     return Ok(());
+    /// }
+    /// let cluster = setup_primary(Settings::new())?;    // this very program
+    /// let worker = cluster.fork()?;
+    /// assert!(worker.listening().await);
+    /// assert!(matches!(worker.addresses()[..], [Address::Tcp(address)] if address.ip().is_loopback()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn addresses(&self) -> Vec<Address> {
         self.life().addresses.clone()
     }
@@ -354,11 +459,40 @@ impl Worker {
     }
 
     /// Waits until its channel has ended.
+    ///
+    /// Its process may live on: see [`exited`](Worker::exited).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3"]))?;
+    /// let worker = cluster.fork()?;
+    /// worker.disconnect();
+    /// worker.disconnected().await;
+    /// assert!(!worker.is_connected());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn disconnected(&self) {
         self.reached(WorkerState::Disconnected).await;
     }
 
     /// Waits for the end of its process.
+    ///
+    /// Its channel has been read to its end by then, and everything that it said was told.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "exit 3"]))?;
+    /// assert_eq!(cluster.fork()?.exited().await, musher_cluster::ExitStatus::Code(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn exited(&self) -> ExitStatus {
         self.reached(WorkerState::Dead).await;
         self.life().exit.unwrap_or(ExitStatus::Unknown)
@@ -400,76 +534,10 @@ impl PartialEq for Worker {
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Member { id, slot, process, .. } = &*self.0;
-        f.debug_struct("Worker").field("id", id).field("slot", slot).field("pid", &process.pid).finish_non_exhaustive()
-    }
-}
-
-impl Process {
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
-    }
-
-    /// Its number.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// The program that was executed: Node's `spawnfile`.
-    pub fn program(&self) -> &Path {
-        &self.program
-    }
-
-    /// All its arguments with `argv[0]`: Node's `spawnargs`.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use musher_cluster::{Settings, setup_primary};
-    /// let cluster = setup_primary(Settings::program("true").args(["--version"]))?;
-    /// assert_eq!(cluster.fork()?.process().args(), ["true", "--version"]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn args(&self) -> &[OsString] {
-        &self.args
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    ///
-    /// It has ended.
-    pub fn kill(&self, number: i32) -> io::Result<()> {
-        signal(self.pidfd.as_fd(), number)
-    }
-
-    /// Closes its channel, after what was sent; Node's `worker.process.disconnect()`. A Node worker then ends at once, one
-    /// of this crate finishes what it has. To ask it to leave, use [`Worker::disconnect`].
-    pub fn disconnect(&self) {
-        self.cluster.disconnect(self.run);
-    }
-
-    /// Its standard input, once, if that is a pipe ([`Settings::silent`](super::Settings::silent)).
-    pub fn take_stdin(&self) -> Option<Sender> {
-        self.pipes().stdin.take()
-    }
-
-    /// What it writes to its standard output, once, if that is a pipe.
-    pub fn take_stdout(&self) -> Option<Receiver> {
-        self.pipes().stdout.take()
-    }
-
-    /// What it writes to its standard error, once, if that is a pipe.
-    pub fn take_stderr(&self) -> Option<Receiver> {
-        self.pipes().stderr.take()
-    }
-
-    /// Our end of the pipe that another descriptor is, once; Node's `worker.process.stdio[number]`.
-    pub fn take_pipe(&self, number: i32) -> Option<UnixStream> {
-        self.pipes().others.remove(&number)
-    }
-
-    fn pipes(&self) -> MutexGuard<'_, Pipes> {
-        self.pipes.lock().unwrap_or_else(PoisonError::into_inner)
+        f.debug_struct("Worker")
+            .field("id", id)
+            .field("slot", slot)
+            .field("pid", &process.pid())
+            .finish_non_exhaustive()
     }
 }

@@ -3,15 +3,17 @@
 //! The listeners, who gets a connection, and the channels are those of the daemon ([`Cluster`]); so is everything that is
 //! decided about a team ([`lifecycle::App`]). Here is what brings them together in one task:
 //!
-//! - [`settings`]: what is forked. [`member`]: a worker. [`event`]: what happens.
+//! - [`settings`]: what is forked. [`member`]: a worker. [`process`]: its process. [`event`]: what happens.
 //! - [`table`]: all workers, and how events change it.
-//! - [`keeping`]: a team that is kept up, replaced and scaled. [`vitals`]: how its workers are. [`leftovers`]: what
+//! - [`keeping`]: a team that is kept up, replaced and scaled; [`plan`]: by which rules. [`vitals`]: how its workers are. [`leftovers`]: what
 //!   descends from them.
 
 mod event;
 mod keeping;
 mod leftovers;
 mod member;
+mod plan;
+mod process;
 mod settings;
 mod table;
 mod vitals;
@@ -32,8 +34,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Notify, mpsc};
 
 pub use self::event::{Address, Event, Told};
-pub use self::keeping::{Plan, ReadyOn, Team, TeamError};
-pub use self::member::{Process, Worker, WorkerState};
+pub use self::keeping::Team;
+pub use self::member::{Worker, WorkerState};
+pub use self::plan::{Plan, ReadyOn, TeamError};
+pub use self::process::Process;
 pub use self::settings::{Scheduling, Settings};
 use self::table::Table;
 use crate::cluster::{Cluster, FdStore, Stats};
@@ -93,6 +97,19 @@ struct Shared {
 /// # Errors
 ///
 /// The program is not there, or the system has no descriptors or threads left.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Settings, setup_primary};
+/// let cluster = setup_primary(Settings::program("true"))?;
+/// assert!(cluster.fork()?.exited().await.is_success());
+///
+/// let error = setup_primary(Settings::program("no-such-program")).unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+/// # Ok(())
+/// # }
+/// ```
 pub fn setup_primary(settings: Settings) -> io::Result<Primary> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(io::Error::other("a primary needs a tokio runtime: call this from within one"));
@@ -141,6 +158,19 @@ impl Primary {
     }
 
     /// What is forked now.
+    ///
+    /// Node's `cluster.settings`: what was set with everything looked up, so that `exec_path` and `cwd` are absolute.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("true").args(["--help"]))?;
+    /// assert!(cluster.settings().exec_path.is_absolute() && cluster.settings().cwd.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn settings(&self) -> Arc<Settings> {
         self.shared.table.settings()
     }
@@ -193,6 +223,23 @@ impl Primary {
     }
 
     /// The workers that are neither dead nor asked to leave, by number.
+    ///
+    /// Node's `cluster.workers`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{Settings, setup_primary};
+    ///
+    /// let cluster = setup_primary(Settings::program("sh").args(["-c", "read line <&3"]))?;
+    /// let first = cluster.fork()?;
+    /// cluster.fork()?;
+    /// first.kill(9)?;
+    /// first.exited().await;
+    /// assert_eq!(cluster.workers().into_keys().collect::<Vec<_>>(), [2]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn workers(&self) -> BTreeMap<u32, Worker> {
         self.shared.table.workers()
     }
@@ -347,11 +394,26 @@ impl std::fmt::Debug for Primary {
 }
 
 /// Events in order: see [`Primary::events`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use musher_cluster::{Event, Settings, setup_primary};
+/// let cluster = setup_primary(Settings::program("true"))?;
+/// let mut events = cluster.events();
+/// let forked = cluster.fork()?;
+/// assert!(matches!(events.next().await, Some(Event::Setup(settings)) if settings.exec_path.ends_with("true")));
+/// assert!(matches!(events.next().await, Some(Event::Fork(worker)) if worker == forked));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Event>);
 
 impl Events {
     /// The next event; none when the primary is gone.
+    ///
+    /// It may be dropped before it is ready (in `select!`): no event is lost by that.
     pub async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Ok(event) => Some(event),

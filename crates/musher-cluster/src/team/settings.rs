@@ -19,6 +19,12 @@ pub(crate) use self::process::Pipes;
 use crate::cluster::Listens;
 
 /// How connections reach the workers.
+///
+/// ```
+/// use musher_cluster::{Scheduling, Settings};
+/// let settings = Settings::node("server.js").scheduling(Scheduling::RoundRobin);
+/// assert_eq!(settings.scheduling, Scheduling::RoundRobin);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduling {
     /// Each worker has a socket of its own on the same port, and the kernel deals connections out: the primary is not in
@@ -113,6 +119,15 @@ const COST_OF_MESSAGE: usize = 128;
 
 impl Settings {
     /// This very program, with the arguments it was started with.
+    ///
+    /// In it [`is_worker`](crate::is_worker) tells a worker from the primary; see the [first example](crate#primary-and-workers-in-one-program).
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::new();
+    /// assert_eq!((settings.exec_path, settings.script), (std::env::current_exe()?, None));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new() -> Settings {
         // As it was started: the path still leads to the program when the file was replaced by a new version.
         let exec = std::env::current_exe().unwrap_or_default();
@@ -124,6 +139,14 @@ impl Settings {
     }
 
     /// Another program. A name without `/` is looked up in `PATH`.
+    ///
+    /// It is looked for by [`setup_primary`](crate::setup_primary), relative to [`cwd`](Settings::cwd).
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::program("./server").args(["127.0.0.1:8080"]);
+    /// assert_eq!(settings.exec_path, std::path::Path::new("./server"));
+    /// ```
     pub fn program(exec: impl Into<PathBuf>) -> Settings {
         Settings {
             exec_path: exec.into(),
@@ -146,57 +169,135 @@ impl Settings {
     }
 
     /// A Node program: `node script`.
+    ///
+    /// The first `node` of `PATH`; for another one say [`exec_path`](Settings::exec_path).
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::node("server.js").exec_path("/opt/node22/bin/node");
+    /// assert_eq!(settings.script.as_deref(), Some("server.js".as_ref()));
+    /// ```
     pub fn node(script: impl Into<OsString>) -> Settings {
         Settings::program("node").script(script)
     }
 
     /// A Deno program with all permissions: `deno run -A script`. Deno takes connections only in turns.
+    ///
+    /// ```
+    /// use musher_cluster::{Scheduling, Settings};
+    /// let settings = Settings::deno("server.ts");
+    /// assert_eq!((settings.exec_args.len(), settings.scheduling), (2, Scheduling::RoundRobin));
+    /// // With fewer permissions:
+    /// let settings = settings.exec_args(["run", "--allow-net=127.0.0.1", "--allow-env"]);
+    /// ```
     pub fn deno(script: impl Into<OsString>) -> Settings {
         Settings::program("deno").exec_args(["run", "-A"]).script(script).scheduling(Scheduling::RoundRobin)
     }
 
     /// A Bun program: `bun script`. Its servers bind their ports by themselves and have to share them (`reusePort: true`).
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::bun("server.ts");
+    /// assert_eq!(settings.exec_path, std::path::Path::new("bun"));
+    /// ```
     pub fn bun(script: impl Into<OsString>) -> Settings {
         Settings::program("bun").script(script)
     }
 
     /// The program or interpreter to execute, instead of the one that was named.
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::node("server.js").exec_path("/usr/local/bin/node");
+    /// assert!(settings.exec_path.is_absolute());
+    /// ```
     pub fn exec_path(mut self, program: impl Into<PathBuf>) -> Settings {
         self.exec_path = program.into();
         self
     }
 
     /// Arguments of the interpreter, instead of those before.
+    ///
+    /// Node's `execArgv`.
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::node("server.js").exec_args(["--max-old-space-size=200"]);
+    /// assert_eq!(settings.exec_args, ["--max-old-space-size=200"]);
+    /// ```
     pub fn exec_args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Settings {
         self.exec_args = args.into_iter().map(Into::into).collect();
         self
     }
 
     /// The program that the interpreter runs.
+    ///
+    /// Node's `exec`.
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let python = Settings::program("python3").script("server.py");
+    /// assert_eq!(python.script.as_deref(), Some("server.py".as_ref()));
+    /// ```
     pub fn script(mut self, script: impl Into<OsString>) -> Settings {
         self.script = Some(script.into());
         self
     }
 
     /// Arguments of the program, instead of those before.
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::program("server").args(["--port", "8080"]).args(["--port", "8081"]);
+    /// assert_eq!(settings.args, ["--port", "8081"]);
+    /// ```
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Settings {
         self.args = args.into_iter().map(Into::into).collect();
         self
     }
 
     /// The working directory; else this process's own.
+    ///
+    /// A relative one is completed by [`setup_primary`](crate::setup_primary).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{ExitStatus, Settings, setup_primary};
+    /// let settings = Settings::program("sh").args(["-c", "test \"$PWD\" = /"]).cwd("/");
+    /// assert_eq!(setup_primary(settings)?.fork()?.exited().await, ExitStatus::Code(0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cwd(mut self, directory: impl Into<PathBuf>) -> Settings {
         self.cwd = Some(directory.into());
         self
     }
 
     /// A variable of the workers' environment, besides those of this process.
+    ///
+    /// For one worker only: [`Primary::fork_with`](crate::Primary::fork_with). What tells this process of its own sockets and its own
+    /// primary (`LISTEN_FDS`, `NOTIFY_SOCKET`, `NODE_CHANNEL_FD` and the like) does not reach the workers.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use musher_cluster::{ExitStatus, Settings, setup_primary};
+    /// let settings = Settings::program("sh").args(["-c", "exit $CODE"]).env("CODE", "7");
+    /// assert_eq!(setup_primary(settings)?.fork()?.exited().await, ExitStatus::Code(7));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Settings {
         self.env.insert(name.into(), value.into());
         self
     }
 
     /// Whether standard input, output and error are pipes of [`Process`](crate::Process), instead of this process's own.
+    ///
+    /// Node's `silent`. Pipes that nobody reads fill up (64 KiB), and the worker waits then. See the example of
+    /// [`Process`](crate::Process).
     pub fn silent(mut self, silent: bool) -> Settings {
         self.silent = silent;
         self
@@ -226,6 +327,12 @@ impl Settings {
 
     /// What the channel speaks: with [`Serialization::Advanced`] Node's programs may send dates, maps, buffers and so on,
     /// which come as [`Message::value`](crate::Message) in JSON's form and whole as `Message::v8`.
+    ///
+    /// ```
+    /// use musher_cluster::{Serialization, Settings};
+    /// let settings = Settings::node("worker.js").serialization(Serialization::Advanced);
+    /// assert_eq!(settings.serialization, Serialization::Advanced);
+    /// ```
     pub fn serialization(mut self, serialization: Serialization) -> Settings {
         self.serialization = serialization;
         self
@@ -233,18 +340,41 @@ impl Settings {
 
     /// The same inspector port for all workers (0: any), instead of one after the other. Only with `--inspect` among
     /// [`exec_args`](Settings::exec_args).
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::node("server.js").exec_args(["--inspect"]).inspect_port(0);
+    /// assert_eq!(settings.inspect_port, Some(0));
+    /// ```
     pub fn inspect_port(mut self, port: u16) -> Settings {
         self.inspect_port = Some(port);
         self
     }
 
     /// How connections reach the workers.
+    ///
+    /// Node's `cluster.schedulingPolicy`. It counts for addresses that are listened on from now on, and is named before
+    /// [`sockets`](Settings::sockets).
+    ///
+    /// ```
+    /// use musher_cluster::{Scheduling, Settings};
+    /// assert_eq!(Settings::new().scheduling(Scheduling::Shared).scheduling, Scheduling::Shared);
+    /// ```
     pub fn scheduling(mut self, scheduling: Scheduling) -> Settings {
         self.scheduling = scheduling;
         self
     }
 
     /// The user and groups to become.
+    ///
+    /// Node's `uid` and `gid`. Needs the right to do so: without it forking is an error.
+    ///
+    /// ```
+    /// use musher_cluster::{Credentials, Settings};
+    /// let nobody = Credentials { uid: 65534, gid: 65534, groups: Vec::new() };
+    /// let settings = Settings::program("server").credentials(nobody);
+    /// assert!(settings.credentials.is_some());
+    /// ```
     pub fn credentials(mut self, credentials: Credentials) -> Settings {
         self.credentials = Some(credentials);
         self
@@ -283,6 +413,13 @@ impl Settings {
     }
 
     /// How many bytes of messages wait for a worker that does not read, instead of 64 MiB.
+    ///
+    /// [`Worker::send`](crate::Worker::send) drops what is more, [`send_and_wait`](crate::Worker::send_and_wait) says so.
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// assert_eq!(Settings::new().max_queued(1 << 20).max_queued, 1 << 20);
+    /// ```
     pub fn max_queued(mut self, bytes: usize) -> Settings {
         self.max_queued = bytes;
         self
@@ -290,6 +427,12 @@ impl Settings {
 
     /// Whether `listen({ fd })` may name any socket of this process that has no peer, by the number that it has here, as in
     /// Node; else only the [`sockets`](Settings::sockets).
+    ///
+    /// ```
+    /// use musher_cluster::Settings;
+    /// let settings = Settings::node("somebody-elses.js").own_descriptors(false);
+    /// assert!(!settings.own_descriptors);
+    /// ```
     pub fn own_descriptors(mut self, may_be_named: bool) -> Settings {
         self.own_descriptors = may_be_named;
         self
