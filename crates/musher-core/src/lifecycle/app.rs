@@ -184,6 +184,13 @@ impl App {
         }
     }
 
+    /// Counts a restart of every slot that is filled: the clock or a change of files began it, which nobody asked for just now.
+    pub fn count_restart(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| !matches!(slot.state, SlotState::Vacant(_))) {
+            slot.restarts = slot.restarts.saturating_add(1);
+        }
+    }
+
     /// Whether the user wants the app to run.
     pub fn is_wanted(&self) -> bool {
         self.wanted == Wanted::Up

@@ -124,6 +124,20 @@ fn eleven_restarts_in_more_than_a_minute_are_fine() {
 }
 
 #[test]
+fn a_restart_by_the_clock_counts_where_something_runs_and_is_no_failure() {
+    let mut team = Team::online(2, rules());
+    team.exits(0, code(1));
+    team.app.count_restart();
+    assert_eq!(
+        (team.slot(0).restarts, team.slot(1).restarts),
+        (0, 1),
+        "the first waits, and has not been started again"
+    );
+    team.app.reset_restarts();
+    assert_eq!(team.slot(1).restarts, 0);
+}
+
+#[test]
 fn a_program_that_always_fails_is_given_up_within_its_window() {
     let mut team = Team::new(1, rules());
     team.command(START);

@@ -193,6 +193,7 @@ impl Driver {
         let rolls = rules.action == OnTime::Reload || app.target_spec().is_some_and(|spec| spec.shares_its_port());
         app.times_record.pending = false;
         app.times_record.last_ms = Some(wall_clock_ms());
+        app.machine.count_restart();
         let name = app.name.clone();
         let (kind, word) = if rolls { (OperationKind::Reload, "reload") } else { (OperationKind::Restart, "restart") };
         let detail = format!("its time has come: {word}");

@@ -87,6 +87,7 @@ impl Driver {
         let Some(files) = &mut app.files else { return };
         let Some(what) = files.waiting.take() else { return };
         let (name, on_change) = (app.name.clone(), files.rules.on_change);
+        app.machine.count_restart();
         self.world.events.publish(News::new(EventKind::Files, what).of_app(&name, id.0));
         let (kind, command) = match on_change {
             OnChange::Reload => (OperationKind::Reload, self.reload_command(id, None, None)),

@@ -76,7 +76,8 @@ pub(crate) fn deployment(path: &Path, name: &str, around: &Surroundings) -> Resu
     }
 }
 
-fn parsed(bytes: &[u8], syntax: Syntax, faults: &mut Faults) -> Option<Node> {
+/// The tree of a file, also of one with comments.
+pub(super) fn parsed(bytes: &[u8], syntax: Syntax, faults: &mut Faults) -> Option<Node> {
     let mut strict = Faults::default();
     let mut lenient = Faults::default();
     let relaxed = || (syntax == Syntax::Json).then(|| tree::parse_relaxed(bytes, &mut lenient)).flatten();
@@ -106,7 +107,7 @@ fn named<'n>(root: &'n Node, name: &str, faults: &mut Faults) -> Option<&'n Node
     found.map(|entry| &entry.node)
 }
 
-fn entries_of(node: &Node) -> Option<&[Entry]> {
+pub(super) fn entries_of(node: &Node) -> Option<&[Entry]> {
     match &node.value {
         Value::Table(entries) => Some(entries),
         _ => None,

@@ -18,6 +18,7 @@ mod flags;
 mod keys;
 pub(crate) mod namesake;
 mod pm2;
+mod post_update;
 mod program;
 mod raw;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use musher_core::spec::AppSpec;
 pub(crate) use deploy::{Deployment, deployment};
 pub(crate) use fault::ConfigError;
 pub(crate) use flags::Flags;
+pub(crate) use post_update::post_update;
 pub(crate) use program::version as node_version;
 pub(crate) use resolve::inherited;
 pub(crate) use tree::Syntax;

@@ -1,9 +1,10 @@
 //! What is done to workers that exist, and what is shown of them.
 
 use musher_api::client::request_id;
-use musher_api::{Action, ActionRequest};
+use musher_api::{Action, ActionRequest, Mode, SendRequest};
 use musher_core::spec::MAX_INSTANCES;
 use musher_supervisor::home::Home;
+use serde_json::json;
 
 use super::processes::{Processes, line};
 use super::view::Process;
@@ -162,16 +163,22 @@ pub(super) async fn logs(context: &Context<'_>, command: &str, words: &[String])
     let empty = command == "flush";
     let action = if empty { Action::Flush } else { Action::ReopenLogs };
     act(&processes, action, Processes::apps(&chosen)).await?;
+    if !empty {
+        tell_of_reload(&processes, &chosen).await?;
+    }
     context.say(if empty { "Logs flushed" } else { "All logs reloaded" });
     Ok(())
 }
 
-/// `describe NAME`
-pub(super) async fn describe(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
-    let processes = Processes::ask(&context.cli).await?;
-    let apps = Processes::apps(&all_chosen(&processes, words)?);
-    let words: Vec<&str> = ["describe"].into_iter().chain(apps.iter().map(String::as_str)).collect();
-    context.verb(&words).await
+/// Programs with log files of their own open them anew when PM2 tells them to.
+async fn tell_of_reload(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
+    let is_member = |process: &&&Process| process.app.mode == Mode::Cluster && process.slot.row.pid.is_some();
+    for process in chosen.iter().filter(is_member) {
+        let message = json!({ "type": "log:reload" });
+        let (target, slot) = (process.app_name().to_owned(), Some(process.slot.row.slot));
+        processes.client.send(&SendRequest { request_id: request_id(), target, slot, message }).await?;
+    }
+    Ok(())
 }
 
 /// `logs`

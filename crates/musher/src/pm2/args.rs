@@ -97,6 +97,8 @@ pub(super) struct Args {
     #[arg(long)]
     pub(super) source_map_support: bool,
     #[arg(long)]
+    pub(super) disable_source_map_support: bool,
+    #[arg(long)]
     pub(super) only: Option<String>,
     #[arg(long)]
     pub(super) wait_ready: bool,
@@ -153,8 +155,6 @@ pub(super) struct Args {
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Ignored {
     #[arg(long, hide = true)]
-    disable_source_map_support: bool,
-    #[arg(long, hide = true)]
     ext: Option<String>,
     #[arg(long, hide = true)]
     hp: Option<String>,
@@ -190,7 +190,8 @@ impl Args {
 
 const COMMANDS: &str = "\
 Commands: start stop restart reload delete startOrRestart startOrReload scale reset list jlist prettylist describe
-env pid id logs flush reloadLogs sendSignal send attach trigger monit save resurrect cleardump startup unstartup kill ping update report init
+env pid id logs flush reloadLogs sendSignal send attach trigger inspect monit save resurrect cleardump startup unstartup kill ping
+update report init examples serve deploy pull forward backward set get unset multiset conf slist web completion
 What musher does otherwise, and why: docs/guide/coming-from-pm2.md";
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ pub(super) fn keys(args: &Args) -> Map<String, Value> {
         ("shutdown_with_message", args.shutdown_with_message),
         ("execute_command", args.execute_command),
         ("source_map_support", args.source_map_support),
+        ("disable_source_map_support", args.disable_source_map_support),
         ("wait_ready", args.wait_ready),
     ];
     app.extend(flags.into_iter().filter(|(_, given)| *given).map(|(key, _)| (key.to_owned(), true.into())));
@@ -90,7 +91,8 @@ pub(super) fn keys(args: &Args) -> Map<String, Value> {
         app.insert("watch".into(), if paths.is_empty() { true.into() } else { paths.into() });
     }
     if !args.ignore_watch.is_empty() {
-        app.insert("ignore_watch".into(), args.ignore_watch.clone().into());
+        let paths: Vec<&str> = args.ignore_watch.iter().flat_map(|paths| paths.split_whitespace()).collect();
+        app.insert("ignore_watch".into(), paths.into());
     }
     if let Some(delay) = &args.watch_delay {
         // Seconds, or with a unit.

@@ -7,15 +7,21 @@ mod actions;
 mod api;
 mod args;
 mod change;
+mod describe;
 mod flags;
 mod ids;
 mod inspect;
+mod inspector;
+mod machine;
 mod processes;
+mod repository;
 mod runtime;
 mod serve;
 mod settings;
 mod start;
 mod talk;
+mod verb;
+mod versioning;
 mod versions;
 mod view;
 
@@ -28,6 +34,7 @@ use clap::Parser;
 
 use self::args::Args;
 use self::processes::Processes;
+use self::verb::{Verb, unknown};
 use crate::args::Cli;
 use crate::failure::Failure;
 use crate::output::{error_text, sanitize};
@@ -162,78 +169,84 @@ async fn run(args: &Args, foreground: bool) -> Result<(), Failure> {
         return runtime::run(&context, &args.words).await;
     }
     let (command, rest) = args.words.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-    match command {
-        "start" => start::start(&context, rest).await,
-        "restart" => start::restart(&context, rest).await,
-        "reload" | "gracefulReload" | "startOrReload" | "startOrGracefulReload" | "startOrRestart" => {
-            start::reload(&context, command, rest).await
-        }
-        "stop" | "delete" | "del" => actions::end(&context, command, rest).await,
-        "scale" => actions::scale(&context, rest).await,
-        "reset" => actions::reset(&context, rest).await,
-        "sendSignal" => actions::signal(&context, rest).await,
-        "flush" | "reloadLogs" => actions::logs(&context, command, rest).await,
-        "list" | "ls" | "l" | "ps" | "status" => Processes::ask(&context.cli).await?.print_table(args),
-        "jlist" => Processes::ask(&context.cli).await?.print_json(),
-        "prettylist" => Processes::ask(&context.cli).await?.print_pretty(),
-        "pid" => Processes::ask(&context.cli).await?.print_pids(rest.first()),
-        "id" => Processes::ask(&context.cli).await?.print_ids(rest.first()),
-        "env" => Processes::ask(&context.cli).await?.print_environment(rest.first()),
-        "describe" | "desc" | "info" | "show" => actions::describe(&context, rest).await,
-        "monit" | "dash" | "dashboard" | "imonit" => context.verb(&["monit"]).await,
-        "send" => talk::send(&context, rest).await,
-        "attach" => talk::attach(&context, rest).await,
-        "trigger" => talk::trigger(&context, rest).await,
-        "logs" | "log" => actions::show_logs(&context, rest).await,
-        "save" | "dump" => actions::save(&context).await,
-        "resurrect" => context.verb(&["resurrect"]).await,
-        "cleardump" => actions::clear_saved(&context),
-        "kill" if !rest.is_empty() => Err(failed("pm2 kill ends all apps and the daemon: it takes no names")),
-        "kill" => {
-            context.verb(&["kill"]).await?;
-            context.say("[v] All Applications Stopped");
-            context.say("[v] PM2 Daemon Stopped");
-            Ok(())
-        }
-        "update" | "updatePM2" | "deepUpdate" => context.verb(&["upgrade"]).await,
-        "web" => context.verb(&["web"]).await,
-        "ping" => actions::ping(&context).await,
-        "report" => actions::report(&context).await,
-        "deploy" => {
-            let force = if context.args.force { &["--force"][..] } else { &[] };
-            let words: Vec<&str> =
-                ["deploy"].iter().chain(force).copied().chain(rest.iter().map(String::as_str)).collect();
-            context.verb(&words).await
-        }
-        "startup" => context.verb(&["startup"]).await,
-        "unstartup" => context.verb(&["unstartup"]).await,
-        "completion" => context.verb(&["completions", "bash"]).await,
-        "init" | "ecosystem" => settings::init(&context, rest),
-        "set" | "get" | "unset" | "multiset" | "conf" | "config" => settings::settings(&context, command, rest).await,
-        "" => {
-            error_text("no command: `pm2 list`, `pm2 start app.js`", Some("`pm2 --help` lists the commands"));
-            Err(Failure::told(1))
-        }
-        other => Err(unknown(other)),
+    if command.is_empty() {
+        error_text("no command: `pm2 list`, `pm2 start app.js`", Some("`pm2 --help` lists the commands"));
+        return Err(Failure::told(1));
+    }
+    let verb = Verb::of(command).ok_or_else(|| unknown(command))?;
+    match verb {
+        Verb::Start => start::start(&context, rest).await,
+        Verb::Restart => start::restart(&context, rest).await,
+        Verb::Reload => start::reload(&context, command, rest).await,
+        Verb::End => actions::end(&context, command, rest).await,
+        Verb::Scale => actions::scale(&context, rest).await,
+        Verb::Reset => actions::reset(&context, rest).await,
+        Verb::Signal => actions::signal(&context, rest).await,
+        Verb::Logs => actions::logs(&context, command, rest).await,
+        Verb::ShowLogs => actions::show_logs(&context, rest).await,
+        Verb::List => Processes::ask(&context.cli).await?.print_table(args),
+        Verb::Jlist => Processes::ask(&context.cli).await?.print_json(),
+        Verb::Prettylist => Processes::ask(&context.cli).await?.print_pretty(),
+        Verb::Machine => machine::print(args).await,
+        Verb::Pid => Processes::ask(&context.cli).await?.print_pids(rest.first()),
+        Verb::Id => Processes::ask(&context.cli).await?.print_ids(rest.first()),
+        Verb::Env => Processes::ask(&context.cli).await?.print_environment(rest.first()),
+        Verb::Describe => describe::describe(&context, rest).await,
+        Verb::Monit => context.verb(&["monit"]).await,
+        Verb::Send => talk::send(&context, rest).await,
+        Verb::Attach => talk::attach(&context, rest).await,
+        Verb::Trigger => talk::trigger(&context, rest).await,
+        Verb::Inspect => inspector::open(&context, rest).await,
+        Verb::Save => actions::save(&context).await,
+        Verb::Resurrect => context.verb(&["resurrect"]).await,
+        Verb::ClearDump => actions::clear_saved(&context),
+        Verb::Kill => kill(&context, rest).await,
+        Verb::Update => context.verb(&["upgrade"]).await,
+        Verb::Web => context.verb(&["web"]).await,
+        Verb::Ping => actions::ping(&context).await,
+        Verb::Report => actions::report(&context).await,
+        Verb::Deploy => deploy(&context, rest).await,
+        Verb::Versions => versioning::step(&context, command, rest).await,
+        Verb::Startup => context.verb(&["startup"]).await,
+        Verb::Unstartup => context.verb(&["unstartup"]).await,
+        Verb::Completion => context.verb(&["completions", "bash"]).await,
+        Verb::Init => settings::init(&context, rest),
+        Verb::Examples => processes::line(EXAMPLES),
+        Verb::Settings => settings::settings(&context, command, rest).await,
     }
 }
 
-fn unknown(command: &str) -> Failure {
-    let instead = match command {
-        "link" | "unlink" | "plus" | "register" | "login" | "logout" | "monitor" | "unmonitor" | "open" => {
-            "it belongs to PM2's own services, which musher has nothing to do with"
-        }
-        "install" | "uninstall" | "module:update" | "module:generate" | "package" | "publish" => {
-            "musher has no modules: logs are rotated by itself, and its control API is for everybody"
-        }
-        "logrotate" => "logs are rotated by musher itself: `logs.max_size` and `logs.keep` of the process file",
-        "slist" | "sysinfos" => "`musher status` tells what the daemon costs, the system's own tools about the machine",
-        "autoinstall" => "musher installs nothing: what an app needs is installed by its own package manager",
-        "profile:cpu" | "profile:mem" | "inspect" => "start the app with `--node-args --inspect`",
-        _ => "`pm2 --help` lists the commands",
-    };
-    Failure::new(1, format!("command not found: {}", sanitize(command))).with_hint(instead)
+async fn kill(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    if !words.is_empty() {
+        return Err(failed("pm2 kill ends all apps and the daemon: it takes no names"));
+    }
+    context.verb(&["kill"]).await?;
+    context.say("[v] All Applications Stopped");
+    context.say("[v] PM2 Daemon Stopped");
+    Ok(())
 }
+
+async fn deploy(context: &Context<'_>, words: &[String]) -> Result<(), Failure> {
+    let force = if context.args.force { &["--force"][..] } else { &[] };
+    let words: Vec<&str> = ["deploy"].iter().chain(force).copied().chain(words.iter().map(String::as_str)).collect();
+    context.verb(&words).await
+}
+
+/// What `pm2 examples` prints.
+const EXAMPLES: &str = "\
+pm2 start server.js                          a program; python, bash, ruby, binaries as well
+pm2 start server.js -i max                   one worker on each core, sharing the port
+pm2 start server.js --name web -- --port 80  under a name, with arguments
+pm2 start \"node server.js --port 80\"       a line for the shell
+pm2 start app.js --watch                     again when a file changes
+pm2 start job.js --cron-restart \"0 4 * * *\" again at these times
+pm2 start ecosystem.config.js --env production
+pm2 list, pm2 jlist, pm2 monit               what runs
+pm2 logs web --lines 100                     what it says
+pm2 reload web                               a new version, without a request lost
+pm2 scale web +2                             two more workers
+pm2 stop web, pm2 restart web, pm2 delete web
+pm2 save, pm2 startup                        back after a reboot";
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use musher_core::SlotId;
 use musher_core::spec::{AppSpec, LogFormat, ReadyWhen, RestartPolicy, SlotVariables};
 use serde_json::{Map, Value, json};
 
+use super::repository::Repository;
 use crate::config::namesake;
 use crate::output::{sanitize, units};
 
@@ -74,7 +75,7 @@ impl Process {
     }
 
     /// When its worker was started, in milliseconds since 1970.
-    fn started_ms(&self) -> u64 {
+    pub(super) fn started_ms(&self) -> u64 {
         self.slot.runs.iter().map(|run| run.started_ms).next_back().unwrap_or(self.app.added_ms)
     }
 
@@ -250,9 +251,9 @@ impl Process {
             "stop_exit_codes": (!spec.restart.stop_exit_codes.is_empty()).then_some(&spec.restart.stop_exit_codes),
             "instance_var": spec.slot_variables.number.as_deref().unwrap_or(SlotVariables::NUMBER),
             "filter_env": [],
-            "vizion": false, "pmx": false, "automation": false, "km_link": false, "windowsHide": true,
+            "vizion": true, "pmx": false, "automation": false, "km_link": false, "windowsHide": true,
             "_pm2_version": musher_supervisor::VERSION,
-            "versioning": null,
+            "versioning": Repository::around(&spec.cwd).map(|repository| repository.described()),
             "axm_actions": self.custom_actions(), "axm_monitor": self.custom_metrics(), "axm_dynamic": {},
             "axm_options": { "module_name": self.name() },
         })

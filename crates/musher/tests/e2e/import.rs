@@ -79,3 +79,55 @@ fn a_pm2_that_runs_is_taken_over_and_what_fails_stays_there() {
     assert_eq!(ask(port, "/"), "bluey");
     ours.run(["import", "/nowhere"]).failed(7, &["there is no PM2"]);
 }
+
+#[test]
+fn what_was_started_from_a_command_line_is_the_same_here() {
+    let (theirs, ours) = (pm2(), Home::new());
+    let base = theirs.app_directory().canonicalize().unwrap();
+    theirs.write("idle.js", "setInterval(() => {}, 1000);");
+    let (out, pid) = (base.join("idle.log"), base.join("idle.pid"));
+    let words = [
+        "start",
+        "idle.js",
+        "--name",
+        "idle",
+        "-i",
+        "2",
+        "-s",
+        "-o",
+        out.to_str().unwrap(),
+        "-p",
+        pid.to_str().unwrap(),
+    ];
+    let more = [
+        "--watch",
+        "--ignore-watch",
+        "tmp logs",
+        "--watch-delay",
+        "3",
+        "-c",
+        "0 4 * * *",
+        "--node-args",
+        "--no-warnings",
+    ];
+    let rest =
+        ["--namespace", "jobs", "--max-memory-restart", "300M", "--kill-timeout", "2345", "--", "--port", "two words"];
+    let mut line = theirs.command(words.iter().chain(&more).chain(&rest));
+    assert!(line.env("COLOUR", "blue").status().unwrap().success());
+    theirs.ok(["start", "sleep 1000", "--name", "line", "-s"]);
+    let home = theirs.directory().join("pm2").display().to_string();
+    ours.ok(["import", "--yes", &home]);
+
+    let described = ours.ok(["describe", "idle", "--json", "--env"]).json();
+    let spec = &described["spec"];
+    assert_eq!(described["slots"].as_array().map(Vec::len), Some(2), "{described}");
+    assert_eq!((&spec["namespace"], &spec["env"]["COLOUR"]), (&"jobs".into(), &"blue".into()));
+    assert_eq!(described["log_files"]["out"], out.to_str().unwrap(), "the ids of PM2 are not in it");
+    let text = spec.to_string();
+    for part in ["--no-warnings", "two words", "0 4 * * *", "\"tmp\"", "\"logs\"", "idle.pid", "2345", "314572800"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let line = ours.ok(["describe", "line", "--json"]).json();
+    assert!(line["spec"]["exec"]["script"].is_null(), "{line}");
+    assert_eq!(line["spec"]["exec"]["args"], serde_json::json!(["-c", "sleep 1000"]));
+}

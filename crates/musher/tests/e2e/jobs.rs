@@ -68,6 +68,7 @@ fn a_team_is_restarted_by_the_clock_without_losing_a_request_and_what_is_stopped
     let told = events(&home);
     let stopped = told.iter().rposition(|event| event["app"] == "idle" && event["kind"] == "stopped").unwrap();
     assert_eq!(told[stopped..].iter().filter(of_idle).count(), 0);
+    assert!(home.slots("plain")[0].restarts > 0, "what the clock restarted is counted");
     let described = home.ok(["describe", "plain"]);
     assert!(described.out.contains("restarted at * * * * * * in Asia/Tokyo"), "{described:?}");
 }

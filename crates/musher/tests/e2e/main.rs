@@ -49,6 +49,7 @@ mod node_module;
 mod own_sockets;
 mod pages;
 mod pm2;
+mod pm2_versions;
 mod programs;
 mod reload;
 mod replace;

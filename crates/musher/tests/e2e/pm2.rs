@@ -9,7 +9,7 @@ use crate::support::apps::{app, pm2};
 use crate::support::{Home, wait_equal};
 
 /// A home with musher under the name `pm2`.
-fn ours() -> Home {
+pub(crate) fn ours() -> Home {
     let home = Home::new();
     let link = home.directory().join("pm2");
     symlink(env!("CARGO_BIN_EXE_musher"), &link).unwrap();

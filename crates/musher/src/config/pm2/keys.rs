@@ -74,8 +74,13 @@ const KEYS: &[(&[&str], Meaning)] = &[
     (&["gid"], Same("group")),
     (&["force"], Needless("an app is known by its name here: the same script under another name is another app")),
     (&["source_map_support"], Special),
-    (&["disable_source_map_support"], Needless("nothing maps sources unless asked to")),
-    (&["vizion", "versioning", "post_update"], Needless("nobody looks into the repository of an app here")),
+    (&["disable_source_map_support"], Special),
+    (
+        &["vizion", "versioning"],
+        Needless("the repository of an app is looked at when somebody asks, which costs nothing"),
+    ),
+    // `pm2 pull` reads it.
+    (&["post_update"], Special),
     (
         &["pmx", "automation", "trace", "v8", "event_loop_inspector", "deep_monitoring", "io", "km_link"],
         Needless(CLOUD),

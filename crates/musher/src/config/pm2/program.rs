@@ -42,11 +42,21 @@ impl App<'_> {
             let words = words.into_iter().map(|word| Node { at, value: Value::Text(word.to_owned()) }).collect();
             self.set("command", at, Value::List(words));
         }
-        self.kind(node_program);
-        if self.is_true("source_map_support") && node_program {
+        let has_clusters = node_program || !is_file || is_other_runtime(&path, interpreter.as_deref());
+        self.kind(node_program, has_clusters);
+        if node_program && self.maps_sources(&path) {
             let word = Node { at, value: Value::Text("--enable-source-maps".into()) };
             self.add_words("interpreter_args", at, vec![word]);
         }
+    }
+
+    /// Whether Node is to tell places in what a script was made from: when asked to, and as PM2 when there is a map beside it.
+    fn maps_sources(&self, script: &Path) -> bool {
+        let mut map = script.as_os_str().to_owned();
+        map.push(".map");
+        let no = self.is_true("disable_source_map_support");
+        self.is_true("source_map_support")
+            || (!no && !self.given.contains_key("source_map_support") && Path::new(&map).is_file())
     }
 
     /// Where the program runs. PM2 takes the shell's directory, whatever that of the file is.
@@ -86,10 +96,15 @@ impl App<'_> {
     }
 
     /// Whether the workers are those of a cluster.
-    fn kind(&mut self, node_program: bool) {
+    fn kind(&mut self, node_program: bool, has_clusters: bool) {
         let count = self.count();
         let mode = self.text("exec_mode").unwrap_or_default();
         let cluster = match mode.as_str() {
+            "cluster" | "cluster_mode" if !has_clusters => {
+                self.notes
+                    .add("exec_mode: only a Node program can be a cluster; its workers run each by itself (fork)");
+                false
+            }
             "cluster" | "cluster_mode" => true,
             "" => {
                 let asks = count.is_some_and(|count| count.is_none_or(|count| count >= -1));
@@ -136,6 +151,13 @@ fn is_node(path: &Path, interpreter: Option<&str>) -> bool {
                 || (extension.is_empty() && first_line(path).is_some_and(|line| line.ends_with("node")))
         }
     }
+}
+
+/// Whether bun or deno runs it, of which somebody may expect clusters: they are told what to do instead.
+fn is_other_runtime(path: &Path, interpreter: Option<&str>) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let runs = interpreter.and_then(|name| Path::new(name).file_name()?.to_str()).unwrap_or_default();
+    matches!(runs, "bun" | "deno") || (interpreter.is_none() && matches!(extension, "tsx" | "jsx"))
 }
 
 /// A file that nothing says how to run: PM2 gives it to Node.

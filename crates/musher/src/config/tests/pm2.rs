@@ -261,6 +261,32 @@ fn the_extensions_that_pm2_knows_name_interpreters() {
 }
 
 #[test]
+fn a_map_beside_a_script_is_used_unless_that_is_refused() {
+    let ground = Ground::new();
+    let maps = |keys: &str| {
+        let spec = ground.pm2(&format!(r#"[{{"script":"server.js"{keys}}}]"#), None).specs.remove(0);
+        spec.exec.args.contains(&"--enable-source-maps".to_owned())
+    };
+    assert_eq!([maps(""), maps(r#","source_map_support":true"#)], [false, true]);
+    std::fs::write(ground.path("server.js.map"), "{}").unwrap();
+    let no = [r#","disable_source_map_support":true"#, r#","source_map_support":false"#];
+    assert_eq!([maps(""), maps(no[0]), maps(no[1])], [true, false, false]);
+}
+
+#[test]
+fn what_is_not_node_is_no_cluster_and_that_is_told() {
+    let ground = Ground::new();
+    let mut loaded = ground.pm2(r#"[{"script":"worker.py","exec_mode":"cluster","instances":2}]"#, None);
+    assert!(
+        loaded.notes.iter().any(|note| note.contains("only a Node program can be a cluster")),
+        "{:?}",
+        loaded.notes
+    );
+    let spec = loaded.specs.remove(0);
+    assert_eq!((spec.exec.runtime, spec.instances), (Runtime::Plain, 2));
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_place() {
     let ground = Ground::new();
     let refused = |json: &str| {
