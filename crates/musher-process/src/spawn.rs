@@ -25,7 +25,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -294,7 +294,10 @@ impl Spawn {
                 pids.push(PidVariable::new("WATCHDOG_PID"));
                 continue;
             }
-            env.push(c_string(&[name.as_os_str(), value.as_os_str()].join(OsStr::new("=")), "the environment")?);
+            // With room for the end, so that it is not copied once more.
+            let mut variable = OsString::with_capacity(name.len() + value.len() + 2);
+            [name.as_os_str(), OsStr::new("="), value].into_iter().for_each(|part| variable.push(part));
+            env.push(c_string(variable, "the environment")?);
         }
         let shell_args = manner.shell.then(|| {
             let args = [SHELL.to_owned(), program.clone()].into_iter().chain(args.iter().skip(1).cloned());
@@ -402,8 +405,11 @@ fn lift(fd: OwnedFd, above: RawFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= above { Ok(fd) } else { Ok(rustix::io::fcntl_dupfd_cloexec(&fd, above)?) }
 }
 
-fn c_string(string: &OsStr, what: &str) -> Result<CString, SpawnError> {
-    CString::new(string.as_bytes()).map_err(|_| SpawnError::invalid(format!("{what} contains a NUL byte: {string:?}")))
+fn c_string(string: impl Into<OsString>, what: &str) -> Result<CString, SpawnError> {
+    CString::new(string.into().into_vec()).map_err(|error| {
+        let string = OsString::from_vec(error.into_vec());
+        SpawnError::invalid(format!("{what} contains a NUL byte: {string:?}"))
+    })
 }
 
 fn limit64(limit: &Rlimit) -> Limit {

@@ -406,28 +406,25 @@ impl Command {
     }
 
     fn environment(&self, parts: &Parts) -> Vec<(OsString, OsString)> {
-        let mut all: BTreeMap<OsString, OsString> = BTreeMap::new();
-        if self.inherit_env {
-            all.extend(env::vars_os().filter(|(name, _)| !OF_THE_CHANNEL.iter().any(|of_it| name == of_it)));
-        }
-        for (name, value) in &self.env {
-            match value {
-                Some(value) => all.insert(name.clone(), value.clone()),
-                None => all.remove(name),
-            };
-        }
+        let changed = |name: &OsStr| self.env.contains_key(name) || OF_THE_CHANNEL.iter().any(|of_it| name == *of_it);
+        let ours = self.inherit_env.then(|| env::vars_os().filter(|(name, _)| !changed(name)));
+        let mut all: Vec<(OsString, OsString)> = ours.into_iter().flatten().collect();
+        all.extend(self.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
         if let Some((number, inode)) = parts.channel {
             let mode = match self.channel.serialization {
                 Serialization::Json => "json",
                 Serialization::Advanced => "advanced",
             };
-            all.insert(ipc::FD_VARIABLE.into(), number.to_string().into());
-            all.insert(ipc::MODE_VARIABLE.into(), mode.into());
-            if self.channel.fast_frames && self.channel.serialization == Serialization::Json {
-                all.insert(ipc::FAST_FRAME_VARIABLE.into(), inode.to_string().into());
+            let fast = self.channel.fast_frames && self.channel.serialization == Serialization::Json;
+            let fast = fast.then(|| (ipc::FAST_FRAME_VARIABLE, inode.to_string()));
+            let told = [(ipc::FD_VARIABLE, number.to_string()), (ipc::MODE_VARIABLE, mode.to_owned())];
+            for (name, value) in told.into_iter().chain(fast) {
+                // Whatever the caller says of it.
+                all.retain(|(other, _)| other != name);
+                all.push((name.into(), value.into()));
             }
         }
-        all.into_iter().collect()
+        all
     }
 
     fn credentials(&self) -> Result<Option<Credentials>, SpawnError> {
