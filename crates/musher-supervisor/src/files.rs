@@ -4,6 +4,8 @@
 //! `.gitignore` names) shall not be: it would cost a watch of the kernel for each directory. A thread of its own waits for
 //! changes; it costs nothing while there are none, and ends with its [`Watched`].
 
+mod loaded;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ const MOST_DELAYS: u32 = 20;
 const EVENTS: usize = 1024;
 /// The most names that are told.
 const MOST_NAMES: usize = 3;
+
+pub(crate) use loaded::{Loaded, told};
 
 /// What is told.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ enum Heard {
 /// already. `tell` is called on a thread of its own.
 pub(crate) fn watch(
     rules: WatchFiles,
+    loaded: Loaded,
     own: Vec<PathBuf>,
     since: Option<SystemTime>,
     mut tell: impl FnMut(Told) + Send + 'static,
@@ -70,7 +75,7 @@ pub(crate) fn watch(
     let begun = thread.spawn(move || {
         let hear = move |event| drop(events.send(Heard::Event(event)));
         match notify::recommended_watcher(hear) {
-            Ok(watcher) => Tree::new(rules, own, watcher).follow(&heard, &end, since, &mut tell),
+            Ok(watcher) => Tree::new(rules, loaded, own, watcher).follow(&heard, &end, since, &mut tell),
             Err(error) => tell(Told::NotWatched(format!("files cannot be watched: {error}"))),
         }
     });
@@ -83,6 +88,8 @@ pub(crate) fn watch(
 /// What is watched of a file system.
 struct Tree {
     rules: WatchFiles,
+    /// What the app has loaded, where only that counts.
+    loaded: Loaded,
     own: Vec<PathBuf>,
     watcher: RecommendedWatcher,
     /// Patterns of the spec, by the path that they are relative to.
@@ -95,7 +102,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn new(rules: WatchFiles, own: Vec<PathBuf>, watcher: RecommendedWatcher) -> Tree {
+    fn new(rules: WatchFiles, loaded: Loaded, own: Vec<PathBuf>, watcher: RecommendedWatcher) -> Tree {
         let mut faults = Vec::new();
         let patterns = rules.paths.iter().map(|root| {
             let mut builder = GitignoreBuilder::new(root);
@@ -107,7 +114,7 @@ impl Tree {
             (root.clone(), builder.build().unwrap_or_else(|_| Gitignore::empty()))
         });
         let patterns = patterns.collect();
-        Tree { rules, own, watcher, patterns, files: BTreeMap::new(), directories: BTreeSet::new(), faults }
+        Tree { rules, loaded, own, watcher, patterns, files: BTreeMap::new(), directories: BTreeSet::new(), faults }
     }
 
     /// Until the other side has enough.
@@ -169,7 +176,8 @@ impl Tree {
             if !is_named && self.is_ignored(&path, metadata.is_dir()) {
                 continue;
             }
-            if metadata.is_file() && since.is_some_and(|since| metadata.modified().is_ok_and(|at| at > since)) {
+            let is_young = || since.is_some_and(|since| metadata.modified().is_ok_and(|at| at > since));
+            if metadata.is_file() && (is_named || self.counts(&path)) && is_young() {
                 young.insert(path.clone());
             }
             if (is_named || metadata.is_dir()) && !self.watch_one(&path) {
@@ -255,6 +263,8 @@ impl Tree {
             if is_directory {
                 // What was put into it before it was watched is new as well.
                 self.add(&path, is_named, Some(SystemTime::UNIX_EPOCH), changed);
+            } else if !is_named && !self.counts(&path) {
+                self.directories.remove(&path);
             } else if self.directories.remove(&path) {
                 // It is gone; a named file that an editor has put another in place of is watched again.
                 if is_named && path.exists() {
@@ -265,6 +275,17 @@ impl Tree {
                 changed.insert(path);
             }
         }
+    }
+
+    /// Whether what is not ignored is among what shall count: its ending, and whether it was loaded.
+    fn counts(&self, path: &Path) -> bool {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let has = |ending: &String| name.strip_suffix(ending.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        // A directory that is gone took along what it had.
+        let suits = self.rules.extensions.is_empty()
+            || self.directories.contains(path)
+            || self.rules.extensions.iter().any(has);
+        suits && (!self.rules.loaded || self.loaded.counts(path))
     }
 
     /// Whether a change of this does not count.
@@ -343,7 +364,7 @@ mod tests {
             rules.delay = Duration::from_millis(50);
             let (tell, told) = mpsc::sync_channel(100);
             let own = vec![directory.path().join("out.log")];
-            let watched = watch(rules, own, since, move |said| drop(tell.send(said)));
+            let watched = watch(rules, Loaded::default(), own, since, move |said| drop(tell.send(said)));
             let ground = Ground { directory, told, _watched: watched };
             // It watches when a change of a file that nobody else changes is seen.
             if since.is_none() {

@@ -23,6 +23,7 @@ mod send;
 mod serve;
 mod start_logs;
 mod times;
+mod watch;
 mod web;
 
 pub(crate) use attach::{AttachArgs, TriggerArgs};
@@ -38,6 +39,7 @@ pub(crate) use send::SendArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use start_logs::StartLogsArgs;
 use times::TimesArgs;
+use watch::WatchArgs;
 pub(crate) use web::WebArgs;
 
 pub(crate) use load::{CompareArgs, JudgeArgs, LoadArgs, LoadVerb, MergeArgs, host_and_port, load_alone};
@@ -329,9 +331,8 @@ pub(crate) struct MoreStartArgs {
     /// Leave musher's script out of Node cluster workers: their drain then closes idle connections at once.
     #[arg(long)]
     pub(crate) no_preload: bool,
-    /// Replace the workers when a file of the working directory changes; --watch=PATH: of this path. May be repeated.
-    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, value_hint = ValueHint::AnyPath)]
-    pub(crate) watch: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
     #[command(flatten)]
     pub(crate) times: TimesArgs,
     /// Account that the workers run as: name or id. Root only.

@@ -159,6 +159,15 @@ impl AppSpec {
         if watch.ignore.len() > MAX_WATCHED || watch.ignore.iter().any(|pattern| pattern.len() > 1024) {
             fault("watch.ignore", format!("at most {MAX_WATCHED} patterns of at most 1024 bytes are possible"));
         }
+        let is_ending = |ending: &String| {
+            (1..=64).contains(&ending.len()) && !ending.starts_with('.') && !ending.contains(['/', '*'])
+        };
+        if watch.extensions.len() > MAX_WATCHED || !watch.extensions.iter().all(is_ending) {
+            fault(
+                "watch.extensions",
+                format!("at most {MAX_WATCHED} endings as \"js\" are possible, without '/' and '*'"),
+            );
+        }
         if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&watch.delay) {
             fault("watch.delay", "out of range: 10ms to 1h".into());
         }

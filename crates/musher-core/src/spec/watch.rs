@@ -20,6 +20,12 @@ pub struct WatchFiles {
     /// Patterns of `.gitignore` for what does not count. Names that begin with a dot and `node_modules` never do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+    /// Endings of names, without the dot: only such files count. Empty: all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Whether only files count that the program has loaded, as Node tells. Files that `paths` names count always.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loaded: bool,
     /// Whether what `.gitignore` files name does not count either.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub gitignore: bool,
@@ -49,6 +55,8 @@ impl WatchFiles {
         WatchFiles {
             paths,
             ignore: Vec::new(),
+            extensions: Vec::new(),
+            loaded: false,
             gitignore: true,
             delay: default_delay(),
             on_change: OnChange::default(),
@@ -57,5 +65,5 @@ impl WatchFiles {
 }
 
 fn default_delay() -> Duration {
-    Duration::from_millis(200)
+    Duration::from_millis(100)
 }

@@ -271,6 +271,7 @@ impl World {
         app.hooks = record.hooks;
         app.gate = record.gate;
         app.times_record = record.times;
+        app.loaded = record.loaded;
         app.specs = read_specs(app.id, held);
         for stray in self.strays.iter().filter(|stray| stray.run().app() == app.id) {
             app.machine.skip_runs(stray.run());

@@ -14,6 +14,8 @@ use musher_core::spec::AppSpec;
 use musher_core::{AppId, Generation, OpId, RunId, SlotId, Time};
 use musher_process::{Pid, exit};
 
+use crate::files::Loaded;
+
 use super::dependencies::Awaited;
 use super::fitness::Checks;
 use super::gate::Gate;
@@ -58,6 +60,8 @@ pub(super) struct ManagedApp {
     pub(super) awaited: Option<Awaited>,
     /// Watches its files, if a change of them replaces its workers.
     pub(super) files: Option<Files>,
+    /// What its programs have loaded, if only that counts as a change.
+    pub(super) loaded: Loaded,
     /// What is compared while a new version is on trial.
     pub(super) comparison: Option<Comparison>,
     /// The sockets that the driver opened for the spec's `listen`.
@@ -140,6 +144,7 @@ impl ManagedApp {
             times_record: TimesRecord::default(),
             awaited: None,
             files: None,
+            loaded: Loaded::default(),
             comparison: None,
             sockets: Sockets::default(),
             retiring: AllRetiring::new(),
@@ -259,6 +264,7 @@ impl ManagedApp {
             hooks: self.hooks.clone(),
             gate: self.gate.clone(),
             times: self.times_record.clone(),
+            loaded: self.loaded.clone(),
             held: self.held.iter().map(|held| HeldRecord { op: held.op, result: held.result.clone() }).collect(),
         }
     }

@@ -14,6 +14,7 @@
 //! | `PORT` | port of the first TCP entry of `listen`, unless the user declared it |
 //! | `NODE_CHANNEL_FD`, `NODE_UNIQUE_ID`, ... | Node's channel and cluster |
 //! | `NODE_OPTIONS` | `--require` of the preload, before the user's own, for Node; not with `preload = false` |
+//! | `WATCH_REPORT_DEPENDENCIES` | with `watch.loaded`, for Node: tell which files are loaded |
 //! | `MUSHER_ON_UNCAUGHT` | with the preload: milliseconds to finish after an uncaught exception; taken away by the preload |
 
 use std::collections::BTreeMap;
@@ -136,6 +137,9 @@ impl Launch<'_> {
         if self.channel.is_some() {
             env.insert("NODE_CHANNEL_FD", channel_number.to_string());
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE", "json".to_owned());
+        }
+        if self.channel.is_some() && spec.watch.as_ref().is_some_and(|watch| watch.loaded) {
+            env.insert("WATCH_REPORT_DEPENDENCIES", "1".to_owned());
         }
         if spec.exec.runtime == Runtime::NodeCluster {
             env.insert("NODE_UNIQUE_ID", self.worker_id.to_string());

@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Driver {
     /// A worker said something: in full to those who listen, its beginning as an event.
     pub(super) fn message(&mut self, run: RunId, value: Value) {
+        if self.loaded(run, &value) {
+            return;
+        }
         // Its size is bounded by the channel.
         let text = value.to_string();
         let Some((app, slot, pid)) = self.place_of_run(run) else { return };

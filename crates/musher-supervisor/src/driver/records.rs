@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::files::Loaded;
+
 use super::gate::Gate;
 use super::hooks::HookRecord;
 use super::tally::Tally;
@@ -122,6 +124,9 @@ pub(super) struct AppRecord {
     /// What is remembered of its schedule.
     #[serde(default)]
     pub(super) times: TimesRecord,
+    /// What its programs have loaded.
+    #[serde(default, skip_serializing_if = "Loaded::is_empty")]
+    pub(super) loaded: Loaded,
     /// Operations that have ended and whose end was not told yet.
     #[serde(default)]
     pub(super) held: Vec<HeldRecord>,

@@ -4,11 +4,13 @@
 //! so that the last word of the files is always what runs. After a supervisor has died its successor looks once whether
 //! a file is younger than the workers: what changed while nobody watched is not missed.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use musher_api::{EventKind, OperationKind};
-use musher_core::AppId;
 use musher_core::spec::{OnChange, WatchFiles};
+use musher_core::{AppId, RunId};
+use serde_json::Value;
 
 use crate::control::News;
 use crate::files::{self, Watched};
@@ -20,6 +22,8 @@ use super::{Driver, Wake, World};
 #[derive(Debug)]
 pub(super) struct Files {
     rules: WatchFiles,
+    /// Where what is watched really lies, and where by the rules: Node tells of files without links.
+    places: Vec<(PathBuf, PathBuf)>,
     /// Ends when it is dropped.
     _watched: Watched,
     /// Changed while an operation went on.
@@ -30,6 +34,7 @@ impl World {
     /// Begins or ends to look at what the app follows by itself: its load, its files, and the clock.
     pub(super) fn follow(&self, app: &mut ManagedApp) {
         app.follow_load();
+        app.forget_loaded();
         self.follow_files(app);
         self.follow_times(app);
     }
@@ -62,12 +67,50 @@ impl World {
             // Without a driver nobody needs to know.
             let _ = wakes.blocking_send(wake);
         };
-        let watched = files::watch(rules.clone(), own, since, tell);
-        app.files = Some(Files { rules, _watched: watched, waiting: None });
+        let real = |path: &PathBuf| (path.canonicalize().unwrap_or_else(|_| path.clone()), path.clone());
+        let places = if rules.loaded { rules.paths.iter().map(real).collect() } else { Vec::new() };
+        let watched = files::watch(rules.clone(), app.loaded.clone(), own, since, tell);
+        app.files = Some(Files { rules, places, _watched: watched, waiting: None });
+    }
+}
+
+impl Files {
+    /// The path of a file as those who watch know it, if it is among what may count.
+    fn watched(&self, path: &Path) -> Option<PathBuf> {
+        let found = self.places.iter().find_map(|(real, named)| Some(named.join(path.strip_prefix(real).ok()?)))?;
+        (!found.iter().any(|name| name == "node_modules")).then_some(found)
+    }
+}
+
+impl ManagedApp {
+    /// Leaves out what only runs that have ended have loaded. Not while workers are replaced: those of a version that does
+    /// not start end as well, and its files are what will be mended.
+    fn forget_loaded(&self) {
+        if !self.loaded.is_empty()
+            && self.machine.operations().is_empty()
+            && let Some(oldest) = self.runs.keys().min()
+        {
+            self.loaded.forget_before(*oldest);
+        }
     }
 }
 
 impl Driver {
+    /// Keeps which files a worker loads. False: the message does not tell of that.
+    pub(super) fn loaded(&mut self, run: RunId, message: &Value) -> bool {
+        let Some(app) = self.apps.get(&run.app()) else { return false };
+        let Some(files) = app.files.as_ref().filter(|files| files.rules.loaded) else { return false };
+        let Some(paths) = files::told(message) else { return false };
+        let home = self.world.home.root();
+        let counting = paths.iter().filter(|path| !path.starts_with(home)).filter_map(|path| files.watched(path));
+        let unknown = counting.filter(|path| app.loaded.note(run, path.clone())).count();
+        // What is loaded at the start is written with the next step of the app.
+        if unknown > 0 && app.machine.run(run).is_some_and(|run| run.is_online()) {
+            self.world.write_app(app);
+        }
+        true
+    }
+
     /// Files have changed: the workers are replaced, now or when what goes on has ended.
     pub(super) fn files_changed(&mut self, id: AppId, what: String) {
         let Some(files) = self.apps.get_mut(&id).and_then(|app| app.files.as_mut()) else { return };

@@ -97,6 +97,8 @@ fn watch(d: &mut Decoder<'_>, node: &Node, path: &'static str) -> Option<RawWatc
             Some(RawWatch {
                 paths: table.read(d, "paths", |d, node, path| d.texts(node, path)),
                 ignore: table.read(d, "ignore", |d, node, path| d.texts(node, path)).unwrap_or_default(),
+                extensions: table.read(d, "extensions", |d, node, path| d.texts(node, path)).unwrap_or_default(),
+                loaded: table.read(d, "loaded", |d, node, path| d.boolean(node, path)),
                 gitignore: table.read(d, "gitignore", |d, node, path| d.boolean(node, path)),
                 delay: table.duration(d, "delay"),
                 on_change: table

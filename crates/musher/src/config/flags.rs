@@ -24,6 +24,10 @@ pub(crate) struct Flags {
     pub(crate) env_file: Vec<String>,
     /// `--watch`: the working directory; or these paths.
     pub(crate) watch: Option<Vec<String>>,
+    /// `--ext`: endings of what is watched.
+    pub(crate) watch_ext: Option<String>,
+    /// `--watch-loaded`
+    pub(crate) watch_loaded: bool,
     /// `--cron`: restarts at these times; 0 is off.
     pub(crate) cron: Option<String>,
     /// `--schedule`: a job.
@@ -163,12 +167,7 @@ impl Flags {
         text("schedule.timezone", "--timezone", &self.timezone);
         text(self.ready_key(), "--ready", &self.ready);
         text("ready.timeout", "--ready-timeout", &self.ready_timeout);
-        if let Some(paths) = &self.watch {
-            let at = Origin::Flag("--watch");
-            let items = paths.iter().map(|path| Node { at, value: Value::Text(here(path, around)) }).collect();
-            let value = if paths.is_empty() { Value::Bool(true) } else { Value::List(items) };
-            entries.push(nested("watch", "--watch", value));
-        }
+        entries.extend(self.watch_entries(around));
         if self.logs.merge_logs {
             entries.push(nested("logs.per_worker", "--merge-logs", Value::Bool(false)));
         }
@@ -198,6 +197,23 @@ impl Flags {
             let variable = Entry { key: name.to_owned(), at, node: Node { at, value: Value::Text(value) } };
             Entry { key: "env".into(), at, node: Node { at, value: Value::Table(vec![variable]) } }
         }));
+        entries
+    }
+
+    fn watch_entries(&self, around: &Surroundings) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        if let Some(paths) = &self.watch {
+            let at = Origin::Flag("--watch");
+            let items = paths.iter().map(|path| Node { at, value: Value::Text(here(path, around)) }).collect();
+            let value = if paths.is_empty() { Value::Bool(true) } else { Value::List(items) };
+            entries.push(nested("watch", "--watch", value));
+        }
+        if let Some(ext) = &self.watch_ext {
+            entries.push(nested("watch.extensions", "--ext", Value::Text(ext.clone())));
+        }
+        if self.watch_loaded {
+            entries.push(nested("watch.loaded", "--watch-loaded", Value::Bool(true)));
+        }
         entries
     }
 
@@ -246,6 +262,17 @@ fn put(entries: &mut Vec<Entry>, entry: Entry) {
         entries.push(entry);
         return;
     };
+    if entry.key == "watch" && matches!(entry.node.value, Value::Table(_)) {
+        let given = old.node.clone();
+        match &given.value {
+            // `watch = true` and `watch = "src"` are tables in short.
+            Value::Bool(_) => old.node.value = Value::Table(Vec::new()),
+            Value::Text(_) | Value::List(_) => {
+                old.node.value = Value::Table(vec![Entry { key: "paths".into(), at: old.at, node: given }]);
+            }
+            _ => {}
+        }
+    }
     if !short.is_empty() && matches!(old.node.value, Value::Text(_)) {
         let word = Entry { key: short.into(), at: old.at, node: old.node.clone() };
         old.node.value = Value::Table(vec![word]);

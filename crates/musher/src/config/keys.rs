@@ -188,11 +188,29 @@ pub(super) const KEYS: &[Key] = &[
         "[]",
         "What does not count, as in a `.gitignore`: `*.tmp`, `/build/`, `!keep.tmp`.",
     ),
-    key("watch.gitignore", Kind::Bool, "true", "Whether what `.gitignore` files name does not count either."),
+    key(
+        "watch.extensions",
+        Kind::Texts,
+        "[]",
+        "Only files with these endings count: `\"js,json\"`, or `[\"js\", \"json\"]`. None: all do.",
+    ),
+    key(
+        "watch.loaded",
+        Kind::Bool,
+        "false",
+        "Whether only files count that the program has loaded by `require` or `import`, as Node tells, and files that \
+         `watch.paths` names. Until a program tells of one, and where it is not Node, all files count.",
+    ),
+    key(
+        "watch.gitignore",
+        Kind::Bool,
+        "true",
+        "Whether what `.gitignore` files name does not count either. With `watch.loaded` it does unless this is `true`.",
+    ),
     key(
         "watch.delay",
         Kind::Duration,
-        "\"200ms\"",
+        "\"100ms\"",
         "How long nothing may change before the workers are replaced: what changes together is one change.",
     ),
     key(

@@ -83,6 +83,8 @@ pub(super) enum Instances {
 pub(super) struct RawWatch {
     pub(super) paths: Option<Vec<String>>,
     pub(super) ignore: Vec<String>,
+    pub(super) extensions: Vec<String>,
+    pub(super) loaded: Option<bool>,
     pub(super) gitignore: Option<bool>,
     pub(super) delay: Option<Duration>,
     pub(super) on_change: Option<OnChange>,

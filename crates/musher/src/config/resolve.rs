@@ -434,9 +434,15 @@ fn watch(raw: &RawWatch, cwd: &Path) -> WatchFiles {
         Some(paths) => paths.iter().map(|path| cwd.join(path).components().collect()).collect(),
     };
     let usual = WatchFiles::of(paths);
+    let endings = raw.extensions.iter().flat_map(|words| words.split(','));
+    let endings = endings.map(|ending| ending.trim().trim_start_matches('.')).filter(|ending| !ending.is_empty());
+    let loaded = raw.loaded.unwrap_or(usual.loaded);
     WatchFiles {
         ignore: raw.ignore.clone(),
-        gitignore: raw.gitignore.unwrap_or(usual.gitignore),
+        extensions: endings.map(str::to_owned).collect(),
+        loaded,
+        // What is built is often both named there and loaded.
+        gitignore: raw.gitignore.unwrap_or(usual.gitignore && !loaded),
         delay: raw.delay.unwrap_or(usual.delay),
         on_change: raw.on_change.unwrap_or(usual.on_change),
         ..usual

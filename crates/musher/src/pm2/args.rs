@@ -106,6 +106,9 @@ pub(super) struct Args {
     pub(super) merge_logs: bool,
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     pub(super) watch: Vec<String>,
+    /// Watch only files with these endings.
+    #[arg(long, hide = true)]
+    pub(super) ext: Option<String>,
     #[arg(long, hide = true)]
     pub(super) ignore_watch: Vec<String>,
     #[arg(long, hide = true)]
@@ -154,8 +157,6 @@ pub(super) struct Args {
 /// Options of PM2 that change nothing here.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Ignored {
-    #[arg(long, hide = true)]
-    ext: Option<String>,
     #[arg(long, hide = true)]
     hp: Option<String>,
     #[arg(long, hide = true)]

@@ -94,6 +94,9 @@ pub(super) fn keys(args: &Args) -> Map<String, Value> {
         let paths: Vec<&str> = args.ignore_watch.iter().flat_map(|paths| paths.split_whitespace()).collect();
         app.insert("ignore_watch".into(), paths.into());
     }
+    if let Some(endings) = &args.ext {
+        app.insert("ext".into(), endings.clone().into());
+    }
     if let Some(delay) = &args.watch_delay {
         // Seconds, or with a unit.
         let seconds = delay.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));

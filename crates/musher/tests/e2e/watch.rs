@@ -95,3 +95,89 @@ fn what_cannot_be_watched_is_told() {
     let described = home.ok(["describe", "flagged", "--json"]).json();
     assert!(described.to_string().contains("\"watch\""), "{described}");
 }
+
+/// The kinds of events of files that were told, and what they name, without the directory.
+fn changes(home: &Home) -> Vec<String> {
+    let told = events(home).into_iter().filter(|event| event["kind"] == "files");
+    told.map(|event| event["detail"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn only_what_node_loaded_counts_by_require_and_by_import() {
+    let home = Home::new();
+    let port = free_port();
+    home.write("site/package.json", "{ \"type\": \"module\" }");
+    home.write("site/.gitignore", "built/\n");
+    home.write("site/built/part.cjs", "module.exports = 'part=one';");
+    home.write("site/data.txt", "1");
+    home.write("site/never.js", "1");
+    home.write("site/lib/word.js", "export default 'word=one';");
+    let main = "import http from 'node:http';\nimport word from './lib/word.js';\nimport { createRequire } from 'node:module';\n\
+                const part = createRequire(import.meta.url)('./built/part.cjs');\n\
+                http.createServer((q, s) => s.end(`${word} ${part}`)).listen(process.argv[2]);\n";
+    home.write("site/serve.js", main);
+    // Node tells of files without links.
+    let site = home.app_directory().join("link");
+    std::os::unix::fs::symlink("site", &site).unwrap();
+    let port_text = port.to_string();
+    let words = [
+        "start",
+        "link/serve.js",
+        "--name",
+        "web",
+        "--cwd",
+        site.to_str().unwrap(),
+        "--watch-loaded",
+        "--",
+        &port_text,
+    ];
+    home.ok(words);
+    assert_eq!(ask(port, "/"), "word=one part=one");
+
+    home.write("site/data.txt", "2");
+    home.write("site/never.js", "2");
+    home.write("site/lib/word.js", "export default 'word=two';");
+    wait_until("what is imported is new", || ask(port, "/") == "word=two part=one");
+    // Also what is not for git, and also after the supervisor has died.
+    home.kill_supervisor();
+    home.write("site/data.txt", "3");
+    home.write("site/built/part.cjs", "module.exports = 'part=two';");
+    wait_until("what is required is new", || ask(port, "/") == "word=two part=two");
+    // A version that does not start tells what it has loaded, too.
+    home.write("site/lib/new.js", "throw new Error('broken on purpose');");
+    home.write("site/serve.js", &format!("import './lib/new.js';\n{main}"));
+    wait_event(&home, "changed", "reload aborted");
+    home.write("site/data.txt", "4");
+    home.write("site/lib/new.js", "export default 1;");
+    wait_event(&home, "files", "new.js");
+    for change in changes(&home) {
+        assert!(!change.contains("data.txt") && !change.contains("never.js"), "{change}");
+    }
+    // Nobody else hears what Node tells.
+    assert!(!events(&home).iter().any(|event| event["detail"].to_string().contains("watch:")));
+}
+
+#[test]
+fn only_files_with_the_endings_that_were_asked_for_count() {
+    let (home, port) = watched("watch = { extensions = \".js,json\" }\n");
+    home.write("site/notes.md", "1");
+    home.write("site/serve.cjs", &source("two"));
+    home.write("site/lib/part.js", "module.exports = 'part=two';");
+    wait_until("the new part is served", || ask(port, "/?id=1") == "id=1 version=two part=two");
+    let told = changes(&home);
+    assert!(
+        told.iter().all(|change| change.contains("part.js") && !change.contains("notes") && !change.contains(".cjs"))
+    );
+
+    let port = free_port().to_string();
+    home.ok(["start", "site/serve.cjs", "--name", "flagged", "--ext", "cjs", "--", &port]);
+    let watch = |name: &str| home.ok(["describe", name, "--json"]).json()["spec"]["watch"].clone();
+    assert_eq!(watch("flagged")["extensions"], serde_json::json!(["cjs"]));
+    let port = free_port().to_string();
+    home.ok(["pm2", "start", "site/serve.cjs", "--name", "theirs", "--watch", "--ext", "js,json", "--", &port]);
+    assert_eq!(watch("theirs")["extensions"], serde_json::json!(["js", "json"]));
+    let file = "{ \"apps\": [{ \"name\": \"filed\", \"script\": \"site/serve.cjs\", \"watch\": true, \"ext\": \"cjs\", \"args\": \"PORT\" }] }";
+    home.write("eco.json", &file.replace("PORT", &free_port().to_string()));
+    home.ok(["start", "eco.json"]);
+    assert_eq!(watch("filed")["extensions"], serde_json::json!(["cjs"]));
+}

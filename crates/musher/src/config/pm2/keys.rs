@@ -40,6 +40,7 @@ const KEYS: &[(&[&str], Meaning)] = &[
     (&["ignore_watch"], Special),
     (&["watch_options"], Needless("files are watched by the kernel's notifications, and links are not followed")),
     (&["watch_delay"], Special),
+    (&["ext"], Special),
     (&["autorestart"], Special),
     (&["stop_exit_codes"], Special),
     (&["max_restarts"], Special),

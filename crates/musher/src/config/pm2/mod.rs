@@ -307,6 +307,9 @@ impl<'a> App<'a> {
         if let Some(ignore) = self.given.get("ignore_watch").copied() {
             self.set("watch.ignore", ignore.at, ignore.value.clone());
         }
+        if let Some(endings) = self.given.get("ext").copied() {
+            self.set("watch.extensions", endings.at, endings.value.clone());
+        }
         if let Some(delay) = self.given.get("watch_delay").copied() {
             match &delay.value {
                 // PM2 waits not at all by default; so short a time would make one change of a file two.
