@@ -131,6 +131,7 @@ impl Driver {
         let mut effects = Vec::new();
         let chance = &mut world.chance;
         app.machine.recover(now(), &mut || chance.next(), seen, &mut effects);
+        app.tally.look_at(app.machine.slots());
         world.write_app(app);
         let mut inputs = world.carry_out_all(app, effects);
         app.machine.carried_out();

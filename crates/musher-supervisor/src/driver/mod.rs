@@ -106,11 +106,11 @@ use crate::takeover::{Refusal, Successor};
 use crate::team::Order;
 
 pub(crate) use self::boot::supervise;
+#[cfg(test)]
+pub(crate) use self::figures::WorkerFigures;
 pub(crate) use self::figures::{AppFigures, Figures, SlotFigures};
 pub(crate) use self::records::can_read;
 pub(crate) use self::sample::descendants;
-#[cfg(test)]
-pub(crate) use self::{figures::WorkerFigures, tally::Tally};
 
 use self::app::ManagedApp;
 use self::births::Births;
@@ -339,6 +339,7 @@ impl Driver {
             for input in inputs.drain(..) {
                 managed.machine.step(now(), &mut || chance.next(), input, &mut effects);
             }
+            managed.tally.look_at(managed.machine.slots());
             world.write_app(managed);
             inputs.extend(world.carry_out_all(managed, effects));
             managed.machine.carried_out();

@@ -228,6 +228,7 @@ impl Driver {
     fn reset_restarts(&mut self, id: AppId, op: OpId) {
         if let Some(app) = self.apps.get_mut(&id) {
             app.machine.reset_restarts();
+            app.tally.look_at(app.machine.slots());
             self.world.write_app(app);
         }
         self.world.operations.finish(op, Ok(()));

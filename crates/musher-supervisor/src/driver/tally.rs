@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use musher_api::Death;
 use musher_core::RunId;
-use musher_core::lifecycle::Event;
+use musher_core::lifecycle::{Event, Slot};
 use serde::{Deserialize, Serialize};
 
 use super::death::LastWords;
@@ -25,6 +25,10 @@ pub(crate) struct Tally {
     pub(crate) reloads_aborted: u64,
     /// Connections that were closed or reset.
     pub(crate) cut: u64,
+    /// Restarts of all slots, also of those that are scaled away.
+    pub(crate) restarts: u64,
+    /// How many of them are known of each slot.
+    restarts_seen: Vec<u32>,
     /// Lines of output that could not be written.
     pub(crate) lines_lost: u64,
     /// Runs that ended and whose last words are not known yet: they may tell why.
@@ -44,6 +48,18 @@ impl Tally {
             _ => return,
         };
         *count += 1;
+    }
+
+    /// Counts the restarts of the slots since the last look. A slot that is new, or was reset, has begun at 0.
+    pub(super) fn look_at(&mut self, slots: &[Slot]) {
+        self.look_at_restarts(slots.iter().map(|slot| slot.restarts).collect());
+    }
+
+    fn look_at_restarts(&mut self, now: Vec<u32>) {
+        let before = self.restarts_seen.iter().copied().chain(std::iter::repeat(0));
+        let more = now.iter().zip(before).map(|(now, before)| u64::from(now.checked_sub(before).unwrap_or(*now)));
+        self.restarts += more.sum::<u64>();
+        self.restarts_seen = now;
     }
 
     /// A run has ended; it is counted when its story is complete.
@@ -119,6 +135,22 @@ mod tests {
         }
         assert_eq!(tally.ends().count(), MOST_ENDS + 1);
         assert_eq!(tally.ends().map(|(.., count)| count).sum::<u64>(), 256);
+    }
+
+    #[test]
+    fn restarts_are_never_fewer_than_they_were() {
+        let mut tally = Tally::default();
+        // Three slots, one away, all anew, and one more again.
+        let looks = [(vec![1, 0, 4], 5), (vec![2, 0], 6), (vec![0, 0], 6), (vec![1, 0], 7), (vec![1, 0, 2], 9)];
+        for (slots, total) in looks {
+            tally.look_at_restarts(slots.clone());
+            assert_eq!(tally.restarts, total, "{slots:?}");
+            tally.look_at_restarts(slots);
+            assert_eq!(tally.restarts, total);
+        }
+        let mut again: Tally = serde_json::from_value(serde_json::to_value(&tally).unwrap()).unwrap();
+        again.look_at_restarts(vec![1, 0, 2]);
+        assert_eq!(again.restarts, 9);
     }
 
     #[test]

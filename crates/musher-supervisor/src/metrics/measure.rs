@@ -82,7 +82,6 @@ fn add_app(metrics: &mut Metrics, app: &AppFigures) {
         metrics.add("musher_app_slots", &[labels[0], ("status", status.word())], count(slots));
     }
     metrics.add("musher_app_draining_workers", &labels, count(app.draining));
-    let restarts: f64 = app.slots.iter().map(|slot| f64::from(slot.restarts)).sum();
     let tally = &app.tally;
     for (reason, code, times) in tally.ends() {
         metrics.add("musher_app_exits_total", &[labels[0], ("reason", reason), ("code", code)], float(times));
@@ -91,7 +90,7 @@ fn add_app(metrics: &mut Metrics, app: &AppFigures) {
         metrics.add("musher_app_reloads_total", &[labels[0], ("result", result)], float(times));
     }
     for (name, number) in [
-        ("musher_app_restarts_total", restarts),
+        ("musher_app_restarts_total", float(tally.restarts)),
         ("musher_app_spawn_failures_total", float(tally.spawn_failures)),
         ("musher_app_not_ready_total", float(tally.not_ready)),
         ("musher_app_giveups_total", float(tally.giveups)),
@@ -234,7 +233,7 @@ mod tests {
             draining: 0,
             slots: vec![slot, vacant],
             queues: Vec::new(),
-            tally: crate::driver::Tally::default(),
+            tally: serde_json::from_str("{\"restarts\":13}").unwrap(),
         };
         Figures { apps: vec![app], own: vec![("supervisor", Pid::own())], incomplete: false }
     }
