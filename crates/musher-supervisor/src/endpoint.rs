@@ -3,6 +3,8 @@
 //! It owns the socket and who may ask: connections and times are bounded, and behind a loopback address only requests
 //! that name it by an address are answered, so that no page in a browser reads what is here by a name of its own.
 
+mod stalled;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::OwnedFd;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::stalled::Unstalled;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
@@ -27,8 +30,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many connections may be open.
 const CONNECTIONS: usize = 32;
-/// How long a peer may take to send the head of a request; also how long an idle connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a peer may take to send the head of a request; also how long an idle connection is kept. Short, as few may be
+/// open: whoever scrapes less often connects anew.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may take none of what it asked for.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when the process has no descriptor left for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,6 +108,16 @@ pub fn open(place: &Place) -> io::Result<(OwnedFd, Place)> {
     }
 }
 
+/// Whether this socket is the one of that place.
+pub(crate) fn listens_at(socket: &OwnedFd, place: &Place) -> bool {
+    let Ok(address) = rustix::net::getsockname(socket) else { return false };
+    match place {
+        Place::Tcp(wanted) => SocketAddr::try_from(address).is_ok_and(|address| address == *wanted),
+        Place::Unix(path) => rustix::net::SocketAddrUnix::try_from(address)
+            .is_ok_and(|address| address.path_bytes() == Some(path.as_os_str().as_encoded_bytes())),
+    }
+}
+
 /// Removes a socket that nobody listens on.
 fn remove_leftover(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
@@ -166,7 +182,7 @@ where
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(TokioIo::new(Unstalled::new(stream, TAKE_TIMEOUT)), TowerToHyperService::new(app))
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection failed");
@@ -184,7 +200,21 @@ async fn refuse_foreign_names(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::names_an_address;
+    use super::{Place, listens_at, names_an_address, open};
+
+    #[test]
+    fn a_socket_is_known_by_where_it_listens() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("metrics.sock");
+        let tcp = open(&Place::parse("127.0.0.1:0").unwrap()).unwrap();
+        let unix = open(&Place::Unix(path)).unwrap();
+        for (socket, place) in [&tcp, &unix] {
+            assert!(listens_at(socket, place), "{place}");
+        }
+        assert!(!listens_at(&tcp.0, &unix.1) && !listens_at(&unix.0, &tcp.1));
+        assert!(!listens_at(&unix.0, &Place::Unix(home.path().join("other.sock"))));
+        assert!(!listens_at(&tcp.0, &Place::parse("127.0.0.1:1").unwrap()));
+    }
 
     #[test]
     fn a_name_that_may_point_anywhere_is_not_this_machine() {

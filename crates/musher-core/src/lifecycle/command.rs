@@ -17,6 +17,7 @@ use super::app::{App, Turn, Wanted, count};
 use super::canary::{Canary, Trial};
 use super::event::Event;
 use super::operation::{OpError, Operation, Reloading, Scaling};
+use super::run::RunState;
 use super::slot::{History, Slot, SlotState, Vacancy};
 use super::{Chance, Command, Effect, Target};
 use crate::ids::{Generation, OpId, RunId, SlotId};
@@ -263,7 +264,8 @@ impl App {
     fn has_nothing_to_replace(&self, target: Option<&Target>) -> bool {
         let is_job = self.policy(self.target).job;
         let stays_job = is_job && target.is_none_or(|target| target.policy.job);
-        let waits = self.runs.is_empty() && self.is_waiting();
+        // What ran before it waited may still be ending.
+        let waits = self.is_waiting() && self.runs.values().all(|run| matches!(run.state, RunState::Draining { .. }));
         self.operation.is_none() && (stays_job || waits)
     }
 

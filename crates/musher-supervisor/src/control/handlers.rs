@@ -147,7 +147,10 @@ where
 async fn set(context: &Context, request: HttpRequest) -> Result<Settings, ApiError> {
     let request: SettingsRequest = read(context, request).await?;
     request.check()?;
-    context.driver.telemetry()?.set(&request, &context.driver)
+    let (telemetry, driver) = (context.driver.telemetry()?.clone(), context.driver.clone());
+    // It writes to the disk, which may be slow: nobody else waits for that.
+    let set = tokio::task::spawn_blocking(move || telemetry.set(&request, &driver)).await;
+    set.map_err(|error| ApiError::internal(format!("the settings are as they were: {error}")))?
 }
 
 async fn slots(State(context): State<Context>, uri: Uri) -> Response {

@@ -117,6 +117,7 @@ impl Driver {
         for app in apps {
             driver.renew(app);
             if let Some(app) = driver.apps.get_mut(&app) {
+                driver.world.write_pid_files(app);
                 driver.world.follow(app);
             }
         }

@@ -22,6 +22,8 @@ use super::{Driver, now};
 pub(super) struct Awaited {
     /// Since when.
     since: Time,
+    /// Whether it has waited too long, and who waits for it was told.
+    late: bool,
     /// Each with what it has to be: `db to be ready`.
     pub(super) what: Vec<String>,
 }
@@ -80,12 +82,13 @@ impl Driver {
             let detail = format!("waits for {}", what.join(", "));
             self.world.events.publish(News::new(EventKind::Waiting, detail).of_app(&app.name, id.0));
         }
-        let awaited = app.awaited.get_or_insert_with(|| Awaited { since: now(), what: Vec::new() });
+        let awaited = app.awaited.get_or_insert_with(|| Awaited { since: now(), late: false, what: Vec::new() });
         awaited.what.clone_from(&what);
+        awaited.late = awaited.since + spec.depends_timeout <= now();
         if app.machine.operations().is_empty() {
             return false;
         }
-        let late = awaited.since + spec.depends_timeout <= now();
+        let late = awaited.late;
         let reason = failed.or_else(|| {
             let limit = spec.depends_timeout.as_millis();
             late.then(|| format!("it waited {limit} ms for {}", what.join(", ")))
@@ -220,9 +223,9 @@ impl Driver {
 }
 
 impl ManagedApp {
-    /// When a start has waited too long.
+    /// When a start has waited too long. It is told once: what else goes on then ends by itself.
     pub(super) fn waits_until(&self) -> Option<Time> {
-        let awaited = self.awaited.as_ref().filter(|_| !self.machine.operations().is_empty())?;
+        let awaited = self.awaited.as_ref().filter(|awaited| !awaited.late && !self.machine.operations().is_empty())?;
         Some(awaited.since + self.target_spec()?.depends_timeout)
     }
 }

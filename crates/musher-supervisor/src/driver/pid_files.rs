@@ -8,6 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use super::World;
+use super::app::ManagedApp;
+
 /// How many wait to be written. When the disk is that slow, the rest is left out.
 const WAITING: usize = 4096;
 
@@ -22,6 +25,20 @@ enum Work {
 #[derive(Debug, Default)]
 pub(super) struct PidFiles {
     work: Option<SyncSender<Work>>,
+}
+
+impl World {
+    /// Writes the files of all workers of an app that was adopted: nobody knows whether they were written before.
+    pub(super) fn write_pid_files(&mut self, app: &ManagedApp) {
+        for (run, managed) in &app.runs {
+            // Where there are two in a slot, the file is of the one that fills it.
+            let fills = app.machine.occupant(managed.record.slot).is_some_and(|(other, _)| other == *run);
+            let path = app.spec(managed.record.generation).and_then(|spec| spec.pid_file_of(managed.record.slot));
+            if let Some((path, pid)) = path.zip(managed.pid()).filter(|_| fills && !managed.has_ended()) {
+                self.pid_files.write(path, pid.as_raw());
+            }
+        }
+    }
 }
 
 impl PidFiles {

@@ -29,8 +29,12 @@ pub(super) async fn run(
     every: Duration,
     tell: impl Fn(Option<String>) -> bool + Clone + Send + 'static,
 ) {
-    let way = |signal| Endpoint::of(&url, signal).and_then(Transport::new);
-    match (way(Signal::Metrics), way(Signal::Logs)) {
+    // The certificates of the machine are read from many files: nobody else waits for that.
+    let ways = tokio::task::spawn_blocking(move || {
+        let way = |signal| Endpoint::of(&url, signal).and_then(Transport::new);
+        (way(Signal::Metrics), way(Signal::Logs))
+    });
+    match ways.await.unwrap_or_else(|error| (Err(error.to_string()), Err(error.to_string()))) {
         (Ok(for_metrics), Ok(for_events)) => {
             tokio::join!(metrics(driver.clone(), for_metrics, every, tell), events(driver, for_events));
         }

@@ -30,6 +30,9 @@ pub(crate) struct Telemetry {
 struct Shared {
     home: PathBuf,
     link: KeeperLink,
+    /// Held by whoever changes the settings, also while they are written.
+    setting: Mutex<()>,
+    /// Never held while something waits for the disk: the supervisor asks for it.
     state: Mutex<State>,
 }
 
@@ -46,13 +49,15 @@ impl Telemetry {
     pub(crate) fn of_home(home: PathBuf, link: KeeperLink) -> Telemetry {
         let settings = load(&home);
         let state = State { settings, serving: None, sending: None, troubles: BTreeMap::new() };
-        Telemetry { shared: Arc::new(Shared { home, link, state: Mutex::new(state) }) }
+        Telemetry { shared: Arc::new(Shared { home, link, setting: Mutex::new(()), state: Mutex::new(state) }) }
     }
 
     /// Begins with what is set. `held` is the listening socket of an earlier supervisor.
     pub(crate) fn begin(&self, held: Option<OwnedFd>, driver: &DriverHandle) {
         let mut state = self.shared.lock();
         if let Some(place) = state.settings.metrics.as_deref().and_then(Place::parse) {
+            // Another address may have been set just before the earlier supervisor was killed.
+            let held = held.filter(|socket| endpoint::listens_at(socket, &place));
             state.serving = Some(tokio::spawn(self.clone().keep_serving(place, held, driver.clone())).abort_handle());
         } else if held.is_some() {
             self.shared.link.remove(METRICS_NAME);
@@ -65,12 +70,16 @@ impl Telemetry {
         self.shared.lock().shown()
     }
 
-    /// Changes what is set.
+    /// Changes what is set. It waits for the disk.
     pub(crate) fn set(&self, request: &SettingsRequest, driver: &DriverHandle) -> Result<Settings, ApiError> {
-        let mut state = self.shared.lock();
-        let mut new = changed(&state.settings, request)?;
+        let _one = self.shared.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, is_troubled) = {
+            let state = self.shared.lock();
+            (state.settings.clone(), state.troubles.contains_key(METRICS_NAME))
+        };
+        let mut new = changed(&old, request)?;
         let socket = match new.metrics.as_deref().and_then(Place::parse) {
-            Some(place) if new.metrics != state.settings.metrics || state.troubles.contains_key(METRICS_NAME) => {
+            Some(place) if new.metrics != old.metrics || is_troubled => {
                 let (socket, place) = endpoint::open(&place).map_err(|error| cannot_serve(&place, &error))?;
                 new.metrics = Some(place.to_string());
                 Some((socket, place))
@@ -79,7 +88,8 @@ impl Telemetry {
         };
         store(&self.shared.home, &new)
             .map_err(|error| ApiError::internal(format!("the settings cannot be written: {error}")))?;
-        let sends = (&new.otlp, new.otlp_every_ms) != (&state.settings.otlp, state.settings.otlp_every_ms);
+        let sends = (&new.otlp, new.otlp_every_ms) != (&old.otlp, old.otlp_every_ms);
+        let mut state = self.shared.lock();
         state.settings = new;
         if socket.is_some() || state.settings.metrics.is_none() {
             state.troubles.remove(METRICS_NAME);
