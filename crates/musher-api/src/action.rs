@@ -75,7 +75,8 @@ pub struct ActionRequest {
     pub request_id: String,
     /// What to do.
     pub action: Action,
-    /// Names or ids of apps, or `all`. At most 1000. One unknown target refuses the whole request.
+    /// Names or ids of apps, or `all`; for start, stop, restart, reload, delete and signal also one slot, as `web/2`. At most
+    /// 1000. One unknown target refuses the whole request.
     pub targets: Vec<String>,
 }
 
@@ -148,6 +149,9 @@ pub struct Operation {
     pub app: String,
     /// Id of the app.
     pub app_id: u32,
+    /// The slot, if it is for one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
     /// What is being done.
     pub kind: OperationKind,
     /// Grows with every change of this operation.
@@ -164,6 +168,16 @@ pub struct Operation {
     pub death: Option<Death>,
     /// How far it is.
     pub progress: Progress,
+}
+
+impl Operation {
+    /// What it is for: `web`, or `web/2`.
+    pub fn subject(&self) -> String {
+        match self.slot {
+            Some(slot) => format!("{}/{slot}", self.app),
+            None => self.app.clone(),
+        }
+    }
 }
 
 /// What an operation does.

@@ -12,6 +12,8 @@ mod recoveries;
 mod reloads;
 #[path = "lifecycle/restarts.rs"]
 mod restarts;
+#[path = "lifecycle/singles.rs"]
+mod singles;
 #[path = "lifecycle/team.rs"]
 mod team;
 #[path = "lifecycle/unfit.rs"]

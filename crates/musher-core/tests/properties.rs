@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use musher_core::lifecycle::{
-    App, Canary, Command, Effect, ExitOutcome, Input, Observation, Policy, RunState, SlotState, Target, Vacancy,
+    App, Canary, Command, Effect, ExitOutcome, Input, Observation, Policy, RunState, SlotAction, SlotState, Target,
+    Vacancy,
 };
-use musher_core::{AppId, Generation, OpId, RunId, Time};
+use musher_core::{AppId, Generation, OpId, RunId, SlotId, Time};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -28,6 +29,17 @@ fn command() -> impl Strategy<Value = Command> {
         target().prop_map(|target| Command::Restart { target }),
         (target(), proptest::option::of(canary())).prop_map(|(target, canary)| Command::Reload { target, canary }),
         (0..6_u32).prop_map(|to| Command::Scale { to }),
+        (
+            0..6_u32,
+            proptest::sample::select(vec![
+                SlotAction::Start,
+                SlotAction::Stop,
+                SlotAction::Restart,
+                SlotAction::Reload,
+                SlotAction::Delete
+            ])
+        )
+            .prop_map(|(slot, action)| Command::One { slot: SlotId(slot), action }),
         Just(Command::Stop),
         proptest::sample::select(vec![Command::Delete, Command::Stop, Command::Stop, Command::Stop]),
     ]
@@ -123,7 +135,7 @@ proptest! {
         }
         prop_assert!(app.operations().is_empty());
         prop_assert_eq!(app.next_deadline(), None);
-        prop_assert!(app.slots().iter().all(|slot| slot.state == SlotState::Vacant(Vacancy::Stopped)));
+        prop_assert!(app.slots().iter().all(|slot| matches!(slot.state, SlotState::Vacant(Vacancy::Stopped | Vacancy::Removed))));
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod chance;
 mod invariants;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/tally.rs"]
+mod tally;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -19,11 +21,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use musher_core::lifecycle::{
-    App, Canary, Command, Effect, Event, Input, Run, RunState, SlotState, Stage, Target, Vacancy, Why,
+    App, Canary, Command, Effect, Event, Input, Run, RunState, SlotAction, SlotState, Stage, Target, Vacancy, Why,
 };
-use musher_core::{AppId, Generation, OpId, RunId};
+use musher_core::{AppId, Generation, OpId, RunId, SlotId};
 
-use oracle::{Oracle, Step, Tally};
+use oracle::{Oracle, Step};
+use tally::Tally;
 use world::{Happening, World};
 
 /// How many worlds; `MUSHER_SIM_SEEDS` asks for more.
@@ -80,10 +83,10 @@ impl Simulation {
         }
         let rng = &mut self.world.rng;
         match rng.below(100) {
-            0..20 => Command::Start { target: target.filter(|_| rng.permille(300)) },
-            20..32 => Command::Stop,
-            32..48 => Command::Restart { target },
-            48..80 => {
+            0..16 => Command::Start { target: target.filter(|_| rng.permille(300)) },
+            16..24 => Command::Stop,
+            24..36 => Command::Restart { target },
+            36..60 => {
                 let slots = u32::try_from(rng.below(4)).unwrap();
                 let wait = Duration::from_millis(rng.pick(&[0, 300, 4000]));
                 if rng.permille(300) {
@@ -92,7 +95,19 @@ impl Simulation {
                 }
                 Command::Reload { target, canary: (slots > 0).then_some(Canary { slots, wait }) }
             }
-            80..99 => Command::Scale { to: u32::try_from(rng.below(8)).unwrap() },
+            60..85 => {
+                let slot = SlotId(u32::try_from(rng.below(6)).unwrap());
+                let actions = [
+                    SlotAction::Start,
+                    SlotAction::Stop,
+                    SlotAction::Stop,
+                    SlotAction::Restart,
+                    SlotAction::Reload,
+                    SlotAction::Delete,
+                ];
+                Command::One { slot, action: rng.pick(&actions) }
+            }
+            85..99 => Command::Scale { to: u32::try_from(rng.below(8)).unwrap() },
             _ => Command::Delete,
         }
     }
@@ -206,12 +221,17 @@ impl Simulation {
             }
         }
         let leaves_gently = match input {
-            Some(Input::Ready { .. } | Input::Command { command: Command::Scale { .. }, .. }) => true,
+            Some(Input::Ready { .. } | Input::Command { command: Command::Scale { .. } | Command::One { .. }, .. }) => {
+                true
+            }
             Some(_) | None => false,
         };
         let fails = |id: RunId| matches!(input, Some(Input::Failing { run }) if *run == id);
         let stops_all = match input {
-            Some(Input::Command { command: Command::Stop | Command::Delete | Command::Restart { .. }, .. }) => true,
+            Some(Input::Command {
+                command: Command::Stop | Command::Delete | Command::Restart { .. } | Command::One { .. },
+                ..
+            }) => true,
             Some(_) | None => false,
         };
         for (id, run) in self.app.runs().filter(|(_, run)| run.is_draining()) {
@@ -261,6 +281,8 @@ impl Simulation {
                     SlotState::Replacing { why: Why::Unfit, .. } => true,
                     SlotState::Filled { run } => self.app.run(*run).is_some_and(|run| run.is_online()),
                     SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. } | Vacancy::Scheduled) => true,
+                    // The oracle knows where that is as it was asked.
+                    SlotState::Vacant(Vacancy::Stopped | Vacancy::Removed) => true,
                     SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
                 };
                 if !settled {

@@ -100,13 +100,23 @@ pub(crate) enum Verb {
     /// Replace workers one after the other, without refusing a connection
     Reload(ReloadArgs),
     /// Stop workers, then start them
+    #[command(
+        after_help = "Examples: musher restart web\n          musher restart web/2      only the worker in slot 2"
+    )]
     Restart(TargetArgs),
     /// Change the number of workers: N, +N, -N or max
     Scale(ScaleArgs),
     /// Stop workers and keep the app
+    #[command(
+        after_help = "Examples: musher stop web\n          musher stop web/2         only the worker in slot 2; `musher start web/2` starts it again"
+    )]
     Stop(TargetArgs),
     /// Stop workers and forget the app
-    #[command(visible_alias = "del", alias = "rm")]
+    #[command(
+        visible_alias = "del",
+        alias = "rm",
+        after_help = "Examples: musher delete web\n          musher delete web/2       only the worker in slot 2; the others keep their numbers"
+    )]
     Delete(TargetArgs),
     /// Set the counts of restarts to 0
     #[command(after_help = "Example: musher reset web")]
@@ -381,7 +391,7 @@ impl Verb {
 /// Verbs that take only targets.
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// Names or ids of apps, namespaces, /expressions/ for names, or `all`.
+    /// Names or ids of apps, namespaces, /expressions/ for names, or `all`; APP/SLOT for one worker, where that can be.
     #[arg(required = true, value_name = "APP")]
     pub(crate) targets: Vec<String>,
     #[command(flatten)]

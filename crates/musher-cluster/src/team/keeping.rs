@@ -268,7 +268,7 @@ impl Team {
     pub fn ready(&self) -> (u32, u32) {
         let state = self.primary.shared.table.lock();
         let Some(kept) = &state.kept else { return (0, 0) };
-        (kept.app.ready_slots(), u32::try_from(kept.app.slots().len()).unwrap_or(u32::MAX))
+        (kept.app.ready_slots(), kept.app.size())
     }
 
     /// The primary that keeps it.
@@ -435,7 +435,7 @@ impl State {
         let Some(settings) = kept.programs.get(&generation) else {
             return Input::SpawnFailed { run, reason: "its program is not known any more".to_owned() };
         };
-        let instances: OsString = kept.app.slots().len().to_string().into();
+        let instances: OsString = kept.app.size().to_string().into();
         let mut env = if kept.preload { settings.script_variables(run, &kept.policy) } else { BTreeMap::new() };
         env.insert("MUSHER_INSTANCES".into(), instances);
         env.insert(leftovers::VARIABLE.into(), leftovers::marker(run).into());

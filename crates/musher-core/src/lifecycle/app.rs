@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::operation::{Operation, Progress, Scaling};
+use super::operation::{Operation, Progress, Scaling, Single};
 use super::policy::Policy;
 use super::run::{Run, RunState};
 use super::slot::{History, Slot, SlotState, Vacancy, Why};
@@ -33,6 +33,9 @@ pub struct App {
     pub(super) operation: Option<Operation>,
     #[serde(default)]
     pub(super) scaling: Option<Scaling>,
+    /// What users want of one slot each, that has not come about.
+    #[serde(default)]
+    pub(super) singles: Vec<Single>,
     /// Whether a run was started since the listeners were closed.
     #[serde(default)]
     pub(super) may_listen: bool,
@@ -75,6 +78,7 @@ impl App {
             runs: BTreeMap::new(),
             operation: None,
             scaling: None,
+            singles: Vec::new(),
             may_listen: false,
             unsaid: Vec::new(),
         }
@@ -118,6 +122,7 @@ impl App {
             SlotState::Vacant(Vacancy::Backoff { until, .. }) => Some(*until),
             SlotState::Vacant(
                 Vacancy::Stopped
+                | Vacancy::Removed
                 | Vacancy::Scheduled
                 | Vacancy::Waiting
                 | Vacancy::Ended { .. }
@@ -146,9 +151,46 @@ impl App {
         self.policies.get(&generation).cloned().unwrap_or_default()
     }
 
-    /// The slots, each at the index that is its number.
+    /// The slots, each at the index that is its number, and the gaps that deleted ones left.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    /// How many slots it has, also those that are stopped.
+    pub fn size(&self) -> u32 {
+        count(self.slots.iter().filter(|slot| !slot.is_removed()))
+    }
+
+    /// How many slots are to have a worker: those that no user stopped.
+    pub fn wanted_size(&self) -> u32 {
+        count(self.slots.iter().filter(|slot| !slot.is_left_out()))
+    }
+
+    /// The slots that were stopped alone: the app is wanted, and they are not.
+    pub fn held_slots(&self) -> Vec<SlotId> {
+        self.slot_ids().into_iter().filter(|slot| self.is_held(*slot)).collect()
+    }
+
+    /// The numbers of its slots.
+    pub fn slot_ids(&self) -> Vec<SlotId> {
+        let numbered = (0..).map(SlotId).zip(&self.slots);
+        numbered.filter(|(_, slot)| !slot.is_removed()).map(|(id, _)| id).collect()
+    }
+
+    /// Whether there is such a slot.
+    pub fn has_slot(&self, slot: SlotId) -> bool {
+        self.slots.get(index(slot)).is_some_and(|slot| !slot.is_removed())
+    }
+
+    /// Whether this slot alone was stopped by a user: the app is wanted, and it is not.
+    pub fn is_held(&self, slot: SlotId) -> bool {
+        let stopped = |slot: &Slot| slot.state == SlotState::Vacant(Vacancy::Stopped);
+        self.is_wanted() && self.slots.get(index(slot)).is_some_and(stopped)
+    }
+
+    /// Whether nothing is to come to this slot any more: it was scaled away, deleted, or stopped while others serve.
+    pub fn is_retired(&self, slot: SlotId) -> bool {
+        !self.has_slot(slot) || self.is_held(slot)
     }
 
     /// Every run whose exit was not seen, also draining ones and those of removed slots.
@@ -203,7 +245,8 @@ impl App {
 
     /// The specs that are still needed, in order. The driver may forget all others.
     pub fn generations_in_use(&self) -> BTreeSet<Generation> {
-        let mut used: BTreeSet<Generation> = self.slots.iter().map(|slot| slot.generation).collect();
+        let slots = self.slots.iter().filter(|slot| !slot.is_removed());
+        let mut used: BTreeSet<Generation> = slots.map(|slot| slot.generation).collect();
         used.extend(self.runs.values().map(|run| run.generation));
         used.insert(self.target);
         if let Some(Operation::Reloading(reload)) = &self.operation {
@@ -220,25 +263,32 @@ impl App {
             None => Vec::new(),
         };
         ops.extend(self.scaling.as_ref().map(|scaling| scaling.op));
+        ops.extend(self.singles.iter().map(|single| single.op));
         ops
     }
 
     /// How far an operation is; none when it has finished.
     pub fn progress(&self, op: OpId) -> Option<Progress> {
         let leaving = count(self.runs.values().filter(|run| run.is_draining()));
-        let settled = |from: u32| count((from..count(&self.slots)).filter(|slot| self.is_settled(SlotId(*slot))));
+        let settled = |slots: &[SlotId]| count(slots.iter().filter(|slot| self.is_settled(**slot)));
+        let all = self.slot_ids();
         if let Some(scaling) = self.scaling.as_ref().filter(|scaling| scaling.op == op) {
-            let total = count(&self.slots).saturating_sub(scaling.added_from);
-            return Some(Progress { ready: settled(scaling.added_from), total, leaving });
+            let added: Vec<SlotId> = all.into_iter().filter(|slot| scaling.adds(*slot)).collect();
+            return Some(Progress { ready: settled(&added), total: count(&added), leaving });
         }
-        let total = count(&self.slots);
-        let ready = match &self.operation {
-            Some(Operation::Filling { ops }) if ops.contains(&op) => settled(0),
+        if let Some(single) = self.singles.iter().find(|single| single.op == op) {
+            return Some(self.progress_of_one(single));
+        }
+        let total = count(&all);
+        let (ready, total) = match &self.operation {
+            Some(Operation::Filling { ops }) if ops.contains(&op) => (settled(&all), total),
             Some(Operation::Stopping { ops, .. }) if ops.contains(&op) => {
                 let busy: BTreeSet<SlotId> = self.runs.values().map(|run| run.slot).collect();
-                count((0..total).filter(|slot| !busy.contains(&SlotId(*slot))))
+                (count(all.iter().filter(|slot| !busy.contains(slot))), total)
             }
-            Some(Operation::Reloading(reload)) if reload.op == op => count(&reload.replaced),
+            Some(Operation::Reloading(reload)) if reload.op == op => {
+                (count(&reload.replaced), if reload.only.is_some() { 1 } else { total })
+            }
             Some(Operation::Filling { .. } | Operation::Stopping { .. } | Operation::Reloading(_)) | None => {
                 return None;
             }
@@ -254,13 +304,11 @@ impl App {
             // It is served meanwhile, and a restart goes its own way.
             SlotState::Replacing { why: Why::Unfit, .. } => true,
             SlotState::Vacant(Vacancy::Ended { death }) => self.policy(slot.generation).ended_well(death),
-            SlotState::Vacant(Vacancy::Scheduled) => true,
+            SlotState::Vacant(Vacancy::Scheduled | Vacancy::Removed) => true,
+            // By hand: the others are what was to be started.
+            SlotState::Vacant(Vacancy::Stopped) => self.is_wanted(),
             SlotState::Vacant(
-                Vacancy::Stopped
-                | Vacancy::Waiting
-                | Vacancy::Backoff { .. }
-                | Vacancy::Clearing { .. }
-                | Vacancy::GaveUp { .. },
+                Vacancy::Waiting | Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::GaveUp { .. },
             )
             | SlotState::Replacing { why: Why::Reload, .. } => false,
         }

@@ -128,7 +128,7 @@ impl App {
         self.target = previous;
         let (slot, run) = culprit.unzip();
         turn.event(Event::CanaryFailed { generation, slot, run, reason: reason.to_owned() });
-        for slot in (0..count(&self.slots)).map(SlotId) {
+        for slot in self.slot_ids() {
             self.put_back(turn, slot);
         }
         for slot in &replaced {
@@ -148,6 +148,7 @@ impl App {
             replaced: BTreeSet::new(),
             trial: None,
             back: Some(back),
+            only: None,
         }));
     }
 
@@ -155,10 +156,14 @@ impl App {
     /// serve on, as unfit ones do, and are replaced when the backoff is over.
     pub(super) fn go_back_later(&mut self, turn: &mut Turn<'_>, back: &Back, new: RunId, death: &Death) {
         let generation = self.target;
-        for slot in (0..count(&self.slots)).map(SlotId) {
+        for slot in self.slot_ids() {
             let left = |state: &&mut Slot| state.generation == back.from && back.from != generation;
             let Some(state) = self.slot_mut(slot).filter(left) else { continue };
             state.generation = generation;
+            if let SlotState::Vacant(Vacancy::Backoff { .. }) = state.state {
+                // It died meanwhile: what the failed version may do again says nothing of the old one.
+                state.refill(generation, Vacancy::Clearing { restart: false });
+            }
             let SlotState::Filled { run } = state.state else { continue };
             let due = self.next_try(turn, slot, generation, Life::Starting);
             let wait_ms = due.wait_ms(turn.now);

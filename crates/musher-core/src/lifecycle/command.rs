@@ -8,17 +8,19 @@
 //! | scale | beside it | supersedes | supersedes | beside it | supersedes | supersedes |
 //! | delete | refused | joins | refused | refused | refused | joins |
 //!
+//! What is wanted of one slot goes beside what its app is busy with, as `single` tells.
+//!
 //! A reload of a stopped app is a start. A superseded reload leaves its spec the app's target: the later command did
 //! not take that wish back; an aborted one does not.
 
 use std::collections::BTreeSet;
 
-use super::app::{App, Turn, Wanted, count};
+use super::app::{App, Turn, Wanted, count, index};
 use super::canary::{Canary, Trial};
 use super::event::Event;
 use super::operation::{OpError, Operation, Reloading, Scaling};
 use super::run::RunState;
-use super::slot::{History, Slot, SlotState, Vacancy};
+use super::slot::{Before, History, Slot, SlotState, Vacancy};
 use super::{Chance, Command, Effect, Target};
 use crate::ids::{Generation, OpId, RunId, SlotId};
 use crate::spec::MAX_INSTANCES;
@@ -26,7 +28,7 @@ use crate::time::Time;
 
 /// How runs end when all of an app does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+pub(super) enum Manner {
     /// With the stop signal.
     AtOnce,
     /// Those that serve drain first.
@@ -42,6 +44,7 @@ impl App {
             Command::Restart { target } => self.restart(turn, op, target),
             Command::Reload { target, canary } => self.reload(turn, op, target, canary),
             Command::Scale { to } => self.scale(turn, op, to),
+            Command::One { slot, action } => self.one(turn, op, slot, action),
         };
         if let Err(error) = result {
             turn.finish([op], &Err(error));
@@ -63,6 +66,7 @@ impl App {
             None => {}
         }
         ops.push(op);
+        self.supersede_singles(turn, op, |single| !single.fills);
         self.operation = Some(Operation::Filling { ops });
         self.aim(target);
         self.wanted = Wanted::Up;
@@ -70,7 +74,7 @@ impl App {
         // A job is wanted from now on, and started when its time comes.
         let job = self.policy(generation).job;
         let vacancy = if job { Vacancy::Scheduled } else { self.first_vacancy() };
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_removed()) {
             match slot.state {
                 // A run of a job that is under way goes on, also with its restarts.
                 SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting) if job => {}
@@ -96,12 +100,13 @@ impl App {
         self.refuse_deleted()?;
         self.supersede_operation(turn, op);
         self.supersede_scaling(turn, op);
+        self.supersede_singles(turn, op, |_| true);
         self.aim(target);
         self.wanted = Wanted::Up;
         let slots = count(&self.slots);
         self.stop_slots(turn, |slot| slot.0 < slots);
         let (generation, vacancy) = (self.target, vacancy.unwrap_or_else(|| self.first_vacancy()));
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_removed()) {
             slot.refill(generation, vacancy.clone());
         }
         self.operation = Some(Operation::Filling { ops: vec![op] });
@@ -129,15 +134,24 @@ impl App {
             Some(Operation::Reloading(reload)) => return Err(OpError::Busy { with: reload.op }),
             None => {}
         }
+        self.supersede_singles(turn, op, |single| !single.fills);
         let previous = self.target;
         self.aim(target);
-        let queue: BTreeSet<SlotId> = (0..count(&self.slots)).map(SlotId).collect();
+        let queue: BTreeSet<SlotId> = self.slot_ids().into_iter().collect();
         let trial = canary.and_then(|canary| Trial::of(canary, &queue));
         let generation = self.target;
-        turn.event(Event::ReloadStarted { generation, slots: count(&self.slots) });
+        turn.event(Event::ReloadStarted { generation, slots: count(&queue) });
         let replaced = BTreeSet::new();
-        self.operation =
-            Some(Operation::Reloading(Reloading { op, generation, previous, queue, replaced, trial, back: None }));
+        self.operation = Some(Operation::Reloading(Reloading {
+            op,
+            generation,
+            previous,
+            queue,
+            replaced,
+            trial,
+            back: None,
+            only: None,
+        }));
         Ok(())
     }
 
@@ -153,7 +167,13 @@ impl App {
         self.remember(&effects[first..]);
     }
 
-    fn stop_all(&mut self, turn: &mut Turn<'_>, op: OpId, delete: bool, manner: Manner) -> Result<(), OpError> {
+    pub(super) fn stop_all(
+        &mut self,
+        turn: &mut Turn<'_>,
+        op: OpId,
+        delete: bool,
+        manner: Manner,
+    ) -> Result<(), OpError> {
         if self.is_deleted() {
             return Err(OpError::Deleted);
         }
@@ -165,6 +185,7 @@ impl App {
             self.operation = Some(Operation::Stopping { ops: vec![op], delete });
         }
         self.supersede_scaling(turn, op);
+        self.supersede_singles(turn, op, |single| single.fills);
         self.wanted = Wanted::Down;
         match manner {
             Manner::AtOnce => self.stop_slots(turn, |_| true),
@@ -175,7 +196,7 @@ impl App {
                 }
             }
         }
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_removed()) {
             slot.state = SlotState::Vacant(Vacancy::Stopped);
             slot.unfit = None;
         }
@@ -203,47 +224,80 @@ impl App {
             return Err(OpError::OutOfRange { to });
         }
         self.supersede_scaling(turn, op);
-        let from = count(&self.slots);
+        let from = self.size();
         if from != to {
             turn.event(Event::Scaled { from, to });
         }
-        for slot in (to..from).rev().map(SlotId) {
-            self.remove_slot(turn, slot);
+        for _ in to..from {
+            self.remove_any_slot(turn, op);
         }
-        for slot in (from..to).map(SlotId) {
-            self.add_slot(slot);
+        let added_from = count(&self.slots);
+        let gaps = (0..).map(SlotId).zip(&self.slots).filter(|(_, slot)| slot.is_removed()).map(|(id, _)| id);
+        let added: BTreeSet<SlotId> = gaps.take(usize::try_from(to.saturating_sub(from)).unwrap_or(0)).collect();
+        for slot in &added {
+            self.add_slot(*slot);
         }
-        self.scaling = Some(Scaling { op, added_from: from.min(to), removes: to < from });
+        for slot in (added_from..).take(usize::try_from(to - self.size()).unwrap_or(0)) {
+            self.add_slot(SlotId(slot));
+        }
+        self.scaling = Some(Scaling { op, added_from, added, removes: to < from });
         Ok(())
     }
 
     /// A slot that is added during a reload is part of it. When the reload aborts, it is filled with the old spec.
     fn add_slot(&mut self, id: SlotId) {
-        let vacancy = match self.slots.last().map(|slot| &slot.state) {
-            _ if !self.is_wanted() => Vacancy::Stopped,
-            // It waits for what the others wait for.
-            Some(SlotState::Vacant(Vacancy::Waiting)) => Vacancy::Waiting,
-            _ if self.policy(self.target).job => Vacancy::Scheduled,
-            _ => Vacancy::Clearing { restart: false },
+        let vacancy = if !self.is_wanted() {
+            Vacancy::Stopped
+        } else if self.is_waiting() {
+            // For what the others wait for.
+            Vacancy::Waiting
+        } else if self.policy(self.target).job {
+            Vacancy::Scheduled
+        } else {
+            Vacancy::Clearing { restart: false }
         };
         let generation = match &mut self.operation {
-            Some(Operation::Reloading(reload)) => {
+            Some(Operation::Reloading(reload)) if reload.only.is_none() => {
                 reload.queue.insert(id);
                 reload.previous
             }
-            Some(Operation::Filling { .. } | Operation::Stopping { .. }) | None => self.target,
+            Some(Operation::Filling { .. } | Operation::Stopping { .. } | Operation::Reloading(_)) | None => {
+                self.target
+            }
         };
-        self.slots.push(Slot::new(generation, vacancy));
+        let slot = Slot::new(generation, vacancy);
+        match self.slot_mut(id) {
+            Some(gap) => *gap = slot,
+            None => self.slots.push(slot),
+        }
     }
 
-    fn remove_slot(&mut self, turn: &mut Turn<'_>, id: SlotId) {
+    /// Removes the slot with the highest number; if some were stopped alone, of those, so that one is left that was not: also
+    /// of those that a reload fills, and leaves stopped when it aborts.
+    fn remove_any_slot(&mut self, turn: &mut Turn<'_>, op: OpId) {
+        let slots = self.slot_ids();
+        let held = |slot: &&SlotId| {
+            let state = self.slots.get(index(**slot)).map(|slot| &slot.state);
+            let is_replaced =
+                matches!(state, Some(SlotState::Replacing { before: Before::Vacant(Vacancy::Stopped), .. }));
+            is_replaced || self.is_held(**slot)
+        };
+        let held = slots.iter().rev().find(held);
+        let Some(id) = held.or(slots.last()).copied() else { return };
+        self.supersede_singles(turn, op, |single| single.fills && single.slot == id);
         if let Some(Operation::Reloading(reload)) = &mut self.operation {
             reload.queue.remove(&id);
             reload.replaced.remove(&id);
         }
         turn.effects.push(Effect::RetireSlot { slot: id });
-        let Some(slot) = self.slots.pop() else { return };
-        match slot.state {
+        self.let_go_of_slot(turn, id);
+        self.leave_gap(id);
+    }
+
+    /// Ends the runs that fill a slot.
+    pub(super) fn let_go_of_slot(&mut self, turn: &mut Turn<'_>, slot: SlotId) {
+        let Some(slot) = self.slots.get(index(slot)) else { return };
+        match slot.state.clone() {
             SlotState::Vacant(_) => {}
             SlotState::Filled { run } => self.let_go(turn, run),
             SlotState::Replacing { before, new, .. } => {
@@ -252,6 +306,17 @@ impl App {
                     self.let_go(turn, old);
                 }
             }
+        }
+    }
+
+    /// Takes a slot away. A gap is left only where slots come after it.
+    pub(super) fn leave_gap(&mut self, slot: SlotId) {
+        if let Some(slot) = self.slot_mut(slot) {
+            slot.state = SlotState::Vacant(Vacancy::Removed);
+            slot.unfit = None;
+        }
+        while self.slots.last().is_some_and(Slot::is_removed) {
+            self.slots.pop();
         }
     }
 
@@ -286,7 +351,7 @@ impl App {
         }
     }
 
-    fn refuse_deleted(&self) -> Result<(), OpError> {
+    pub(super) fn refuse_deleted(&self) -> Result<(), OpError> {
         match self.operation {
             Some(Operation::Stopping { delete: true, .. }) => Err(OpError::Deleted),
             Some(Operation::Stopping { delete: false, .. } | Operation::Filling { .. } | Operation::Reloading(_))

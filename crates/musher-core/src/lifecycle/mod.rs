@@ -19,7 +19,7 @@
 //! # Where things are
 //!
 //! [`run`](Run): states of one process. [`slot`](Slot): what fills a slot. `step`: inputs that the world causes.
-//! `command`: inputs that people cause. `unfit`: runs that serve and have to go. `reload`: replacing runs. `canary`: trying a few first. `restart`: what follows a death. `waiting`: what is not filled yet. `recover`: after a
+//! `command`: inputs that people cause; `single`: those for one slot. `unfit`: runs that serve and have to go. `reload`: replacing runs. `canary`: trying a few first. `restart`: what follows a death. `waiting`: what is not filled yet. `recover`: after a
 //! crash of the supervisor. [`Policy`]: the rules, taken from a spec.
 
 mod app;
@@ -33,6 +33,7 @@ mod recover;
 mod reload;
 mod restart;
 mod run;
+mod single;
 mod slot;
 mod step;
 mod unfit;
@@ -171,7 +172,33 @@ pub enum Command {
         /// The new number of slots, 1 to [`crate::spec::MAX_INSTANCES`].
         to: u32,
     },
+    /// Something for one slot alone; its siblings go on as they are.
+    One {
+        /// The slot.
+        slot: SlotId,
+        /// What.
+        action: SlotAction,
+    },
     /// Stop for good. Afterwards [`App::is_deleted`] is true and the app can be dropped.
+    Delete,
+}
+
+/// What a user wants of one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotAction {
+    /// Fill it, if it has no run. Finished when that is online. Of a stopped app the other slots stay stopped.
+    Start,
+    /// Let go of its run: one that serves drains first. It stays stopped until a user starts, restarts or reloads it or
+    /// the app. Finished when its processes are gone. The last one that is not stopped is stopped with the app.
+    Stop,
+    /// Stop, then start. Finished like a start.
+    Restart,
+    /// Replace its run by a new one that proves ready before the old one drains. Finished when it is replaced. Without
+    /// a run: a start.
+    Reload,
+    /// Stop it for good: the app has one slot less, and the others keep their numbers. The last one is deleted with the
+    /// app.
     Delete,
 }
 
@@ -215,7 +242,7 @@ pub enum Effect {
         /// The run.
         run: RunId,
     },
-    /// The slot is no longer part of the app: steer new connections away from it, hand on what waits in its queue.
+    /// The slot is no longer part of the app, or was stopped alone: steer new connections away from it, hand on what waits in its queue.
     RetireSlot {
         /// The slot.
         slot: SlotId,

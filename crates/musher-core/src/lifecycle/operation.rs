@@ -39,6 +39,9 @@ pub(super) struct Reloading {
     /// That it takes back what its trial did.
     #[serde(default)]
     pub(super) back: Option<Back>,
+    /// The slot, if it is of one alone.
+    #[serde(default)]
+    pub(super) only: Option<SlotId>,
 }
 
 /// A change of the number of slots that is going on.
@@ -47,8 +50,27 @@ pub(super) struct Scaling {
     pub(super) op: OpId,
     /// Slots from this number on have been added and are to get online.
     pub(super) added_from: u32,
+    /// And these, where deleted ones had left gaps.
+    #[serde(default)]
+    pub(super) added: BTreeSet<SlotId>,
     /// Whether slots were removed, whose runs are to be gone.
     pub(super) removes: bool,
+}
+
+/// What a user wants of one slot, until it is so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Single {
+    pub(super) op: OpId,
+    pub(super) slot: SlotId,
+    /// Whether it is to get online; else its runs are to be gone.
+    pub(super) fills: bool,
+}
+
+impl Scaling {
+    /// Whether it adds this slot.
+    pub(super) fn adds(&self, slot: SlotId) -> bool {
+        slot.0 >= self.added_from || self.added.contains(&slot)
+    }
 }
 
 /// How far an operation is.
@@ -81,6 +103,12 @@ pub enum OpError {
     /// The app is being deleted or is deleted.
     #[error("the app is being deleted")]
     Deleted,
+    /// There is no such slot.
+    #[error("there is no slot {slot}")]
+    NoSlot {
+        /// The slot.
+        slot: SlotId,
+    },
     /// Not a possible number of slots.
     #[error("{to} slots are not possible: an app has 1 to {max}", max = crate::spec::MAX_INSTANCES)]
     OutOfRange {
@@ -175,6 +203,7 @@ impl OpError {
             OpError::Busy { .. } => true,
             OpError::Superseded { .. }
             | OpError::Deleted
+            | OpError::NoSlot { .. }
             | OpError::Dependency { .. }
             | OpError::OutOfRange { .. }
             | OpError::Died { .. }

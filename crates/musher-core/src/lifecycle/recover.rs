@@ -123,7 +123,7 @@ impl App {
     fn still_holds(&self, effect: &Effect) -> bool {
         match effect {
             Effect::CloseListeners => self.is_at_rest(),
-            Effect::RetireSlot { slot } => slot.0 >= count(&self.slots),
+            Effect::RetireSlot { slot } => self.is_retired(*slot),
             Effect::Spawn { .. }
             | Effect::Drain { .. }
             | Effect::Signal { .. }

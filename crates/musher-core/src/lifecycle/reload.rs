@@ -64,7 +64,11 @@ impl App {
     /// Slots without a ready worker, but for those that will not get one by themselves.
     fn unready_slots(&self) -> u32 {
         let returns = |vacancy: &Vacancy| match vacancy {
-            Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. } => false,
+            Vacancy::Stopped
+            | Vacancy::Removed
+            | Vacancy::Scheduled
+            | Vacancy::Ended { .. }
+            | Vacancy::GaveUp { .. } => false,
             Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting => true,
         };
         let unready = |state: &SlotState| match state {
@@ -140,11 +144,11 @@ impl App {
             return;
         };
         self.target = reload.previous;
-        let Reloading { op, generation, replaced, back, .. } = reload;
-        let (replaced, total) = (count(&replaced), count(&self.slots));
+        let Reloading { op, generation, replaced, back, only, .. } = reload;
+        let (replaced, total) = (count(&replaced), if only.is_some() { 1 } else { self.size() });
         let death = death.clone();
         turn.event(Event::ReloadAborted { generation, slot, run, death: death.clone(), replaced });
-        for slot in (0..total).map(SlotId) {
+        for slot in self.slot_ids() {
             self.put_back(turn, slot);
         }
         let error = match back {
@@ -182,7 +186,8 @@ impl App {
     fn canary_error(&self, back: Back) -> OpError {
         let Back { from, reason, culprit, .. } = back;
         let (slot, run) = culprit.unzip();
-        let left = count(self.slots.iter().filter(|slot| from != self.target && slot.generation == from));
+        let slots = self.slots.iter().filter(|slot| !slot.is_removed());
+        let left = count(slots.filter(|slot| from != self.target && slot.generation == from));
         OpError::CanaryFailed { reason, slot, run, left }
     }
 

@@ -160,6 +160,13 @@ impl Run {
         }
     }
 
+    /// Has its slot wait for its exit, if it got the stop signal: it may hold what the next run needs.
+    pub(super) fn block_unless_draining(&mut self) {
+        if let RunState::Draining { stage: Stage::Signal | Stage::Kill, blocks, .. } = &mut self.state {
+            *blocks = true;
+        }
+    }
+
     /// When time alone changes its state.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.state {

@@ -69,8 +69,10 @@ pub enum Why {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Vacancy {
-    /// Stopped by a user, or never started.
+    /// Stopped by a user, or never started. In an app that is wanted: this slot alone was stopped.
     Stopped,
+    /// Deleted by a user, while slots with higher numbers stay: a gap, until the app is scaled up.
+    Removed,
     /// Of a job: filled when its time comes.
     Scheduled,
     /// Filled when other apps are as this one needs them.
@@ -153,12 +155,26 @@ impl Slot {
     pub fn is_at_rest(&self) -> bool {
         match &self.state {
             SlotState::Vacant(
-                Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
+                Vacancy::Stopped
+                | Vacancy::Removed
+                | Vacancy::Scheduled
+                | Vacancy::Ended { .. }
+                | Vacancy::GaveUp { .. },
             ) => true,
             SlotState::Vacant(Vacancy::Backoff { .. } | Vacancy::Clearing { .. } | Vacancy::Waiting)
             | SlotState::Filled { .. }
             | SlotState::Replacing { .. } => false,
         }
+    }
+
+    /// Whether it is a gap: it was deleted, and those with higher numbers stay.
+    pub fn is_removed(&self) -> bool {
+        self.state == SlotState::Vacant(Vacancy::Removed)
+    }
+
+    /// Whether it is left out of what its app does: stopped, or deleted.
+    pub(super) fn is_left_out(&self) -> bool {
+        matches!(self.state, SlotState::Vacant(Vacancy::Stopped | Vacancy::Removed))
     }
 
     pub(super) fn new(generation: Generation, vacancy: Vacancy) -> Slot {
@@ -215,6 +231,7 @@ impl SlotState {
             SlotState::Replacing { before: Before::Vacant(_), .. } | SlotState::Filled { .. } => false,
             SlotState::Vacant(
                 Vacancy::Stopped
+                | Vacancy::Removed
                 | Vacancy::Scheduled
                 | Vacancy::Waiting
                 | Vacancy::Ended { .. }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Effect;
-use super::app::{App, Turn, count};
+use super::app::{App, Turn};
 use super::event::Event;
 use super::operation::{OpError, Operation};
 use super::restart::millis;
@@ -250,9 +250,10 @@ impl App {
             self.operation = None;
             turn.finish(ops, &Err(error()));
         }
-        if let Some(scaling) = self.scaling.take_if(|scaling| slot.0 >= scaling.added_from) {
+        if let Some(scaling) = self.scaling.take_if(|scaling| scaling.adds(slot)) {
             turn.finish([scaling.op], &Err(error()));
         }
+        self.fail_singles(turn, slot, &error());
     }
 
     /// Ends the operations that have got what they wanted, or cannot get it any more.
@@ -264,10 +265,11 @@ impl App {
             None => {}
         }
         self.finish_scaling(turn);
+        self.finish_singles(turn);
     }
 
     fn finish_filling(&mut self, turn: &mut Turn<'_>) {
-        let Some(result) = self.filled(0) else { return };
+        let Some(result) = self.filled(|_| true) else { return };
         if result.is_ok() {
             turn.event(Event::Started { ready: self.ready_slots() });
         }
@@ -279,9 +281,8 @@ impl App {
     fn finish_scaling(&mut self, turn: &mut Turn<'_>) {
         let Some(scaling) = &self.scaling else { return };
         let op = scaling.op;
-        let result = if self.is_wanted() { self.filled(scaling.added_from) } else { Some(Ok(())) };
-        let slots = count(&self.slots);
-        let removed_are_gone = !scaling.removes || self.runs.values().all(|run| run.slot.0 < slots);
+        let result = if self.is_wanted() { self.filled(|slot| scaling.adds(slot)) } else { Some(Ok(())) };
+        let removed_are_gone = !scaling.removes || self.runs.values().all(|run| self.has_slot(run.slot));
         match result {
             Some(Ok(())) if removed_are_gone => {
                 self.scaling = None;
@@ -295,10 +296,10 @@ impl App {
         }
     }
 
-    /// Whether all slots from this one on are as a start wants them; an error when one never will be.
-    fn filled(&self, from: u32) -> Option<Result<(), OpError>> {
+    /// Whether all of these slots are as a start wants them; an error when one never will be.
+    pub(super) fn filled(&self, of: impl Fn(SlotId) -> bool) -> Option<Result<(), OpError>> {
         let mut all = true;
-        for slot in (from..count(&self.slots)).map(SlotId) {
+        for slot in self.slot_ids().into_iter().filter(|slot| of(*slot)) {
             if self.is_settled(slot) {
                 continue;
             }
@@ -312,6 +313,7 @@ impl App {
                 }
                 SlotState::Vacant(
                     Vacancy::Stopped
+                    | Vacancy::Removed
                     | Vacancy::Scheduled
                     | Vacancy::Waiting
                     | Vacancy::Backoff { .. }
@@ -339,7 +341,12 @@ fn restart_due(state: &SlotState, now: Time) -> Option<bool> {
         SlotState::Vacant(Vacancy::Backoff { until, .. }) => (*until <= now).then_some(true),
         SlotState::Vacant(Vacancy::Clearing { restart }) => Some(*restart),
         SlotState::Vacant(
-            Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Waiting | Vacancy::Ended { .. } | Vacancy::GaveUp { .. },
+            Vacancy::Stopped
+            | Vacancy::Removed
+            | Vacancy::Scheduled
+            | Vacancy::Waiting
+            | Vacancy::Ended { .. }
+            | Vacancy::GaveUp { .. },
         )
         | SlotState::Filled { .. }
         | SlotState::Replacing { .. } => None,

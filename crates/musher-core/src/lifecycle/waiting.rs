@@ -34,7 +34,6 @@ impl App {
 
     /// How it stands.
     pub fn standing(&self) -> Standing {
-        let slots = count(&self.slots);
         let ended_well = |slot: &Slot| match &slot.state {
             SlotState::Vacant(Vacancy::Ended { death }) => self.policy(slot.generation).ended_well(death),
             SlotState::Vacant(_) | SlotState::Filled { .. } | SlotState::Replacing { .. } => false,
@@ -50,14 +49,17 @@ impl App {
             }
             SlotState::Vacant(_) | SlotState::Filled { .. } | SlotState::Replacing { .. } => None,
         });
+        // One that was stopped by hand is nothing that others wait for.
+        let counted = self.slots.iter().filter(|slot| !(slot.is_removed() || self.is_wanted() && slot.is_left_out()));
         let operating = matches!(self.operation, Some(Operation::Filling { .. } | Operation::Stopping { .. }));
         Standing {
             wanted: self.is_wanted(),
-            started: self.slots.iter().all(|slot| spawned(slot) || ended_well(slot)),
+            started: counted.clone().all(|slot| spawned(slot) || ended_well(slot)),
             ready: !operating
-                && (0..slots).all(|slot| self.is_settled(crate::ids::SlotId(slot)))
+                && self.is_wanted()
+                && self.slot_ids().into_iter().all(|slot| self.is_settled(slot))
                 && !self.slots.iter().any(|slot| slot.state == SlotState::Vacant(Vacancy::Scheduled)),
-            ended_well: self.runs.is_empty() && self.slots.iter().all(ended_well),
+            ended_well: self.runs.is_empty() && counted.clone().all(ended_well),
             failed: failed.filter(|_| !operating),
         }
     }
@@ -83,6 +85,7 @@ impl App {
         if let Some(scaling) = self.scaling.take() {
             turn.finish([scaling.op], &error());
         }
+        self.hold_singles_up(turn, &error());
     }
 
     /// The time of a job has come.
@@ -94,7 +97,7 @@ impl App {
             return turn.event(Event::Skipped { runs: count(&self.runs) });
         }
         let (generation, vacancy) = (self.target, self.first_vacancy());
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_left_out()) {
             slot.refill(generation, vacancy.clone());
         }
     }

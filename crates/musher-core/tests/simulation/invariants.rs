@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use musher_core::lifecycle::{
-    App, Before, Command, Due, Effect, Event, Input, Policy, Run, RunState, Slot, SlotState, Stage, Unfit, Vacancy, Why,
+    App, Before, Command, Due, Effect, Event, Input, Policy, Run, RunState, Slot, SlotAction, SlotState, Stage, Unfit,
+    Vacancy, Why,
 };
 use musher_core::{Generation, RunId, SlotId};
 
@@ -48,7 +49,10 @@ pub(crate) fn slots_hold_together(app: &App) -> Check {
                 let serves = *why == Why::Reload || matches!(before, Before::Online { run } if Some(*run) == unfit);
                 ensure!(serves, "slot {id} gets a successor for an unfit run that does not serve it");
             }
-            SlotState::Vacant(Vacancy::Stopped) => ensure!(!app.is_wanted(), "slot {id} is stopped in a running app"),
+            SlotState::Vacant(Vacancy::Stopped) => {}
+            SlotState::Vacant(Vacancy::Removed) => {
+                ensure!(id.0 as usize + 1 < app.slots().len(), "slot {id} is a gap, and nothing comes after it");
+            }
             SlotState::Vacant(Vacancy::Backoff { until, .. }) => {
                 ensure!(deadline.is_some_and(|deadline| deadline <= *until), "slot {id} waits without a deadline");
             }
@@ -65,7 +69,8 @@ pub(crate) fn slots_hold_together(app: &App) -> Check {
             }
             SlotState::Vacant(Vacancy::Ended { .. } | Vacancy::GaveUp { .. }) => {}
         }
-        ensure!(app.is_wanted() || slot.state == SlotState::Vacant(Vacancy::Stopped), "slot {id} is not stopped");
+        let left_out = matches!(slot.state, SlotState::Vacant(Vacancy::Stopped | Vacancy::Removed));
+        ensure!(app.is_wanted() || left_out, "slot {id} is not stopped");
     }
     for (id, run) in app.runs().filter(|(_, run)| !run.is_draining()) {
         ensure!(claimed.get(&id) == Some(&run.slot), "run {id} of slot {} fills no slot", run.slot);
@@ -79,10 +84,17 @@ pub(crate) fn readiness_is_kept(step: &Step<'_>, reloading: bool) -> Check {
     match step.input {
         Some(Input::Command { op, command }) if !refused(step.effects, *op) => match command {
             Command::Stop | Command::Restart { .. } | Command::Delete => return Ok(()),
-            Command::Scale { to } => {
-                removed = step.before.runs().filter(|(_, run)| run.is_online() && run.slot.0 >= *to).count();
+            Command::Scale { .. } => {
+                let gone = |run: &Run| run.is_online() && !step.after.has_slot(run.slot);
+                removed = step.before.runs().filter(|(_, run)| gone(run)).count();
             }
-            Command::Start { .. } | Command::Reload { .. } => {}
+            Command::One { action: SlotAction::Stop | SlotAction::Delete, .. } if !step.after.is_wanted() => {
+                return Ok(());
+            }
+            Command::One { slot, action: SlotAction::Stop | SlotAction::Delete | SlotAction::Restart } => {
+                removed = step.before.runs().filter(|(_, run)| run.is_online() && run.slot == *slot).count();
+            }
+            Command::Start { .. } | Command::Reload { .. } | Command::One { .. } => {}
         },
         Some(_) | None => {}
     }
@@ -101,7 +113,7 @@ pub(crate) fn readiness_is_kept(step: &Step<'_>, reloading: bool) -> Check {
     ensure!(reloading && most > 0, "{before} ready workers became {after} by {deaths} deaths");
     let gone = |slot: &&Slot| match &slot.state {
         SlotState::Vacant(vacancy) | SlotState::Replacing { before: Before::Vacant(vacancy), .. } => {
-            matches!(vacancy, Vacancy::Ended { .. } | Vacancy::GaveUp { .. })
+            matches!(vacancy, Vacancy::Ended { .. } | Vacancy::GaveUp { .. } | Vacancy::Stopped | Vacancy::Removed)
         }
         SlotState::Replacing { .. } | SlotState::Filled { .. } => false,
     };
@@ -112,7 +124,7 @@ pub(crate) fn readiness_is_kept(step: &Step<'_>, reloading: bool) -> Check {
 }
 
 /// An operation that succeeded has made true what it promised.
-pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
+pub(crate) fn results_are_true(step: &Step<'_>, of_one: bool) -> Check {
     for effect in step.effects {
         let Effect::Event(event) = effect else { continue };
         match event {
@@ -122,7 +134,8 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
                     let good = match &slot.state {
                         SlotState::Filled { run } => step.after.run(*run).unwrap().is_online(),
                         SlotState::Vacant(Vacancy::Ended { death }) => ended_well(&policy, death),
-                        SlotState::Replacing { why: Why::Unfit, .. } | SlotState::Vacant(Vacancy::Scheduled) => true,
+                        SlotState::Replacing { why: Why::Unfit, .. }
+                        | SlotState::Vacant(Vacancy::Scheduled | Vacancy::Stopped | Vacancy::Removed) => true,
                         SlotState::Vacant(_) | SlotState::Replacing { .. } => false,
                     };
                     ensure!(good, "the app is started, but slot {id} is not");
@@ -130,12 +143,14 @@ pub(crate) fn results_are_true(step: &Step<'_>) -> Check {
             }
             Event::ReloadFinished { generation } => {
                 ensure!(step.after.target() == *generation, "the reload to {generation} left another target");
-                for (slot, id) in step.after.slots().iter().zip(0..) {
+                let numbered = step.after.slots().iter().zip(0..);
+                for (slot, id) in numbered.filter(|(slot, _)| !slot.is_removed() && !of_one) {
                     ensure!(slot.generation == *generation, "the reload finished without slot {id}");
                 }
             }
             Event::WentBack { from, generation } if from != generation => {
-                let left = step.after.slots().iter().filter(|slot| slot.generation == *from).count();
+                let left = |slot: &&Slot| slot.generation == *from && !slot.is_removed();
+                let left = step.after.slots().iter().filter(left).count();
                 ensure!(left == 0, "the old version is back, but not in {left} slots");
             }
             Event::Stopped => {
@@ -204,7 +219,8 @@ pub(crate) fn unfit_runs_serve_and_are_replaced(step: &Step<'_>, reloading: bool
 
 /// The rules of every generation that is still needed are as the user gave them.
 pub(crate) fn policies_are_kept(app: &App, given: &BTreeMap<Generation, Policy>) -> Check {
-    let needed = app.runs().map(|(_, run)| run.generation).chain(app.slots().iter().map(|slot| slot.generation));
+    let slots = app.slots().iter().filter(|slot| !slot.is_removed()).map(|slot| slot.generation);
+    let needed = app.runs().map(|(_, run)| run.generation).chain(slots);
     for generation in needed.chain([app.target()]) {
         ensure!(app.generations_in_use().contains(&generation), "generation {generation} is needed, but not in use");
         ensure!(Some(&app.policy(generation)) == given.get(&generation), "the rules of {generation} are not as given");
@@ -230,13 +246,29 @@ pub(crate) fn commands_reach_everything(step: &Step<'_>) -> Check {
                 // A run may have missed its deadline at the same moment: then the state is at least another one.
                 let unchanged = slot.state == before.state;
                 // A job that is under way is not touched, and what waits for other apps may have waited before.
-                let waits = matches!(slot.state, SlotState::Vacant(Vacancy::Scheduled | Vacancy::Waiting));
+                let waits =
+                    matches!(slot.state, SlotState::Vacant(Vacancy::Scheduled | Vacancy::Waiting | Vacancy::Removed));
                 let job = step.after.policy(step.after.target()).job && matches!(command, Command::Start { .. });
                 ensure!(
                     !vacant || clearing || waits || job || !unchanged,
                     "a start leaves slot {id} as it was: {:?}",
                     slot.state
                 );
+            }
+        }
+        Command::One { slot, action } => {
+            let fills = step.after.runs().any(|(_, run)| run.slot == *slot && !run.is_draining());
+            let told = |run: &Run| {
+                matches!(run.state, RunState::Draining { stage: Stage::Signal | Stage::Kill, blocks: true, .. })
+            };
+            match action {
+                SlotAction::Stop | SlotAction::Delete => ensure!(!fills, "slot {slot} is stopped and has a run"),
+                SlotAction::Restart => {
+                    let mut old = step.before.runs().filter(|(_, run)| run.slot == *slot);
+                    let stopped = old.all(|(id, _)| step.after.run(id).is_none_or(told));
+                    ensure!(stopped, "a restart of slot {slot} leaves a run as it was");
+                }
+                SlotAction::Start | SlotAction::Reload => {}
             }
         }
         Command::Reload { .. } | Command::Scale { .. } => {}
@@ -251,7 +283,11 @@ pub(crate) fn recovery_is_kind(step: &Step<'_>) -> Check {
             matches!(
                 slot.state,
                 SlotState::Vacant(
-                    Vacancy::Stopped | Vacancy::Scheduled | Vacancy::Ended { .. } | Vacancy::GaveUp { .. }
+                    Vacancy::Stopped
+                        | Vacancy::Removed
+                        | Vacancy::Scheduled
+                        | Vacancy::Ended { .. }
+                        | Vacancy::GaveUp { .. }
                 )
             )
         };

@@ -1,15 +1,17 @@
 //! What has to be true after every step, worked out a second time and in another way: from events and effects only,
 //! with a shadow of every slot's restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use musher_core::lifecycle::{
-    App, Command, Death, Effect, Event, ExitOutcome, Input, OpError, Policy, Run, RunState, SlotState, Why,
+    App, Command, Death, Effect, Event, ExitOutcome, Input, OpError, Policy, Run, RunState, SlotAction, SlotState,
+    Vacancy, Why,
 };
 use musher_core::spec::RestartPolicy;
 use musher_core::{Generation, OpId, RunId, SlotId, Time};
 
 use super::invariants::{self, Check, ensure};
+use super::tally::Tally;
 
 /// One step: what was, what came in, what came out, what is.
 pub(crate) struct Step<'a> {
@@ -27,10 +29,12 @@ pub(crate) struct Oracle {
     online_since: BTreeMap<RunId, Time>,
     accepted: BTreeMap<OpId, Command>,
     /// Operations that fail when a run of these slots dies before it was ready.
-    fragile: BTreeMap<OpId, u32>,
+    fragile: BTreeMap<OpId, Fragile>,
     target: Generation,
     /// The target before the reload that goes on.
     previous: Option<Generation>,
+    /// Whether that is of one slot alone.
+    only: bool,
     /// Whether that has its new version on trial.
     trial: bool,
     /// The version whose trial failed last.
@@ -40,30 +44,17 @@ pub(crate) struct Oracle {
     pub(crate) tally: Tally,
 }
 
-/// How often the interesting things happened, to see that the simulation reaches them.
-#[derive(Default, Debug)]
-pub(crate) struct Tally {
-    pub(crate) steps: u64,
-    pub(crate) crashes: u64,
-    pub(crate) restarts: u64,
-    pub(crate) giveups: u64,
-    pub(crate) reloads: u64,
-    pub(crate) aborts: u64,
-    pub(crate) stops: u64,
-    pub(crate) superseded: u64,
-    pub(crate) failed_starts: u64,
-    pub(crate) scalings: u64,
-    pub(crate) unfit: u64,
-    pub(crate) relieved: u64,
-    pub(crate) kept: u64,
-    pub(crate) failing: u64,
-    pub(crate) passed: u64,
-    pub(crate) returned: u64,
-    pub(crate) taken_down: u64,
-    pub(crate) due: u64,
-    pub(crate) skipped: u64,
-    pub(crate) released: u64,
-    pub(crate) held_up: u64,
+/// Which slots an operation needs.
+#[derive(Clone, Default)]
+struct Fragile {
+    from: Option<usize>,
+    more: BTreeSet<usize>,
+}
+
+impl Fragile {
+    fn concerns(&self, slot: usize) -> bool {
+        self.from.is_some_and(|from| slot >= from) || self.more.contains(&slot)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -89,6 +80,9 @@ struct Shadow {
 enum Cause {
     #[default]
     None,
+    /// Stopped by a user, alone or with the app; deleted, with others after it.
+    Held,
+    Gap,
     User,
     Restart,
     /// It waits for other apps, or for its time: it is not to be started.
@@ -100,7 +94,7 @@ impl Oracle {
     pub(crate) fn new(app: &App) -> Oracle {
         let target = app.target();
         Oracle {
-            slots: vec![Shadow { generation: target, ..Shadow::default() }; app.slots().len()],
+            slots: vec![Shadow { generation: target, cause: Cause::Held, ..Shadow::default() }; app.slots().len()],
             target,
             given: BTreeMap::from([(target, app.policy(target))]),
             ..Oracle::default()
@@ -120,8 +114,13 @@ impl Oracle {
                     slot.cause = Cause::User;
                 }
             }
-            Some(Input::HeldUp { .. }) if self.slots.iter().any(|slot| slot.cause == Cause::Others) => {
-                for op in self.fragile.keys() {
+            Some(Input::HeldUp { .. }) if self.slots.iter().any(Shadow::waits) => {
+                for (op, fragile) in &self.fragile {
+                    // One slot may not be among those that wait, or be filled by a reload.
+                    let one = fragile.from.is_none() && fragile.more.len() == 1;
+                    if one && !fragile.more.iter().any(|slot| self.slots[*slot].waits()) {
+                        continue;
+                    }
                     self.tally.held_up += 1;
                     let told = |effect: &Effect| matches!(effect, Effect::Finished { op: other, result: Err(OpError::Dependency { .. }) } if other == op);
                     ensure!(step.effects.iter().any(told), "operation {op} waits for other apps and is not told");
@@ -147,10 +146,11 @@ impl Oracle {
             ensure!(!self.trial, "the version on trial does worse, and nothing happens");
         }
         let reloading = was_reloading || self.previous.is_some();
+        self.left_out_as_asked(step.after)?;
         ensure!(step.after.target() == self.target, "the target is {}, not {}", step.after.target(), self.target);
         invariants::slots_hold_together(step.after)?;
         invariants::readiness_is_kept(step, reloading)?;
-        invariants::results_are_true(step)?;
+        invariants::results_are_true(step, self.only)?;
         invariants::surge_is_bounded(step)?;
         invariants::unfit_runs_serve_and_are_replaced(step, reloading)?;
         invariants::policies_are_kept(step.after, &self.given)?;
@@ -210,13 +210,16 @@ impl Oracle {
             Command::Reload { .. } if step.effects.iter().any(reloads) => {
                 self.tally.reloads += 1;
                 self.previous = Some(before);
+                self.only = false;
                 self.trial = matches!(command, Command::Reload { canary: Some(_), .. });
                 self.slots.iter_mut().for_each(|slot| slot.reloaded = false);
             }
             Command::Start { .. } | Command::Reload { .. } => {
-                self.fragile.insert(op, 0);
-                let goes_on =
-                    |slot: &Shadow| policy.job && matches!(slot.cause, Cause::User | Cause::Restart | Cause::Others);
+                self.fragile.insert(op, Fragile { from: Some(0), ..Fragile::default() });
+                let goes_on = |slot: &Shadow| {
+                    let under_way = matches!(slot.cause, Cause::User | Cause::Restart | Cause::Others);
+                    slot.cause == Cause::Gap || policy.job && under_way
+                };
                 for slot in self.slots.iter_mut().filter(|slot| slot.own.is_none() && !goes_on(slot)) {
                     *slot = if policy.job { Shadow { cause: Cause::Time, ..none.clone() } } else { user.clone() };
                 }
@@ -224,33 +227,124 @@ impl Oracle {
             Command::Restart { .. } => {
                 self.previous = None;
                 self.trial = false;
-                self.fragile.insert(op, 0);
-                self.slots.fill(user);
+                self.fragile.insert(op, Fragile { from: Some(0), ..Fragile::default() });
+                self.slots.iter_mut().filter(|slot| slot.cause != Cause::Gap).for_each(|slot| *slot = user.clone());
             }
             Command::Stop | Command::Delete => {
-                self.tally.stops += 1;
-                self.previous = None;
-                self.trial = false;
-                for slot in &mut self.slots {
-                    *slot = Shadow { generation: slot.generation, ..Shadow::default() };
-                }
+                self.stopped();
             }
+            Command::One { slot, action } => self.one(step, op, slot.0 as usize, *action),
             Command::Scale { to } => {
                 self.tally.scalings += 1;
-                let from = u32::try_from(self.slots.len()).unwrap();
-                if step.before.is_wanted() {
-                    self.fragile.insert(op, from.min(*to));
+                let waits = self.slots.iter().any(Shadow::waits);
+                while self.slots.iter().filter(|slot| slot.cause != Cause::Gap).count() > *to as usize {
+                    // Those that are stopped alone first.
+                    let highest = |of: &dyn Fn(&Shadow) -> bool| self.slots.iter().rposition(of);
+                    let held = highest(&|slot| slot.cause == Cause::Held && step.before.is_wanted());
+                    let slot = held.or_else(|| highest(&|slot| slot.cause != Cause::Gap)).unwrap();
+                    self.slots[slot] = Shadow { cause: Cause::Gap, ..Shadow::default() };
                 }
-                let added = match self.slots.last().map(|slot| slot.cause) {
-                    _ if !step.after.is_wanted() => none,
-                    Some(Cause::Others) => Shadow { cause: Cause::Others, ..none },
-                    _ if policy.job => Shadow { cause: Cause::Time, ..none },
-                    _ => Shadow { cause: Cause::User, ..none },
+                self.drop_gaps();
+                let cause = match () {
+                    () if !step.after.is_wanted() => Cause::Held,
+                    () if waits => Cause::Others,
+                    () if policy.job => Cause::Time,
+                    () => Cause::User,
                 };
-                let generation = self.previous.unwrap_or(self.target);
-                self.slots.resize(*to as usize, Shadow { generation, ..added });
+                let generation = self.previous.filter(|_| !self.only).unwrap_or(self.target);
+                let added = Shadow { cause, generation, ..none };
+                let mut fragile = Fragile { from: Some(self.slots.len()), ..Fragile::default() };
+                while self.slots.iter().filter(|slot| slot.cause != Cause::Gap).count() < *to as usize {
+                    match self.slots.iter().position(|slot| slot.cause == Cause::Gap) {
+                        Some(gap) => {
+                            fragile.more.insert(gap);
+                            self.slots[gap] = added.clone();
+                        }
+                        None => self.slots.push(added.clone()),
+                    }
+                }
+                if step.before.is_wanted() {
+                    self.fragile.insert(op, fragile);
+                }
             }
         }
+    }
+
+    /// What becomes of the slots when somebody wants something of one.
+    fn one(&mut self, step: &Step<'_>, op: OpId, slot: usize, action: SlotAction) {
+        self.tally.singles += 1;
+        let policy = step.after.policy(self.target);
+        let fragile = Fragile { from: None, more: BTreeSet::from([slot]) };
+        let wanted = if policy.waits { Cause::Others } else { Cause::User };
+        let filled = Shadow { generation: self.target, cause: wanted, ..Shadow::default() };
+        let shadow = &mut self.slots[slot];
+        match action {
+            SlotAction::Reload
+                if step.effects.iter().any(|effect| matches!(effect, Effect::Event(Event::ReloadStarted { .. }))) =>
+            {
+                self.tally.reloads += 1;
+                (self.previous, self.only, self.trial) = (Some(self.target), true, false);
+                self.slots.iter_mut().for_each(|slot| slot.reloaded = false);
+            }
+            SlotAction::Start | SlotAction::Reload => {
+                let under_way = matches!(shadow.cause, Cause::User | Cause::Restart | Cause::Others);
+                if shadow.own.is_none() && !(policy.job && under_way) {
+                    *shadow = if policy.job { Shadow { cause: Cause::Time, ..filled } } else { filled };
+                }
+                self.fragile.insert(op, fragile);
+            }
+            SlotAction::Restart => {
+                *shadow = filled;
+                self.fragile.insert(op, fragile);
+            }
+            SlotAction::Stop | SlotAction::Delete => {
+                let deletes = action == SlotAction::Delete;
+                let cause = if deletes { Cause::Gap } else { Cause::Held };
+                *shadow = Shadow { generation: shadow.generation, cause, ..Shadow::default() };
+                if self.slots.iter().all(|slot| slot.cause == Cause::Gap) {
+                    // The app is deleted, with its last slot as it is.
+                    self.slots[slot].cause = Cause::Held;
+                }
+                self.drop_gaps();
+                if self.slots.iter().all(|slot| matches!(slot.cause, Cause::Held | Cause::Gap)) {
+                    self.tally.last_ones += 1;
+                    self.stopped();
+                }
+            }
+        }
+    }
+
+    fn stopped(&mut self) {
+        self.tally.stops += 1;
+        self.previous = None;
+        self.trial = false;
+        for slot in self.slots.iter_mut().filter(|slot| slot.cause != Cause::Gap) {
+            *slot = Shadow { generation: slot.generation, cause: Cause::Held, ..Shadow::default() };
+        }
+    }
+
+    fn drop_gaps(&mut self) {
+        while self.slots.last().is_some_and(|slot| slot.cause == Cause::Gap) {
+            self.slots.pop();
+        }
+    }
+
+    /// Slots are stopped and deleted exactly where a user wanted that, and an app that is wanted has one that is not.
+    fn left_out_as_asked(&self, app: &App) -> Check {
+        ensure!(app.slots().len() == self.slots.len(), "{} slots, not {}", app.slots().len(), self.slots.len());
+        for ((slot, shadow), id) in app.slots().iter().zip(&self.slots).zip(0..) {
+            let stopped = slot.state == SlotState::Vacant(Vacancy::Stopped);
+            let removed = slot.state == SlotState::Vacant(Vacancy::Removed);
+            // A reload fills it, and a reload that aborts leaves it as it was.
+            let held = shadow.cause == Cause::Held && shadow.new.is_none();
+            ensure!(stopped == held, "slot {id}: {:?}, not {:?}", slot.state, shadow.cause);
+            ensure!(removed == (shadow.cause == Cause::Gap), "slot {id}: {:?}, not {:?}", slot.state, shadow.cause);
+        }
+        let gaps = self.slots.iter().filter(|slot| slot.cause == Cause::Gap).count();
+        ensure!(app.size() as usize == self.slots.len() - gaps, "gaps are counted as slots");
+        let held = self.slots.iter().all(|slot| matches!(slot.cause, Cause::Held | Cause::Gap));
+        ensure!(held != app.is_wanted(), "the app is wanted: {}, all its slots are stopped: {held}", app.is_wanted());
+        Ok(())
     }
 
     /// A job is started when its time comes, unless it runs still.
@@ -261,7 +355,9 @@ impl Oracle {
             ensure!(!skipped, "what is no job, or stopped, has a time");
             return Ok(());
         }
-        let idle = |slot: &Shadow| slot.own.is_none() && matches!(slot.cause, Cause::None | Cause::Time);
+        let idle = |slot: &Shadow| {
+            slot.own.is_none() && matches!(slot.cause, Cause::None | Cause::Time | Cause::Held | Cause::Gap)
+        };
         let runs = step.before.runs().next().is_some() || !self.slots.iter().all(idle);
         ensure!(runs == skipped, "a job is started while it runs, or left out while it does not");
         if skipped {
@@ -270,7 +366,9 @@ impl Oracle {
         }
         self.tally.due += 1;
         let cause = if policy.waits { Cause::Others } else { Cause::User };
-        self.slots.fill(Shadow { generation: self.target, cause, ..Shadow::default() });
+        for slot in self.slots.iter_mut().filter(|slot| !matches!(slot.cause, Cause::Held | Cause::Gap)) {
+            *slot = Shadow { generation: self.target, cause, ..Shadow::default() };
+        }
         Ok(())
     }
 
@@ -401,6 +499,7 @@ impl Oracle {
         let right = shadow.generation;
         ensure!(generation == right, "slot {slot} is filled with generation {generation}, not {right}");
         match shadow.cause {
+            Cause::Held | Cause::Gap => return Err(format!("run {run} starts in slot {slot}, which is stopped")),
             Cause::None => return Err(format!("run {run} starts in slot {slot} for no reason")),
             Cause::Others => return Err(format!("run {run} starts in slot {slot} before what it needs is there")),
             Cause::Time => return Err(format!("run {run} starts in slot {slot} before its time")),
@@ -450,7 +549,7 @@ impl Oracle {
         let fatal = fatal && self.previous.is_some();
         ensure!(aborts == fatal, "the death of run {run} should{} abort the reload", if fatal { "" } else { " not" });
         if !was_ready && !ended_well(&policy, death) && !relieves {
-            for (op, from) in &self.fragile {
+            for (op, fragile) in &self.fragile {
                 let failed = step.effects[position..].iter().any(|effect| match effect {
                     Effect::Finished { op: other, result: Err(OpError::Died { run: dead, .. }) } => {
                         other == op && *dead == run
@@ -458,7 +557,7 @@ impl Oracle {
                     _ => false,
                 });
                 ensure!(
-                    failed || slot.0 < *from,
+                    failed || !fragile.concerns(slot.0 as usize),
                     "operation {op} does not fail when run {run} dies before it is ready"
                 );
             }
@@ -467,7 +566,7 @@ impl Oracle {
         if shadow.own == Some(run) {
             shadow.own = None;
             let unfit = step.before.slots()[slot.0 as usize].unfit.as_ref();
-            let gives_way = unfit.is_some_and(|unfit| unfit.to.is_some());
+            let gives_way = unfit.is_some_and(|unfit| unfit.run == run && unfit.to.is_some());
             if gives_way && shadow.new.is_none() {
                 *shadow = Shadow { generation: shadow.generation, cause: Cause::User, ..Shadow::default() };
                 return Ok(());
@@ -510,6 +609,9 @@ impl Oracle {
                 if let Some(failed) = self.failed.take().filter(|_| step.before.goes_back().is_some()) {
                     for shadow in self.slots.iter_mut().filter(|shadow| shadow.generation == failed) {
                         shadow.generation = self.target;
+                        if shadow.cause == Cause::Restart && failed != self.target {
+                            *shadow = Shadow { generation: self.target, cause: Cause::User, ..Shadow::default() };
+                        }
                     }
                 }
             }
@@ -599,7 +701,10 @@ impl Oracle {
 pub(crate) fn refused(effects: &[Effect], op: OpId) -> bool {
     effects.iter().any(|effect| match effect {
         Effect::Finished { op: other, result: Err(error) } if *other == op => {
-            matches!(error, OpError::Busy { .. } | OpError::Deleted | OpError::OutOfRange { .. })
+            matches!(
+                error,
+                OpError::Busy { .. } | OpError::Deleted | OpError::NoSlot { .. } | OpError::OutOfRange { .. }
+            )
         }
         _ => false,
     })
@@ -647,6 +752,11 @@ fn wait(policy: &Policy, failures: u32) -> f64 {
 }
 
 impl Shadow {
+    /// Whether it waits for other apps, and no reload fills it.
+    fn waits(&self) -> bool {
+        self.cause == Cause::Others && self.new.is_none()
+    }
+
     /// Notes how its run lived; gives the failures that the next one has to wait for.
     fn lived(&mut self, was_ready: bool, stable: bool) -> u32 {
         if stable {
@@ -659,31 +769,5 @@ impl Shadow {
             self.failures += 1;
         }
         self.failures
-    }
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Tally) {
-        self.steps += other.steps;
-        self.crashes += other.crashes;
-        self.restarts += other.restarts;
-        self.giveups += other.giveups;
-        self.reloads += other.reloads;
-        self.aborts += other.aborts;
-        self.stops += other.stops;
-        self.superseded += other.superseded;
-        self.failed_starts += other.failed_starts;
-        self.scalings += other.scalings;
-        self.unfit += other.unfit;
-        self.relieved += other.relieved;
-        self.kept += other.kept;
-        self.failing += other.failing;
-        self.passed += other.passed;
-        self.returned += other.returned;
-        self.taken_down += other.taken_down;
-        self.due += other.due;
-        self.skipped += other.skipped;
-        self.released += other.released;
-        self.held_up += other.held_up;
     }
 }

@@ -193,6 +193,7 @@ impl ManagedApp {
                 | OpError::Superseded { .. }
                 | OpError::Busy { .. }
                 | OpError::Deleted
+                | OpError::NoSlot { .. }
                 | OpError::Dependency { .. }
                 | OpError::OutOfRange { .. },
             ) => true,
@@ -240,8 +241,7 @@ impl ManagedApp {
         let online = self.machine.runs().filter(|(_, run)| run.is_online());
         let mut serving: Vec<SlotId> = online.map(|(_, run)| run.slot).collect();
         serving.sort_unstable();
-        let slots = self.machine.slots().len();
-        self.sockets.steer(&serving, |slot| usize::try_from(slot.0).is_ok_and(|slot| slot < slots));
+        self.sockets.steer(&serving, |slot| !self.machine.is_retired(slot));
     }
 
     /// What is written to the keeper.

@@ -212,8 +212,7 @@ impl Driver {
         let stopped = self.stopped_needs(&needs, &names).into_iter();
         let stopped = stopped.filter(|(_, name)| !others.iter().any(|(spec, _)| spec.name == *name));
         let step = |(id, app): (AppId, String)| {
-            let slots = self.apps.get(&id).map_or(0, |app| app.machine.slots().len());
-            let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+            let slots = self.apps.get(&id).map_or(0, |app| app.machine.size());
             let (instances_before, instances_after) = (slots, slots);
             let action = PlanAction::Start;
             (id, PlanStep { app, action, changed: Vec::new(), instances_before, instances_after })

@@ -140,6 +140,7 @@ impl World {
                 OpError::Superseded { .. }
                 | OpError::Busy { .. }
                 | OpError::Deleted
+                | OpError::NoSlot { .. }
                 | OpError::Dependency { .. }
                 | OpError::OutOfRange { .. },
             )

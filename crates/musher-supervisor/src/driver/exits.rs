@@ -104,7 +104,7 @@ impl Driver {
         let inquest = managed.spec(ended.record.generation).and_then(|spec| Inquest::of(&death, spec, kills));
         managed.tally.ended(run, &death);
         // A slot that was scaled away has nobody to tell its stories to.
-        if usize::try_from(ended.record.slot.0).is_ok_and(|slot| slot < managed.machine.slots().len()) {
+        if managed.machine.has_slot(ended.record.slot) {
             managed.deaths.insert(ended.record.slot, death);
         }
         managed.stories.insert(run);

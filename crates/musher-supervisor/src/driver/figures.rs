@@ -104,6 +104,7 @@ impl World {
     fn app_figures(&self, app: &ManagedApp) -> AppFigures {
         let spec = app.target_spec();
         let of_driver = app.sockets.queues().into_iter().map(|(slot, state)| (slot.map(|slot| slot.0), state));
+        let slots = (0..).map(SlotId).zip(app.machine.slots()).filter(|(_, slot)| !slot.is_removed());
         AppFigures {
             name: app.name.clone(),
             id: app.id.0,
@@ -112,7 +113,7 @@ impl World {
             wanted: app.machine.is_wanted(),
             generation: app.machine.target().0,
             draining: app.machine.runs().filter(|(_, run)| run.is_draining()).count(),
-            slots: (0..).map(SlotId).zip(app.machine.slots()).map(|(id, slot)| slot_figures(app, id, slot)).collect(),
+            slots: slots.map(|(id, slot)| slot_figures(app, id, slot)).collect(),
             queues: of_driver.chain(self.queues_by_slot(app.id)).collect(),
             tally: app.tally.clone(),
         }

@@ -91,7 +91,7 @@ impl InForeground {
         self.plan
             .specs
             .iter()
-            .map(|spec| SavedApp { spec: spec.clone(), wanted: true, times: TimesRecord::default() })
+            .map(|spec| SavedApp { spec: spec.clone(), wanted: true, held: Vec::new(), times: TimesRecord::default() })
             .collect()
     }
 }
@@ -125,10 +125,9 @@ impl Driver {
             let ended = || {
                 app.machine.slots().iter().all(|slot| matches!(slot.state, SlotState::Vacant(Vacancy::Ended { .. })))
             };
-            let slots = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
             // A job serves as long as it is there for its time.
             let is_job = app.target_spec().is_some_and(|spec| spec.is_job());
-            is_job || ready >= slots || did && (ready > 0 || ended())
+            is_job || app.machine.is_wanted() && ready >= app.machine.wanted_size() || did && (ready > 0 || ended())
         })
     }
 

@@ -68,7 +68,7 @@ impl Gated {
             Command::Start { target } | Command::Restart { target } | Command::Reload { target, .. } => {
                 target.as_ref().map(|target| target.generation)
             }
-            Command::Scale { .. } | Command::Stop | Command::Delete => None,
+            Command::Scale { .. } | Command::One { .. } | Command::Stop | Command::Delete => None,
         }
     }
 }
@@ -86,13 +86,14 @@ impl Driver {
         if let (Some(gate), false) = (&app.gate, matches!(command, Command::Scale { .. })) {
             let waiting = gate.op();
             match (&command, waiting) {
-                (Command::Start { .. } | Command::Reload { .. }, Some(with)) => {
+                (Command::Start { .. } | Command::Reload { .. } | Command::One { .. }, Some(with)) => {
                     return self.finish_unbegun(id, op, OpError::Busy { with });
                 }
                 (_, Some(waiting)) => {
                     app.gate = None;
                     self.finish_unbegun(id, waiting, OpError::Superseded { by: op });
                 }
+                (Command::One { .. }, None) => {}
                 (_, None) => app.gate = None,
             }
         }
@@ -220,7 +221,7 @@ const LAST_LINES: usize = 5;
 
 /// What has to be run before this, if the app's spec says so.
 fn occasion_before(app: &ManagedApp, what: &Gated) -> Option<Occasion> {
-    let running = app.machine.is_wanted() && app.machine.ready_slots() as usize == app.machine.slots().len();
+    let running = app.machine.is_wanted() && app.machine.ready_slots() == app.machine.size();
     let is_job = app.target_spec().is_some_and(|spec| spec.is_job());
     let Gated::Command { command, .. } = what else {
         return (!app.machine.is_busy()).then_some(Occasion::PreStart);
@@ -236,6 +237,7 @@ fn occasion_before(app: &ManagedApp, what: &Gated) -> Option<Occasion> {
             idle.then_some(occasion)
         }
         Command::Stop | Command::Delete => app.machine.is_wanted().then_some(Occasion::PreStop),
-        Command::Scale { .. } => None,
+        // One worker more or less.
+        Command::Scale { .. } | Command::One { .. } => None,
     }
 }

@@ -54,13 +54,15 @@ impl Driver {
         let id = self.find(&request.target)?;
         let gone = || ApiError::new(ErrorCode::Internal, "the app is gone");
         let app = self.apps.get(&id).ok_or_else(gone)?;
-        let slots = app.machine.slots().len();
-        let slot = match request.slot {
-            Some(slot) => SlotId(slot),
-            None if slots == 1 => SlotId(0),
-            None => {
+        let slots = app.machine.slot_ids();
+        let slot = match (request.slot, slots.as_slice()) {
+            (Some(slot), _) => SlotId(slot),
+            (None, [slot]) => *slot,
+            (None, _) => {
+                let last = slots.last().copied().unwrap_or_default();
+                let slots = slots.len();
                 return Err(ApiError::conflict(format!("{} has {slots} workers: which one is to read it?", app.name))
-                    .with_hint(format!("give the number of its slot, 0 to {}", slots.saturating_sub(1))));
+                    .with_hint(format!("give the number of its slot, 0 to {last}")));
             }
         };
         let run = app.machine.occupant(slot).and_then(|(run, _)| app.runs.get(&run)).filter(|run| !run.has_ended());

@@ -65,6 +65,7 @@ mod retiring;
 mod sample;
 mod saving;
 mod scaling;
+mod singles;
 mod sockets;
 mod spawning;
 mod strays;

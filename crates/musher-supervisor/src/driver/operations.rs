@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use musher_api::{ApiError, Death, ErrorCode, Operation, OperationKind, OperationRef, Progress};
 use musher_core::lifecycle::OpError;
-use musher_core::{AppId, OpId, Time};
+use musher_core::{AppId, OpId, SlotId, Time};
 use tokio::sync::watch;
 
 use super::now;
@@ -31,6 +31,13 @@ struct Followed {
 }
 
 impl Operations {
+    /// It is for one slot alone.
+    pub(super) fn is_for(&mut self, id: OpId, slot: SlotId) {
+        if let Some(followed) = self.all.get(&id.0) {
+            followed.state.send_modify(|operation| operation.slot = Some(slot.0));
+        }
+    }
+
     /// Takes over what an earlier supervisor wrote.
     pub(super) fn restore(saved: Vec<Operation>) -> Operations {
         let followed = |operation: Operation| Followed { state: watch::Sender::new(operation), ended: None };
@@ -54,6 +61,7 @@ impl Operations {
             ok: false,
             error: None,
             death: None,
+            slot: None,
             progress: Progress::default(),
         };
         self.all.insert(id.0, Followed { state: watch::Sender::new(operation), ended: None });
@@ -166,6 +174,9 @@ pub(super) fn explain(error: &OpError, app: &str) -> ApiError {
         OpError::Busy { .. } => ApiError::new(ErrorCode::Busy, message),
         OpError::Deleted => ApiError::conflict(message),
         OpError::OutOfRange { .. } => ApiError::bad_request(message),
+        OpError::NoSlot { .. } => {
+            ApiError::not_found(message).with_hint(format!("`musher list {app}` shows its workers"))
+        }
         OpError::Died { death, .. } | OpError::Ended { death, .. } => {
             let hint = format!("`musher logs {app}` shows all it said; `musher describe {app}` what happens next");
             ApiError::new(spawn_failed(death), message).with_hint(hint)

@@ -126,8 +126,9 @@ impl Driver {
             return Ok(ActionResponse { operations: answered.operations.clone() });
         }
         self.refuse_when_ending()?;
-        let mut apps = self.find_all(&request.targets)?;
-        let needed = self.needed_first(request.action, &mut apps);
+        let (whole, ones) = self.divide(request.action, &request.targets)?;
+        let mut apps = self.find_all(&whole)?;
+        let needed = self.needed_for(request.action, &mut apps, &ones);
         if let Action::Scale { to } = request.action {
             for app in &apps {
                 self.scaled_by_hand(*app, to)?;
@@ -147,6 +148,7 @@ impl Driver {
             begun.push((app, op, request.action));
             operations.push(reference);
         }
+        let ones = self.begin_ones(request.action, ones, &mut operations);
         self.remember(&request.request_id, Vec::new(), operations.clone());
         let ids: Vec<AppId> = begun.iter().map(|(app, _, _)| *app).collect();
         let ends = matches!(request.action, Action::Stop | Action::Delete | Action::Restart);
@@ -176,6 +178,9 @@ impl Driver {
             };
             self.command_after(app, op, command, after);
             self.drop_unused_specs(app);
+        }
+        for one in ones {
+            self.act_on_one(one);
         }
         Ok(ActionResponse { operations })
     }
@@ -308,7 +313,7 @@ impl Driver {
     fn keep_number(&self, spec: &mut AppSpec) {
         let Some(rule) = &spec.scale else { return };
         if let Some(app) = self.apps.values().find(|app| app.name == spec.name) {
-            let slots = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
+            let slots = app.machine.size();
             spec.instances = slots.min(rule.max).max(rule.min);
         }
     }
@@ -343,7 +348,7 @@ impl Driver {
     fn plan(&self, spec: &AppSpec, force: bool) -> PlanStep {
         let app = self.apps.values().find(|app| app.name == spec.name);
         let present = app.and_then(|app| {
-            let instances = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
+            let instances = app.machine.size();
             Some(Present {
                 spec: app.target_spec()?,
                 instances,
@@ -374,9 +379,8 @@ impl Driver {
 
     /// The commands of a step of a plan.
     fn commands(&mut self, id: AppId, spec: AppSpec, step: &PlanStep) -> Vec<(OperationKind, Command)> {
-        let slots = self.apps.get(&id).map_or(0, |app| app.machine.slots().len());
-        let scale = (slots != usize::try_from(spec.instances).unwrap_or(usize::MAX))
-            .then_some((OperationKind::Scale, Command::Scale { to: spec.instances }));
+        let slots = self.apps.get(&id).map_or(0, |app| app.machine.size());
+        let scale = (slots != spec.instances).then_some((OperationKind::Scale, Command::Scale { to: spec.instances }));
         if let Some(app) = self.apps.get(&id) {
             self.world.registry.insert(id, &app.name, &spec.logs);
         }

@@ -22,7 +22,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use musher_core::spec::AppSpec;
-use musher_core::{Generation, RunId};
+use musher_core::{Generation, RunId, SlotId};
 use musher_process::foreign::{self, ForeignFd, Kind};
 use musher_process::memfd::memfd_with;
 use musher_process::{Pid, pidfd_open, tree};
@@ -53,6 +53,8 @@ pub(super) struct SavedApp {
     pub(super) spec: AppSpec,
     /// Whether it was meant to run at all.
     pub(super) wanted: bool,
+    /// Slots that had been stopped alone.
+    pub(super) held: Vec<SlotId>,
     /// What is remembered of its schedule.
     pub(super) times: TimesRecord,
 }
@@ -160,8 +162,12 @@ pub(super) fn apps_of(file: &TeamFile) -> Vec<SavedApp> {
             tracing::error!(name, "its description is missing on the disk");
             None
         })?;
-        spec.instances = u32::try_from(record.machine.slots().len()).unwrap_or(spec.instances).max(1);
-        Some(SavedApp { spec, wanted: record.machine.is_wanted(), times: record.times })
+        spec.instances = record.machine.size().max(1);
+        // Where slots were deleted, the others move up.
+        let slots = record.machine.slot_ids();
+        let held = (0..).map(SlotId).zip(slots).filter(|(_, slot)| record.machine.is_held(*slot));
+        let held = held.map(|(place, _)| place).collect();
+        Some(SavedApp { spec, wanted: record.machine.is_wanted(), held, times: record.times })
     };
     records.filter_map(app).collect()
 }

@@ -1,4 +1,4 @@
-//! Slots with sockets of their own that are scaled away.
+//! Slots with sockets of their own that are scaled away, deleted, or stopped while others serve.
 //!
 //! New connections are steered to the other slots first. What waits at the retiring socket, or is in the middle of its
 //! handshake, is its worker's to accept: it is told to end when nothing waits any more, or when its time to drain is over.
@@ -47,10 +47,10 @@ pub(super) enum Retiring {
 pub(super) type AllRetiring = BTreeMap<SlotId, Retiring>;
 
 impl World {
-    /// Goes on with the slots that are not part of the app any more and have a socket.
+    /// Goes on with the slots that are not part of the app any more, or stopped alone, and have a socket.
     pub(super) fn retire(&self, app: &mut ManagedApp) {
-        let slots = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
-        let beyond: Vec<SlotId> = app.sockets.slots().into_iter().filter(|slot| slot.0 >= slots).collect();
+        let retired = |slot: &SlotId| app.machine.is_retired(*slot);
+        let beyond: Vec<SlotId> = app.sockets.slots().into_iter().filter(retired).collect();
         app.retiring.retain(|slot, _| beyond.contains(slot));
         // Those of the highest numbers first, as they were the last to come.
         let mut left = false;
@@ -84,7 +84,7 @@ impl World {
     /// Waits until a run has accepted what waits at its slot. Whether there is a need.
     pub(super) fn wait_until_accepted(&self, app: &mut ManagedApp, run: RunId) -> bool {
         let Some(slot) = app.runs.get(&run).map(|run| run.record.slot) else { return false };
-        if usize::try_from(slot.0).is_ok_and(|slot| slot < app.machine.slots().len()) {
+        if !app.machine.is_retired(slot) {
             return false;
         }
         let sockets = app.sockets.of(slot);

@@ -23,7 +23,7 @@ pub(crate) struct Resurrection {
 impl Driver {
     /// Adds apps of a list that no daemon has any more, and starts those that were meant to run.
     pub(super) fn revive(&mut self, apps: Vec<SavedApp>) {
-        for SavedApp { spec, wanted, times } in apps {
+        for SavedApp { spec, wanted, held, times } in apps {
             if let Err(faults) = spec.check() {
                 let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 tracing::error!(app = spec.name, faults, "an app on the disk is not valid any more, and is left out");
@@ -38,6 +38,7 @@ impl Driver {
                 let (op, _) = self.begin(id, &spec.name, OperationKind::Start);
                 self.world.write_home();
                 self.command(id, op, Command::Start { target: None });
+                self.hold(id, held);
             }
         }
         self.world.record.taken_up = true;
@@ -91,14 +92,16 @@ impl Driver {
     fn start_saved(&mut self, request: ResurrectRequest, saved: Vec<SavedApp>) -> Result<StartResponse, ApiError> {
         let mut specs = Vec::new();
         let mut untouched = Vec::new();
-        for SavedApp { spec, wanted, .. } in saved {
+        let mut all_held = Vec::new();
+        for SavedApp { spec, wanted, held, .. } in saved {
             let present = self.apps.values().find(|app| app.name == spec.name);
             let runs = present.is_some_and(|app| app.machine.is_wanted());
             if wanted && !runs {
+                all_held.push((spec.name.clone(), held));
                 specs.push(spec);
                 continue;
             }
-            let slots = present.map_or(spec.instances, |app| u32::try_from(app.machine.slots().len()).unwrap_or(0));
+            let slots = present.map_or(spec.instances, |app| app.machine.size());
             untouched.push(PlanStep {
                 app: spec.name.clone(),
                 action: PlanAction::None,
@@ -113,6 +116,11 @@ impl Driver {
         }
         let request = StartRequest { request_id: request.request_id, specs, dry_run: false, force: false };
         let mut response = self.start(request)?;
+        for (name, held) in all_held {
+            if let Some(id) = self.apps.values().find(|app| app.name == name).map(|app| app.id) {
+                self.hold(id, held);
+            }
+        }
         response.plan.extend(untouched);
         Ok(response)
     }

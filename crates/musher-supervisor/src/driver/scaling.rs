@@ -63,11 +63,13 @@ impl Driver {
         }
         let rule = app.target_spec()?.scale.clone()?;
         let load = self.world.load(app, now);
-        let slots = u32::try_from(app.machine.slots().len()).ok()?;
+        // Those that a user stopped carry nothing, and stay.
+        let (slots, held) = (app.machine.wanted_size(), app.machine.held_slots().len());
+        let held = u32::try_from(held).unwrap_or_default();
         let ready = app.machine.ready_slots();
         let looks = app.looks.as_mut()?;
         let to = decide(now, &mut looks.memory, &rule, slots, ready, &load);
-        (to != slots).then_some((to, load))
+        (to != slots).then_some((to.saturating_add(held), load))
     }
 
     fn scale_by_load(&mut self, id: AppId, to: u32, load: &Load) {

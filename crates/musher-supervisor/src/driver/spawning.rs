@@ -92,7 +92,7 @@ impl World {
         let launch = Launch {
             spec,
             slot,
-            instances: u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX),
+            instances: app.machine.size(),
             marker: &marker,
             notify: &self.notify_address,
             worker_id: app.next_worker,

@@ -64,10 +64,10 @@ impl Driver {
         if self.world.strays.is_empty() {
             return;
         }
-        let needed = self.apps.get(&id).is_some_and(|app| {
-            let slots = u32::try_from(app.machine.slots().len()).unwrap_or(u32::MAX);
-            app.machine.is_wanted() && app.machine.ready_slots() < slots
-        });
+        let needed = self
+            .apps
+            .get(&id)
+            .is_some_and(|app| app.machine.is_wanted() && app.machine.ready_slots() < app.machine.wanted_size());
         if needed {
             return;
         }

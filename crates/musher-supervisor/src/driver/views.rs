@@ -57,7 +57,7 @@ impl Driver {
                 namespace: app.target_spec().map(|spec| spec.namespace.clone()).unwrap_or_default(),
                 mode: rows.first().map_or(Mode::Fork, |row| row.mode),
                 running: app.machine.is_wanted(),
-                instances: count(app.machine.slots().len()),
+                instances: app.machine.size(),
                 online: app.machine.ready_slots(),
                 restarts: rows.iter().map(|row| row.restarts).sum(),
                 memory_bytes: rows.iter().map(|row| row.memory_bytes).sum(),
@@ -77,7 +77,7 @@ impl Driver {
         let slots = rows.into_iter().map(|row| world.slot_detail(app, row)).collect();
         let files = LogPaths::new(&world.home, &app.name, &spec.logs);
         let mut shown = (*spec).clone();
-        shown.instances = count(app.machine.slots().len());
+        shown.instances = app.machine.size();
         Some(AppDetail {
             app: app.name.clone(),
             id: app.id.0,
@@ -107,7 +107,7 @@ impl Driver {
 impl World {
     fn app_rows(&mut self, app: &ManagedApp) -> Vec<SlotRow> {
         let runs: BTreeMap<_, _> = app.machine.runs().collect();
-        let slots = (0u32..).map(SlotId).zip(app.machine.slots());
+        let slots = (0u32..).map(SlotId).zip(app.machine.slots()).filter(|(_, slot)| !slot.is_removed());
         slots.map(|(id, slot)| self.row(app, id, slot, &runs)).collect()
     }
 
@@ -221,7 +221,7 @@ pub(super) fn status(run: Option<lifecycle::RunState>, slot: &SlotState) -> Slot
 
 fn vacancy(state: &SlotState) -> SlotStatus {
     match state {
-        SlotState::Vacant(Vacancy::Stopped) => SlotStatus::Stopped,
+        SlotState::Vacant(Vacancy::Stopped | Vacancy::Removed) => SlotStatus::Stopped,
         SlotState::Vacant(Vacancy::Ended { .. }) => SlotStatus::Exited,
         SlotState::Vacant(Vacancy::Backoff { .. }) => SlotStatus::Backoff,
         SlotState::Vacant(Vacancy::Scheduled) => SlotStatus::Scheduled,

@@ -14,12 +14,12 @@ use crate::failure::Failure;
 use crate::session;
 use crate::verbs::operations::{all_well, follow};
 
-/// Does something to whole apps, and waits for its end.
-pub(super) async fn act(processes: &Processes, action: Action, apps: Vec<String>) -> Result<(), Failure> {
-    if apps.is_empty() {
+/// Does something to apps, or to workers as APP/SLOT, and waits for its end.
+pub(super) async fn act(processes: &Processes, action: Action, targets: Vec<String>) -> Result<(), Failure> {
+    if targets.is_empty() {
         return Ok(());
     }
-    let request = ActionRequest { request_id: request_id(), action, targets: apps };
+    let request = ActionRequest { request_id: request_id(), action, targets };
     let response = processes.client.act(&request).await?;
     let ended = follow(&processes.client, &response.operations, &Default::default()).await?;
     all_well(&ended)
@@ -77,29 +77,14 @@ pub(super) async fn end(context: &Context<'_>, command: &str, words: &[String]) 
     context.show_list().await
 }
 
-/// Stops whole apps.
+/// Stops workers.
 pub(super) async fn stop(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
-    let part = "stop all of them by the name of the app, or take one away with `pm2 scale`";
-    act(processes, Action::Stop, processes.whole_apps(chosen, part)?).await
+    act(processes, Action::Stop, processes.targets(chosen)).await
 }
 
-/// Deletes apps, or the last workers of them.
+/// Deletes workers, and apps of which none is left.
 pub(super) async fn take_away(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
-    for app in Processes::apps(chosen) {
-        let all: Vec<&Process> = processes.list.iter().filter(|process| process.app_name() == app).collect();
-        let going: Vec<&&Process> = chosen.iter().filter(|process| process.app_name() == app).collect();
-        let left = all.len() - going.len();
-        let action = match u32::try_from(left).unwrap_or(MAX_INSTANCES) {
-            0 => Action::Delete,
-            to if going.iter().all(|process| process.slot.row.slot >= to) => Action::Scale { to },
-            to => {
-                let text = format!("only the last workers of {app} can be taken away: `pm2 scale {app} {to}`");
-                return Err(failed(&text));
-            }
-        };
-        act(processes, action, vec![app]).await?;
-    }
-    Ok(())
+    act(processes, Action::Delete, processes.targets(chosen)).await
 }
 
 /// `scale NAME N`
@@ -150,8 +135,7 @@ pub(super) async fn signal(context: &Context<'_>, words: &[String]) -> Result<()
     let number = number.ok_or_else(|| failed(&format!("{signal} is not a signal")))?;
     let processes = Processes::ask(&context.cli).await?;
     let chosen = processes.chosen(word)?;
-    let apps = processes.whole_apps(&chosen, "signal all of them by the name of the app, or `kill` its pid")?;
-    act(&processes, Action::Signal { signal: number, slot: None }, apps).await?;
+    act(&processes, Action::Signal { signal: number, slot: None }, processes.targets(&chosen)).await?;
     context.say(&format!("successfully sent signal {signal} to process name {word}"));
     context.show_list().await
 }

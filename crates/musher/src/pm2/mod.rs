@@ -1,7 +1,6 @@
 //! musher as PM2, for scripts that call it: its commands, flags, formats and exit codes over the same control API.
 //!
-//! It refuses what would be dangerous to guess: an id that is one of several workers of an app can be restarted only with
-//! its siblings, and is not stopped alone. What musher does not have is said, with exit code 1.
+//! What musher does not have is said, with exit code 1.
 
 mod actions;
 mod api;

@@ -161,23 +161,18 @@ impl Processes {
         Err(not_found(word))
     }
 
-    /// The apps of some workers; none of them is meant in part. `part`: what is said of one that is.
-    pub(super) fn whole_apps(&self, chosen: &[&Process], part: &str) -> Result<Vec<String>, Failure> {
-        let mut apps = Vec::new();
-        for process in chosen {
-            let name = process.app_name().to_owned();
-            if apps.contains(&name) {
-                continue;
+    /// What an action is for, for these workers to be meant: their apps, where all are, else each as APP/SLOT.
+    pub(super) fn targets(&self, chosen: &[&Process]) -> Vec<String> {
+        let of = |app: String| {
+            let meant = || chosen.iter().filter(|process| process.app_name() == app);
+            let all = self.list.iter().filter(|process| process.app_name() == app).count();
+            if meant().count() == all {
+                vec![app]
+            } else {
+                meant().map(|process| format!("{app}/{}", process.slot.row.slot)).collect()
             }
-            let meant = chosen.iter().filter(|other| other.app_name() == name).count();
-            let all = self.list.iter().filter(|other| other.app_name() == name).count();
-            if meant < all {
-                let text = format!("{} is one of {all} workers of {name}: {part}", process.id);
-                return Err(failed(&text));
-            }
-            apps.push(name);
-        }
-        Ok(apps)
+        };
+        Processes::apps(chosen).into_iter().flat_map(of).collect()
     }
 
     /// The apps of some workers, also of those that are meant in part.

@@ -89,8 +89,8 @@ fn change(context: &Context<'_>) -> Result<Change, Failure> {
 pub(super) async fn run_again(processes: &Processes, chosen: &[&Process], change: &Change) -> Result<(), Failure> {
     let (run, rest): (Vec<_>, Vec<_>) = chosen.iter().copied().partition(|process| process.app.running);
     if change.is_none() {
-        act(processes, Action::Restart, Processes::apps(&run)).await?;
-        act(processes, Action::Start, Processes::apps(&rest)).await?;
+        act(processes, Action::Restart, processes.targets(&run)).await?;
+        act(processes, Action::Start, processes.targets(&rest)).await?;
         processes.count(&run, false)
     } else {
         processes.count(&run, false)?;
@@ -98,10 +98,18 @@ pub(super) async fn run_again(processes: &Processes, chosen: &[&Process], change
     }
 }
 
-/// Reloads whole apps; with what is to be other from now on.
+/// Reloads workers; with what is to be other from now on.
 pub(super) async fn renew_gently(processes: &Processes, chosen: &[&Process], change: &Change) -> Result<(), Failure> {
     if change.is_none() {
-        act(processes, Action::Reload, Processes::apps(chosen)).await?;
+        let targets = processes.targets(chosen);
+        if targets.len() == Processes::apps(chosen).len() {
+            act(processes, Action::Reload, targets).await?;
+        } else {
+            // Several workers of an app one after the other: no reload of an app goes beside another one.
+            for target in targets {
+                act(processes, Action::Reload, vec![target]).await?;
+            }
+        }
         processes.count(chosen, false)
     } else {
         processes.count(chosen, false)?;

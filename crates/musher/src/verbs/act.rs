@@ -124,7 +124,7 @@ pub(super) async fn tell(client: &Client, action: Action, ended: &Ended) -> Resu
     let online = Online::ask(client).await;
     for operation in ended.operations.iter().filter(|operation| operation.ok) {
         let what = done(action, &online.of(&operation.app));
-        note(&format!("{}: {what}{}", sanitize(&operation.app), in_time(ended.took)));
+        note(&format!("{}: {what}{}", sanitize(&operation.subject()), in_time(ended.took)));
     }
     if ended.operations.is_empty() {
         note("there are no apps; nothing to do");

@@ -103,7 +103,7 @@ fn describe(now: &BTreeMap<u64, Operation>) -> String {
 
 fn state(operation: &Operation) -> String {
     let progress = &operation.progress;
-    let mut text = format!("{} {}", operation.kind.word(), operation.app);
+    let mut text = format!("{} {}", operation.kind.word(), operation.subject());
     if progress.total > 0 {
         text.push_str(&format!(" {}/{}", progress.ready, progress.total));
     }
@@ -142,10 +142,10 @@ pub(crate) fn all_well(ended: &Ended) -> Result<(), Failure> {
 
 /// What is told of an operation that failed, and the advice.
 fn failure_text(operation: &Operation) -> (String, String) {
-    let app = sanitize(&operation.app);
+    let (app, subject) = (sanitize(&operation.app), sanitize(&operation.subject()));
     let reason = operation.error.as_ref().map_or_else(|| "no reason is known".into(), |error| sanitize(&error.message));
     let reason = reason.strip_prefix(&format!("{app}: ")).unwrap_or(&reason);
-    let mut text = format!("{app}: {} failed: {reason}", operation.kind.word());
+    let mut text = format!("{subject}: {} failed: {reason}", operation.kind.word());
     if let Some(death) = &operation.death {
         text.push_str(&format!("\n{}", death_story(death)));
     }
@@ -206,6 +206,7 @@ mod tests {
             id: 1,
             app: "web".into(),
             app_id: 1,
+            slot: None,
             kind: OperationKind::Start,
             revision: 2,
             done: true,

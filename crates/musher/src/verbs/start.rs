@@ -7,6 +7,7 @@ use musher_api::client::request_id;
 use musher_api::{Action, Mode, OperationRef, PlanAction, PlanStep, StartRequest, StartResponse};
 use musher_core::spec::{AppSpec, ReadyWhen};
 
+use super::attach::app_and_slot;
 use super::operations::{Ended, Online, follow, in_time, tell_failures};
 use super::{act, targets};
 use crate::args::{Cli, StartArgs};
@@ -111,13 +112,18 @@ async fn wanted(cli: &Cli, args: &StartArgs, around: &Surroundings) -> Result<Wa
 
 /// Those of `words` that the supervisor knows, as they were typed.
 async fn known_apps(cli: &Cli, words: &[String]) -> Result<Vec<String>, Failure> {
-    if words.iter().all(|word| word.contains('/') && !targets::is_expression(word)) {
+    let one_of = |word: &str| match app_and_slot(word) {
+        (app, Some(_)) if !Path::new(word).exists() => Some(app.to_owned()),
+        _ => None,
+    };
+    if words.iter().all(|word| word.contains('/') && !targets::is_expression(word) && one_of(word).is_none()) {
         return Ok(Vec::new());
     }
     let apps = session::unless_absent(session::client(cli)?.apps().await)?.unwrap_or_default();
     let knows = |word: &&String| {
         let group = targets::is_expression(word) || apps.iter().any(|app| app.namespace == **word);
-        word.as_str() == "all" || group || apps.iter().any(|app| app.app == **word || app.id.to_string() == **word)
+        let name = one_of(word).unwrap_or_else(|| word.to_string());
+        word.as_str() == "all" || group || apps.iter().any(|app| app.app == name || app.id.to_string() == name)
     };
     Ok(words.iter().filter(knows).cloned().collect())
 }

@@ -4,6 +4,7 @@ use musher_api::AppSummary;
 use musher_api::client::Client;
 use regex_lite::RegexBuilder;
 
+use super::attach::app_and_slot;
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::output::sanitize;
@@ -69,6 +70,14 @@ pub(super) async fn with_suggestion(client: &Client, failure: Failure, targets: 
     }
     let Ok(apps) = client.apps().await else { return failure };
     let names: Vec<String> = apps.into_iter().map(|app| sanitize(&app.app)).collect();
+    let is_of_known = |target: &String| {
+        let (app, slot) = app_and_slot(target);
+        slot.is_some() && names.iter().any(|name| name == app)
+    };
+    if targets.iter().any(is_of_known) {
+        // The slot is what there is not.
+        return failure;
+    }
     match suggestion(&names, targets) {
         Some(hint) => failure.with_hint(hint),
         None => failure,

@@ -57,6 +57,7 @@ mod runtimes;
 mod rust;
 mod scaling;
 mod serve;
+mod singles;
 mod slow_clients;
 mod support;
 mod systemd;

@@ -143,8 +143,11 @@ fn files_options_and_what_there_is_not_are_told() {
     assert_eq!(ours.ok(["ping"]).out, "{ msg: 'pong' }\n");
     ours.run(["sendSignal", "SIGNOPE", "a"]).failed(1, &["not a signal"]);
     ours.run(["describe", "nope"]).failed(1, &["nope not found"]);
-    ours.run(["stop", "1"]).failed(1, &["1 is one of 2 workers of a"]);
-    ours.run(["delete", "0"]).failed(1, &["pm2 scale a 1"]);
+    let states = |home: &Home| listed(home).iter().map(|one| one["status"].clone()).collect::<Vec<_>>();
+    ours.ok(["stop", "0"]);
+    assert_eq!(states(&ours), ["stopped", "online", "online"], "its sibling is left alone");
+    ours.ok(["start", "0"]);
+    assert_eq!(states(&ours), ["online", "online", "online"]);
     ours.ok(["delete", "1"]);
     ours.ok(["scale", "a", "+2"]);
     ours.ok(["scale", "a", "-1"]);

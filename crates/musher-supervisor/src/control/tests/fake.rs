@@ -186,6 +186,7 @@ pub(super) fn operation(revision: u64, done: bool) -> Operation {
         ok: done,
         error: None,
         death: None,
+        slot: None,
         progress: Progress { ready: 0, total: 2, text: String::new() },
     }
 }
