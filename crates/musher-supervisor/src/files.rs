@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use musher_core::spec::WatchFiles;
@@ -28,6 +28,13 @@ const EVENTS: usize = 1024;
 const MOST_NAMES: usize = 3;
 
 pub(crate) use loaded::{Loaded, told};
+
+/// How much older than its change a file may look: the kernel gives files the time of its last tick (the clock
+/// `CLOCK_REALTIME_COARSE` of clock_gettime(2)).
+pub(crate) fn coarseness() -> Duration {
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::RealtimeCoarse);
+    Duration::try_from(tick).unwrap_or_default()
+}
 
 /// What is told.
 #[derive(Debug)]
@@ -341,7 +348,6 @@ fn words(changed: &BTreeSet<PathBuf>) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
 

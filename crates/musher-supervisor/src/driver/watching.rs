@@ -57,7 +57,7 @@ impl World {
         // What nobody has seen change is younger than the oldest worker; before the first start, than this moment.
         let started = app.runs.values().map(|run| run.record.started_ms).min();
         let since = started.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms));
-        let since = Some(since.unwrap_or_else(SystemTime::now));
+        let since = Some(since.unwrap_or_else(SystemTime::now) - files::coarseness());
         let (id, wakes) = (app.id, self.wakes.clone());
         let tell = move |told| {
             let wake = match told {
