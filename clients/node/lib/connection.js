@@ -24,8 +24,10 @@ const run = (env, words, cwd) => new Promise((resolve, reject) => {
   const program = programOf(env);
   execFile(program, words, { env, cwd, maxBuffer: PRINTED }, (error, out, said) => {
     if (!error) resolve(out);
-    // A number is what it ended with.
-    else if (typeof error.code === 'number') reject(new MusherError('FAILED', said.trim() || `${words.join(' ')} has failed`));
+    // A number is what it ended with; it may have been ended as well, by somebody or for all that it printed.
+    else if (typeof error.code === 'number' || error.signal || error.code === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') {
+      reject(new MusherError('FAILED', said.trim() || `${words.join(' ')} has failed: ${error.message}`));
+    }
     else reject(cannotStart(program, error));
   });
 });

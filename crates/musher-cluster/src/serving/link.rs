@@ -46,8 +46,8 @@ struct Inner {
     questions: BTreeMap<u64, oneshot::Sender<Given>>,
     /// Where connections go, by the primary's name.
     fed: HashMap<String, Feed>,
-    /// How often the same was asked for.
-    asked: Vec<Wanted>,
+    /// What was asked for and is not closed, each with its number among the same.
+    asked: Vec<(Wanted, u64)>,
     leaving: bool,
     /// The primary asked this worker to leave: it answers no more questions.
     dismissed: bool,
@@ -202,8 +202,10 @@ impl Link {
     pub(crate) async fn ask(self: &Arc<Self>, wanted: &Wanted) -> io::Result<(Given, u64)> {
         let (index, answer) = {
             let mut inner = self.lock();
-            let index = inner.asked.iter().filter(|other| *other == wanted).count() as u64;
-            inner.asked.push(wanted.clone());
+            // That of one that was closed is free again; those of the others are theirs.
+            let taken = |index: &u64| inner.asked.iter().any(|(other, taken)| other == wanted && taken == index);
+            let index = (0..).find(|index| !taken(index)).unwrap_or_default();
+            inner.asked.push((wanted.clone(), index));
             (index, inner.question())
         };
         let given = match answer {
@@ -216,7 +218,7 @@ impl Link {
         match given.refused {
             None => Ok((given, index)),
             Some(errno) => {
-                self.forget(wanted);
+                self.forget(wanted, index);
                 Err(io::Error::from_raw_os_error(errno))
             }
         }
@@ -235,17 +237,19 @@ impl Link {
     }
 
     /// It does not any more.
-    pub(crate) fn close(&self, wanted: &Wanted, key: &str) {
-        self.forget(wanted);
+    pub(crate) fn close(&self, wanted: &Wanted, index: u64, key: &str) {
+        self.forget(wanted, index);
         self.lock().fed.remove(key);
         self.tell(words::close(key));
     }
 
-    fn forget(&self, wanted: &Wanted) {
-        let mut inner = self.lock();
-        if let Some(at) = inner.asked.iter().position(|other| other == wanted) {
-            inner.asked.remove(at);
-        }
+    fn forget(&self, wanted: &Wanted, index: u64) {
+        self.lock().asked.retain(|(other, taken)| (other, *taken) != (wanted, index));
+    }
+
+    /// Whether the primary is gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ended
     }
 
     /// Tells the primary that this worker leaves of its own will, and waits until it knows.
@@ -329,10 +333,13 @@ impl Link {
         }
     }
 
-    /// Only for a worker that goes on without its primary; the socket of what was closed meanwhile is closed too.
+    /// Only for a worker that goes on without its primary; the socket of what was closed meanwhile, or takes nothing more,
+    /// is closed too.
     fn entrusted(&self, key: &str, socket: Option<OwnedFd>) {
         if self.survives
+            && socket.is_some()
             && let Some(feed) = self.lock().fed.get(key)
+            && !feed.offers.is_closed()
         {
             feed.kept.put(socket);
         }

@@ -190,7 +190,7 @@ pub struct Listener<F: Family = Tcp> {
     draining: Draining,
     drained: bool,
     pause: Option<Pin<Box<Sleep>>>,
-    _given: Option<Claim>,
+    claim: Option<Claim>,
     _file: Option<OwnFile>,
 }
 
@@ -201,12 +201,13 @@ pub type UnixListener = Listener<Unix>;
 struct Claim {
     link: Arc<Link>,
     wanted: Wanted,
+    index: u64,
     key: String,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.link.close(&self.wanted, &self.key);
+        self.link.close(&self.wanted, self.index, &self.key);
     }
 }
 
@@ -225,7 +226,7 @@ impl<F: Family> Listener<F> {
     /// Asks the primary.
     async fn of_primary(link: &Arc<Link>, wanted: Wanted) -> io::Result<Listener<F>> {
         let (Given { key, socket, address, offers, kept, .. }, index) = link.ask(&wanted).await?;
-        let claim = Claim { link: Arc::clone(link), wanted, key };
+        let claim = Claim { link: Arc::clone(link), wanted, index, key };
         let mut port = address.map(|address| address.port());
         let (own, address) = match socket {
             Some(socket) => {
@@ -240,7 +241,7 @@ impl<F: Family> Listener<F> {
             None => (None, F::named(address, claim.wanted.as_path())?),
         };
         claim.link.listens(&claim.wanted, index, port);
-        Ok(Listener { offers: Some(offers), kept, _given: Some(claim), ..Listener::over(own, address) })
+        Ok(Listener { offers: Some(offers), kept, claim: Some(claim), ..Listener::over(own, address) })
     }
 
     fn given(socket: OwnedFd) -> io::Result<Listener<F>> {
@@ -258,7 +259,7 @@ impl<F: Family> Listener<F> {
             draining: Draining::new(),
             drained: false,
             pause: None,
-            _given: None,
+            claim: None,
             _file: None,
         }
     }
@@ -352,6 +353,10 @@ impl<F: Family> Listener<F> {
 
     /// Nobody hands out connections any more. Until somebody does again this worker accepts by itself, if it can.
     fn accept_alone(&mut self) {
+        // Its feed may also have ended for a reason of its own.
+        if !self.claim.as_ref().is_some_and(|claim| claim.link.has_ended()) {
+            return;
+        }
         let Some(socket) = self.kept.take() else { return };
         match ready_to_accept(socket).and_then(F::socket) {
             Ok((own, _)) => {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -407,7 +408,9 @@ impl Command {
 
     fn environment(&self, parts: &Parts) -> Vec<(OsString, OsString)> {
         let changed = |name: &OsStr| self.env.contains_key(name) || OF_THE_CHANNEL.iter().any(|of_it| name == *of_it);
-        let ours = self.inherit_env.then(|| env::vars_os().filter(|(name, _)| !changed(name)));
+        // An entry that begins with `=` is no variable, and is not the caller's fault.
+        let passed = |(name, _): &(OsString, OsString)| !changed(name) && !name.as_bytes().contains(&b'=');
+        let ours = self.inherit_env.then(|| env::vars_os().filter(passed));
         let mut all: Vec<(OsString, OsString)> = ours.into_iter().flatten().collect();
         all.extend(self.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
         if let Some((number, inode)) = parts.channel {
@@ -418,11 +421,10 @@ impl Command {
             let fast = self.channel.fast_frames && self.channel.serialization == Serialization::Json;
             let fast = fast.then(|| (ipc::FAST_FRAME_VARIABLE, inode.to_string()));
             let told = [(ipc::FD_VARIABLE, number.to_string()), (ipc::MODE_VARIABLE, mode.to_owned())];
-            for (name, value) in told.into_iter().chain(fast) {
-                // Whatever the caller says of it.
-                all.retain(|(other, _)| other != name);
-                all.push((name.into(), value.into()));
-            }
+            // Whatever the caller says of it.
+            let of_it = [ipc::FD_VARIABLE, ipc::MODE_VARIABLE, ipc::FAST_FRAME_VARIABLE];
+            all.retain(|(name, _)| !of_it.iter().any(|of_it| name == of_it));
+            all.extend(told.into_iter().chain(fast).map(|(name, value)| (name.into(), value.into())));
         }
         all
     }

@@ -152,7 +152,7 @@ impl Sender {
         for message in messages {
             self.feed(&message).await?;
         }
-        Ok(())
+        self.shared.flush_gathered().map(drop)
     }
 
     /// Sends a value of JavaScript. In a channel of JSON it becomes what `JSON.stringify` makes of it. Waits and fails
@@ -277,11 +277,9 @@ impl Sender {
         loop {
             let mut changed = pin!(self.shared.changed.notified());
             changed.as_mut().enable();
-            if self.shared.flush_gathered() {
+            // What was queued before a disconnect is still sent.
+            if self.shared.flush_gathered()? {
                 return Ok(());
-            }
-            if !self.connected() {
-                return Err(SendError::Closed);
             }
             changed.await;
         }
@@ -498,13 +496,13 @@ struct Flush<'a>(&'a Shared);
 
 impl Drop for Flush<'_> {
     fn drop(&mut self) {
-        self.0.flush_gathered();
+        let _ = self.0.flush_gathered();
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.shared.flush_gathered();
+        let _ = self.shared.flush_gathered();
         self.shared.unused();
     }
 }

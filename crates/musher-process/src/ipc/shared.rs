@@ -73,6 +73,8 @@ pub(crate) struct State {
     switch: bool,
     /// The socket refused what was sent: nobody will read it. What came before is still read.
     deaf: bool,
+    /// Something that was queued was not sent.
+    lost: bool,
     /// The pump runs, and waits to write and to read.
     pump: Option<(bool, bool)>,
     sockets: Sockets,
@@ -104,6 +106,7 @@ impl Shared {
             may_switch: options.fast_frames && frame == Frame::Json,
             switch: false,
             deaf: false,
+            lost: false,
             pump: None,
             sockets: Sockets::default(),
             sent_keys: HashSet::new(),
@@ -184,6 +187,9 @@ impl Shared {
         if turn == Turn::Gathered && handle.is_none() {
             if !state.out.gathers(bytes.len()) {
                 self.send_gathered(&mut state);
+                if !state.takes_messages() {
+                    return Err(SendError::Closed);
+                }
             }
             if state.out.gathers(bytes.len()) {
                 state.out.gather(bytes);
@@ -205,13 +211,14 @@ impl Shared {
         Ok(Some(Push::Done { slow_down: state.out.queued().0 > HIGH_WATER || state.out.held() > 1 }))
     }
 
-    /// What was fed is on its way from here on. True: all that was sent is in the socket, and every handle confirmed.
-    pub(crate) fn flush_gathered(&self) -> bool {
+    /// What was fed is on its way from here on. True: all that was sent is in the socket, and every handle confirmed. An
+    /// error: something will not be sent any more.
+    pub(crate) fn flush_gathered(&self) -> Result<bool, SendError> {
         let mut state = self.lock();
         if state.out.gathered() > 0 {
             self.send_gathered(&mut state);
         }
-        state.out.is_done()
+        if state.lost { Err(SendError::Closed) } else { Ok(state.out.is_done()) }
     }
 
     fn send_gathered(&self, state: &mut State) {
@@ -225,9 +232,9 @@ impl Shared {
         if state.switch && state.out.is_quiet() {
             state.announce_fast_frames();
         }
-        if state.life != Life::Closed && !state.deaf && state.out.flush(self.as_fd()).is_err() {
+        if state.life != Life::Closed && (state.deaf || state.out.flush(self.as_fd()).is_err()) {
             state.deaf = true;
-            state.out.clear();
+            state.give_up();
         }
         if state.life == Life::Closing && state.out.is_done() {
             self.close(state);
@@ -253,7 +260,7 @@ impl Shared {
 
     fn ended(&self, state: &mut State) {
         state.life = Life::Closed;
-        state.out.clear();
+        state.give_up();
         state.counts.clear();
         state.closes.clear();
         if let Some(waker) = state.receiver.take() {
@@ -420,6 +427,12 @@ pub(crate) enum Push {
 }
 
 impl State {
+    /// What is queued will not be sent.
+    fn give_up(&mut self) {
+        self.lost |= !self.out.is_done();
+        self.out.clear();
+    }
+
     /// Whether a socket was sent under this key, as far as keys are remembered.
     fn knows_key(&self, key: &str) -> bool {
         self.sent_keys.contains(key) || self.sent_keys.len() >= MAX_KEYS

@@ -1,6 +1,7 @@
 //! Messages that go many in a call: the same messages in the same order, and on their way when that is said.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::task::Poll;
 use std::time::Duration;
@@ -175,6 +176,62 @@ fn a_flush_that_waits_takes_along_what_is_fed_meanwhile() {
         io::Write::write_all(&mut peer, b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n").unwrap();
         flushed.await.unwrap().unwrap();
         assert!(there(&mut peer).ends_with(b"\"meanwhile\"\n"));
+    });
+}
+
+#[test]
+fn what_is_fed_to_a_peer_that_is_gone_is_refused_and_not_kept() {
+    run(async {
+        let (channel, peer) = with_bare_peer();
+        drop(peer);
+        channel.sender.feed("lost").await.unwrap();
+        assert!(matches!(channel.sender.flush().await, Err(SendError::Closed)));
+        while channel.sender.feed(&"x".repeat(1000)).await.is_ok() {}
+        assert_eq!(channel.sender.queued_bytes(), 0);
+        drop(channel);
+        // Nothing goes on turning in the only thread.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    });
+}
+
+#[test]
+fn a_flush_fails_when_the_peer_ends_before_it_has_read() {
+    run(async {
+        let (Channel { sender, mut receiver, .. }, peer) = with_bare_peer();
+        while sender.try_send(&"x".repeat(1000)).unwrap() {}
+        let flushed = tokio::spawn(async move { sender.flush().await });
+        tokio::task::yield_now().await;
+        assert!(!flushed.is_finished());
+        drop(peer);
+        while receiver.recv().await.is_some() {}
+        assert!(matches!(flushed.await.unwrap(), Err(SendError::Closed)));
+    });
+}
+
+#[test]
+fn an_answer_that_nobody_will_read_is_not_kept() {
+    run(async {
+        let (mut channel, peer) = with_bare_peer();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let line = b"{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Server\",\"msg\":1}\n";
+        crate::fdpass::send_with_fds(peer.as_fd(), line, &[listener.as_fd()]).unwrap();
+        drop(peer);
+        // It finds out that nobody reads.
+        let _ = channel.sender.send("x").await;
+        assert!(channel.receiver.recv().await.is_some());
+        assert_eq!(channel.sender.queued_bytes(), 0);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    });
+}
+
+#[test]
+fn what_was_fed_before_a_disconnect_can_be_waited_for() {
+    run(async {
+        let (channel, mut peer) = with_bare_peer();
+        channel.sender.feed("the last").await.unwrap();
+        channel.sender.disconnect();
+        channel.sender.flush().await.unwrap();
+        assert_eq!(there(&mut peer), b"\"the last\"\n");
     });
 }
 
