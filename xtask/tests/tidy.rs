@@ -165,6 +165,17 @@ fn the_commands_of_the_readme_exist() {
 }
 
 #[test]
+fn every_page_is_listed() {
+    let list = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    for place in ["guide", "reference", "design"] {
+        for page in fs::read_dir(root().join("docs").join(place)).unwrap() {
+            let name = page.unwrap().file_name().into_string().unwrap();
+            assert!(list.contains(&format!("({place}/{name})")), "docs/README.md does not name docs/{place}/{name}");
+        }
+    }
+}
+
+#[test]
 fn links_between_our_pages_lead_somewhere() {
     let mut broken = Vec::new();
     for page in files(root(), "md") {
