@@ -61,7 +61,7 @@ async fn awaited(count: usize) -> io::Result<f64> {
     use musher_process::child_process::{Command, Stdio};
     let start = Instant::now();
     for _ in 0..count {
-        let command = Command::new("/bin/true").env_clear().stdio_all(Stdio::Ignore);
+        let command = Command::new("/bin/true").stdio_all(Stdio::Ignore);
         command.spawn().map_err(io::Error::other)?.wait().await;
     }
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
@@ -73,7 +73,7 @@ async fn awaited_of_tokio(count: usize) -> io::Result<f64> {
     let start = Instant::now();
     for _ in 0..count {
         let mut command = tokio::process::Command::new("/bin/true");
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn()?.wait().await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "thousands")]
@@ -81,7 +81,7 @@ async fn awaited_of_tokio(count: usize) -> io::Result<f64> {
 }
 
 fn ours() -> io::Result<Duration> {
-    let spawn = Spawn { session: true, ..Spawn::new("/bin/true") };
+    let spawn = Spawn { env: std::env::vars_os().collect(), session: true, ..Spawn::new("/bin/true") };
     let start = Instant::now();
     let child = spawn.spawn().map_err(io::Error::other)?;
     let time = start.elapsed();
@@ -93,7 +93,7 @@ fn ours() -> io::Result<Duration> {
 #[expect(clippy::disallowed_methods, reason = "what it is compared with")]
 fn standard() -> io::Result<Duration> {
     let mut command = Command::new("/bin/true");
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let mut child = command.spawn()?;
     let time = start.elapsed();
