@@ -35,7 +35,7 @@ pub(super) fn reaction(bench: &mut Bench<'_>, contender: Contender) -> Result<()
         let started = Instant::now();
         std::fs::write(&script, format!("{text}// {change}\n"))?;
         before = answer(port, Some(before))?;
-        let how = "`watch: true`, nothing else configured (musher waits until nothing has changed for 200 ms); the file is written, then the port asked every millisecond, each time on a new \
+        let how = "`watch: true`, nothing else configured (musher waits until nothing has changed for 100 ms); the file is written, then the port asked every millisecond, each time on a new \
                    connection, until another pid answers; 5 changes in each round";
         let took = started.elapsed().as_secs_f64() * 1e3;
         let name = "from a changed file to the new worker's answer";
