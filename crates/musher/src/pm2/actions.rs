@@ -1,7 +1,7 @@
 //! What is done to workers that exist, and what is shown of them.
 
-use musher_api::client::request_id;
-use musher_api::{Action, ActionRequest, Mode, SendRequest};
+use musher_api::client::{ClientError, request_id};
+use musher_api::{Action, ActionRequest, ErrorCode, Mode, SendRequest, SlotStatus};
 use musher_core::spec::MAX_INSTANCES;
 use musher_supervisor::home::Home;
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::view::Process;
 use super::{Context, failed, start};
 use crate::config::{self, namesake};
 use crate::failure::Failure;
+use crate::output::{note, sanitize};
 use crate::session;
 use crate::verbs::operations::{all_well, follow};
 
@@ -58,7 +59,7 @@ pub(super) async fn end(context: &Context<'_>, command: &str, words: &[String]) 
     let processes = Processes::ask(&context.cli).await?;
     let mut names = Vec::new();
     for word in words {
-        if config::is_process_file(word.as_ref()) {
+        if config::is_process_file(word.as_ref()) && !processes.is_name(word) {
             let specs = start::specs_of_file(context, word)?;
             let known = |name: &String| processes.list.iter().any(|process| process.app_name() == name);
             names.extend(specs.into_iter().map(|spec| spec.name).filter(known));
@@ -144,25 +145,39 @@ pub(super) async fn signal(context: &Context<'_>, words: &[String]) -> Result<()
 pub(super) async fn logs(context: &Context<'_>, command: &str, words: &[String]) -> Result<(), Failure> {
     let processes = Processes::ask(&context.cli).await?;
     let chosen = if words.is_empty() { processes.list.iter().collect() } else { all_chosen(&processes, words)? };
-    let empty = command == "flush";
-    let action = if empty { Action::Flush } else { Action::ReopenLogs };
-    act(&processes, action, Processes::apps(&chosen)).await?;
-    if !empty {
-        tell_of_reload(&processes, &chosen).await?;
+    if command == "flush" {
+        act(&processes, Action::Flush, Processes::apps(&chosen)).await?;
+        context.say("Logs flushed");
+        return Ok(());
     }
-    context.say(if empty { "Logs flushed" } else { "All logs reloaded" });
+    for told in reload_logs(&processes, &chosen).await? {
+        note(&format!("[PM2][WARN] {}", sanitize(&told)));
+    }
+    context.say("All logs reloaded");
     Ok(())
 }
 
-/// Programs with log files of their own open them anew when PM2 tells them to.
-async fn tell_of_reload(processes: &Processes, chosen: &[&Process]) -> Result<(), Failure> {
-    let is_member = |process: &&&Process| process.app.mode == Mode::Cluster && process.slot.row.pid.is_some();
+/// Opens log files anew, and tells the workers of clusters, as PM2 does, for programs that have log files of their own; what to
+/// say of those that could not be told.
+pub(super) async fn reload_logs(processes: &Processes, chosen: &[&Process]) -> Result<Vec<String>, Failure> {
+    act(processes, Action::ReopenLogs, Processes::apps(chosen)).await?;
+    let is_member =
+        |process: &&&Process| process.app.mode == Mode::Cluster && process.slot.row.status == SlotStatus::Online;
+    let mut notes = Vec::new();
     for process in chosen.iter().filter(is_member) {
         let message = json!({ "type": "log:reload" });
         let (target, slot) = (process.app_name().to_owned(), Some(process.slot.row.slot));
-        processes.client.send(&SendRequest { request_id: request_id(), target, slot, message }).await?;
+        match processes.client.send(&SendRequest { request_id: request_id(), target, slot, message }).await {
+            // It has ended meanwhile; what comes after it opens the files anyway.
+            Err(ClientError::Api(error)) if matches!(error.code, ErrorCode::NotFound | ErrorCode::Conflict) => {
+                notes.push(format!("{} ({}) was not told: {}", process.name(), process.id, error.message));
+            }
+            sent => {
+                sent?;
+            }
+        }
     }
-    Ok(())
+    Ok(notes)
 }
 
 /// `logs`

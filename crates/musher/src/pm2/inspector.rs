@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use musher_api::client::request_id;
-use musher_api::{Action, ActionRequest, LogQuery, LogStream};
+use musher_api::{Action, ActionRequest, LogQuery, LogStream, SlotStatus};
 use musher_core::spec::Runtime;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,7 +19,7 @@ use crate::output::sanitize;
 /// What Node says.
 const SAID: &str = "Debugger listening on|Starting inspector on";
 /// How long it may take to say it: its loop may be busy.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// The number of the signal on Linux.
 const SIGUSR1: i32 = 10;
 
@@ -44,8 +44,9 @@ async fn open_one(processes: &Processes, process: &Process) -> Result<String, Fa
     if !is_node || process.arguments().0.iter().any(|word| word == "--disable-sigusr1") {
         return Err(failed(&format!("{app} has no inspector that can be opened: it is not Node")));
     }
-    if process.slot.row.pid.is_none() {
-        return Err(failed(&format!("{} does not run", process.id)));
+    // One that is about to start has no handler of the signal yet, and would be ended by it.
+    if process.slot.row.status != SlotStatus::Online {
+        return Err(failed(&format!("{} is not online", process.id)));
     }
     let deadline = Instant::now() + PATIENCE;
     let query = LogQuery {

@@ -1,6 +1,7 @@
 //! All workers with PM2's numbers, and what PM2 prints of them.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -53,12 +54,14 @@ impl Processes {
         let places: Vec<Place> = slots.iter().map(|(_, _, place)| *place).collect();
         let known = Ids::open(&home, &places, &before)?.entries();
         let mut versions = Versions::open(&home);
+        let mut repositories: BTreeMap<PathBuf, Rc<OnceCell<Value>>> = BTreeMap::new();
         let mut process = |(app, slot, place): &(&Rc<AppDetail>, &musher_api::SlotDetail, Place)| {
             let entry = known.get(place)?;
             let exec = &app.spec.exec;
             let node_version = (exec.runtime != Runtime::Plain).then(|| versions.of(&exec.program)).flatten();
             let (slot, app) = ((*slot).clone(), Rc::clone(app));
-            Some(Process { id: entry.id, asked: entry.asked, node_version, slot, app })
+            let versioning = Rc::clone(repositories.entry(app.spec.cwd.clone()).or_default());
+            Some(Process { id: entry.id, asked: entry.asked, node_version, versioning, slot, app })
         };
         let mut list: Vec<Process> = slots.iter().filter_map(&mut process).collect();
         list.sort_by_key(|process| process.id);
@@ -79,10 +82,12 @@ impl Processes {
         if !detail.slots.iter().all(known) {
             return false;
         }
+        let versioning = Rc::default();
         for one in self.list.iter_mut().filter(|one| is_old(one)) {
             let now = detail.slots.iter().find(|slot| slot.row.slot == one.slot.row.slot);
             one.slot = now.cloned().unwrap_or_else(|| one.slot.clone());
             one.app = Rc::clone(&detail);
+            one.versioning = Rc::clone(&versioning);
         }
         true
     }
@@ -112,6 +117,11 @@ impl Processes {
         }
         let places: Vec<Place> = self.list.iter().map(place_of).collect();
         Ok(Ids::open(&self.home, &places, &BTreeSet::new())?.give(moved)?)
+    }
+
+    /// Whether a word is the name of an app, be it that of a file as well.
+    pub(super) fn is_name(&self, word: &str) -> bool {
+        self.list.iter().any(|process| [process.name(), process.app_name()].contains(&word))
     }
 
     /// The workers that a word means, in PM2's order: all, an expression, a name, a namespace, an id.

@@ -1,9 +1,11 @@
 //! The git repository that an app's directory is in, read from its files: no git runs only because somebody lists apps.
 
-use std::fs::File;
+use std::fs::{self, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 /// More than any of these files is; packed-refs of a big repository has tens of thousands of lines.
@@ -24,8 +26,14 @@ pub(super) struct Repository {
 impl Repository {
     /// The one that a directory is in.
     pub(super) fn around(directory: &Path) -> Option<Repository> {
+        let owner = fs::metadata(directory).ok()?.uid();
+        // Anybody may put one into /tmp: as with git's own safe.directory, a stranger's is none.
+        let trusted = [owner, rustix::process::geteuid().as_raw()];
         directory.ancestors().take(MAX_ABOVE).find_map(|root| {
             let place = root.join(".git");
+            if !trusted.contains(&fs::symlink_metadata(&place).ok()?.uid()) {
+                return None;
+            }
             // A working tree of its own, or a submodule, has a file that says where.
             let git = match text(&place).as_deref().and_then(|said| said.strip_prefix("gitdir:")) {
                 Some(named) => root.join(named.trim()),
@@ -85,9 +93,14 @@ impl Repository {
     }
 }
 
+/// What a file says. What is none, such as a pipe that nobody writes into, says nothing, and is not waited for.
 fn text(path: &Path) -> Option<String> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut text = String::new();
-    File::open(path).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
+    file.take(MAX_FILE).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
@@ -109,6 +122,8 @@ fn public(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::{Repository, public};
 
@@ -148,6 +163,20 @@ mod tests {
         let described = Repository::around(&other).unwrap().described();
         assert_eq!((&described["revision"], &described["remote"]), (&newer.into(), &"origin".into()));
         assert!(Repository::around(directory.path()).is_none());
+    }
+
+    #[test]
+    fn a_pipe_is_no_repository_and_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join(".git");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(Repository::around(directory.path()).is_none());
+        fs::remove_file(&pipe).unwrap();
+        fs::create_dir(&pipe).unwrap();
+        fs::write(pipe.join("HEAD"), format!("{COMMIT}\n")).unwrap();
+        mknodat(CWD, pipe.join("config"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let described = Repository::around(directory.path()).unwrap().described();
+        assert!(described["url"].is_null() && described["revision"] == COMMIT, "{described}");
     }
 
     #[test]

@@ -18,8 +18,17 @@ use crate::output::{error_text, sanitize};
 /// Where `post_update` is looked for, in this order.
 const FILES: [&str; 5] =
     ["ecosystem.config.js", "ecosystem.config.cjs", "ecosystem.json", "process.json", "package.json"];
-/// Variables by which git would take another repository than the app's.
-const OTHERS: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"];
+/// Variables by which git would take another repository than the app's, here and in what `post_update` runs.
+const OTHERS: [&str; 8] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+];
 
 /// One of the three commands.
 pub(super) async fn step(context: &Context<'_>, command: &str, words: &[String]) -> Result<(), Failure> {
@@ -116,15 +125,16 @@ fn short(commit: &str) -> &str {
 
 #[expect(clippy::disallowed_methods, reason = "git and sh of the caller, in the foreground and with its environment")]
 fn command(program: &str) -> Command {
-    Command::new(program)
+    let mut command = Command::new(program);
+    for name in OTHERS {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn git_in(root: &Path, words: &[&str]) -> Command {
     let mut git = command("git");
     git.arg("-C").arg(root).args(words).stdin(Stdio::null());
-    for name in OTHERS {
-        git.env_remove(name);
-    }
     git
 }
 

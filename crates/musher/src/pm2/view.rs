@@ -1,6 +1,8 @@
 //! Workers as PM2 shows them: its records, its table, its lines.
 
+use std::cell::OnceCell;
 use std::path::Path;
+use std::rc::Rc;
 
 use musher_api::{AppDetail, Mode, SlotDetail, SlotStatus};
 use musher_core::SlotId;
@@ -38,8 +40,10 @@ pub(super) struct Process {
     pub(super) asked: u32,
     /// Of a Node program: which.
     pub(super) node_version: Option<String>,
+    /// The repository that its directory is in, read once for all with that directory.
+    pub(super) versioning: Rc<OnceCell<Value>>,
     pub(super) slot: SlotDetail,
-    pub(super) app: std::rc::Rc<AppDetail>,
+    pub(super) app: Rc<AppDetail>,
 }
 
 impl Process {
@@ -253,7 +257,9 @@ impl Process {
             "filter_env": [],
             "vizion": true, "pmx": false, "automation": false, "km_link": false, "windowsHide": true,
             "_pm2_version": musher_supervisor::VERSION,
-            "versioning": Repository::around(&spec.cwd).map(|repository| repository.described()),
+            "versioning": self.versioning.get_or_init(|| {
+                Repository::around(&spec.cwd).map_or(Value::Null, |repository| repository.described())
+            }),
             "axm_actions": self.custom_actions(), "axm_monitor": self.custom_metrics(), "axm_dynamic": {},
             "axm_options": { "module_name": self.name() },
         })

@@ -179,8 +179,9 @@ impl Call {
             }
             Call::Flush { process } => tend(session, Action::Flush, &process).await?,
             Call::ReloadLogs {} => {
-                tend(session, Action::ReopenLogs, &[]).await?;
-                json!({})
+                let processes = session.processes().await?;
+                let all: Vec<&Process> = processes.list.iter().collect();
+                return Ok(Answer { result: json!({}), notes: actions::reload_logs(&processes, &all).await? });
             }
             Call::SendSignalToProcessName { signal, process } => {
                 self::signal(session, &signal, &process, false).await?
@@ -318,10 +319,9 @@ async fn begin(session: &Session, what: Described, manner: Manner) -> Result<Ans
 
 /// The script that a word is, from where the caller is; a name stays one.
 fn located(processes: &Processes, word: String, cwd: &Path) -> String {
-    let is_name = |process: &Process| [process.name(), process.app_name()].contains(&word.as_str());
     let is_path = word.contains('/') || Path::new(&word).extension().is_some();
     let script = cwd.join(&word);
-    let is_script = is_path && !processes.list.iter().any(is_name) && script.is_file();
+    let is_script = is_path && !processes.is_name(&word) && script.is_file();
     let script = script.to_str().filter(|_| is_script);
     script.map_or_else(|| word.clone(), str::to_owned)
 }
@@ -331,7 +331,8 @@ fn words_of(processes: &Processes, named: Named) -> Result<Vec<String>, Failure>
     let around = around(named.cwd, named.env);
     let mut words = Vec::new();
     for word in named.process {
-        if config::is_process_file(word.as_ref()) {
+        // The standard input of this process is the channel.
+        if word != "-" && config::is_process_file(word.as_ref()) && !processes.is_name(&word) {
             let loaded = config::from_file(word.as_ref(), &Overrides::default(), &around)?;
             let is_there = |name: &String| processes.list.iter().any(|process| process.app_name() == name);
             words.extend(loaded.specs.into_iter().map(|spec| spec.name).filter(is_there));
