@@ -176,10 +176,10 @@ fn without_id(path: &str, env: &Value) -> Option<String> {
         || env["pm_pid_path"].as_str()?.strip_suffix(".pid")?.rsplit_once('-').map(|(_, id)| id.to_owned());
     let id = env["pm_id"].as_u64().map(|id| id.to_string()).or_else(of_pid_file)?;
     let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
-    let (stem, extension) =
-        file.rsplit_once('.').map_or((file, String::new()), |(stem, rest)| (stem, format!(".{rest}")));
+    // PM2 puts it before these only: before another ending it is part of the name.
+    let (stem, extension) = file.rsplit_once('.').filter(|(_, extension)| ["log", "pid"].contains(extension))?;
     let stem = stem.strip_suffix(&id)?.strip_suffix('-')?;
-    Some(format!("{directory}/{stem}{extension}"))
+    Some(format!("{directory}/{stem}.{extension}"))
 }
 
 /// The variables of an app: those that the shell has, too, are inherited anyway.
@@ -291,6 +291,7 @@ mod tests {
         };
         assert_eq!(one(record(false, "/var/log/a-12.log"))["out_file"], "/var/log/a.log");
         assert_eq!(one(record(false, "/var/log/a-1.log"))["out_file"], "/var/log/a-1.log");
+        assert_eq!(one(record(false, "/var/log/a-12.txt"))["out_file"], "/var/log/a-12.txt");
         assert_eq!(one(record(true, "/var/log/a-12.log"))["out_file"], "/var/log/a-12.log");
         assert!(one(record(true, "/var/log/a.log")).get("merge_logs").is_none());
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::args::Args;
 use crate::config::Flags;
+use crate::output::one_word;
 
 /// What the flags say over every app of a process file.
 pub(super) fn over_file(args: &Args) -> Flags {
@@ -17,8 +18,10 @@ pub(super) fn over_file(args: &Args) -> Flags {
     }
 }
 
-/// What the flags say of apps of a process file that the file says nothing of; and words for all programs.
-pub(super) fn complete(specs: &mut [AppSpec], args: &Args) {
+/// What the flags say of apps of a process file that the file says nothing of; and words for all programs. Gives the names of
+/// those that cannot take the words.
+pub(super) fn complete(specs: &mut [AppSpec], args: &Args) -> Vec<String> {
+    let mut without = Vec::new();
     for spec in specs {
         if let Some(namespace) = args.namespace.as_ref().filter(|_| spec.namespace == DEFAULT_NAMESPACE) {
             spec.namespace.clone_from(namespace);
@@ -29,8 +32,16 @@ pub(super) fn complete(specs: &mut [AppSpec], args: &Args) {
             let paths = if named.is_empty() { vec![spec.cwd.clone()] } else { paths };
             spec.watch = Some(WatchFiles { ignore: args.ignore_watch.clone(), ..WatchFiles::of(paths) });
         }
-        spec.exec.args.extend(args.args.iter().cloned());
+        match spec.exec.args.as_mut_slice() {
+            _ if args.args.is_empty() => {}
+            _ if spec.exec.script.is_some() => spec.exec.args.extend(args.args.iter().cloned()),
+            [flag, line] if flag == "-c" => {
+                args.args.iter().for_each(|word| line.push_str(&format!(" {}", one_word(word))))
+            }
+            _ => without.push(spec.name.clone()),
+        }
     }
+    without
 }
 
 /// What the flags say of an app, as keys of a process file.
@@ -128,7 +139,12 @@ mod tests {
     #[test]
     fn flags_complete_what_a_file_says() {
         let args = |line: &str| Args::try_parse_from(line.split(' ')).unwrap();
-        let exec = || Exec { program: "/bin/web".into(), args: Vec::new(), script: None, runtime: Runtime::default() };
+        let exec = || Exec {
+            program: "/bin/web".into(),
+            args: Vec::new(),
+            script: Some("/bin/web".into()),
+            runtime: Runtime::default(),
+        };
         let plain = || AppSpec::new("web", exec(), "/srv");
         let named = || {
             let watch = WatchFiles::of(vec!["/srv/src".into()]);
@@ -142,6 +158,15 @@ mod tests {
         assert_eq!(watched(&specs[1]), watched(&named()));
         assert_eq!((specs[0].namespace.as_str(), specs[1].namespace.as_str()), ("n", "shop"));
         assert!(specs.iter().all(|spec| spec.exec.args.ends_with(&["-x".to_owned(), "1".to_owned()])));
+
+        let with = |words: &[&str]| {
+            let exec = Exec { args: words.iter().map(ToString::to_string).collect(), script: None, ..exec() };
+            AppSpec { exec, ..plain() }
+        };
+        let mut specs = [with(&["-c", "node x"]), with(&["serve", "/srv"])];
+        assert_eq!(complete(&mut specs, &args("pm2 start a.json -- it's")), ["web"]);
+        assert_eq!(specs[0].exec.args, ["-c", r"node x 'it'\''s'"]);
+        assert_eq!(specs[1].exec.args, ["serve", "/srv"]);
 
         let mut specs = [plain()];
         complete(&mut specs, &args("pm2 start a.json --watch lib"));

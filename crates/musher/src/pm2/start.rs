@@ -134,7 +134,10 @@ pub(super) fn specs_of_file(context: &Context<'_>, file: &str) -> Result<Vec<App
     let only = context.args.only.iter().flat_map(|names| names.split(',')).map(|name| name.trim().to_owned());
     let overrides = Overrides { only: only.collect(), flags: flags::over_file(context.args) };
     let mut loaded = config::from_file(file.as_ref(), &overrides, &surroundings()?).map_err(one_code)?;
-    flags::complete(&mut loaded.specs, context.args);
+    let without = flags::complete(&mut loaded.specs, context.args);
+    loaded
+        .notes
+        .extend(without.iter().map(|name| format!("{name} does not get the words behind `--`: it is no script")));
     for told in loaded.notes.iter().filter(|_| !context.args.is_silent()) {
         note(&format!("[PM2][WARN] {}", sanitize(told)));
     }

@@ -6,6 +6,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use musher_api::{Action, Mode};
+
+use super::actions::act;
 use super::change::Change;
 use super::processes::Processes;
 use super::repository::Repository;
@@ -40,6 +43,9 @@ pub(super) async fn step(context: &Context<'_>, command: &str, words: &[String])
     let processes = Processes::ask(&context.cli).await?;
     let chosen = processes.chosen(word)?;
     let Some(first) = chosen.first() else { return Err(failed("which app?")) };
+    if Processes::apps(&chosen).len() > 1 {
+        return Err(failed(&format!("{word} is several apps: one app at a time")));
+    }
     let repository = Repository::around(&first.app.spec.cwd).ok_or_else(|| {
         failed(&format!("No versioning system found for process {word}"))
             .with_hint(format!("{} is in no git repository", sanitize(&first.app.spec.cwd.to_string_lossy())))
@@ -52,9 +58,11 @@ pub(super) async fn step(context: &Context<'_>, command: &str, words: &[String])
         return Ok(());
     };
     git(root, &["reset", "--quiet", "--keep", &new])?;
+    let mut reloaded = false;
     let renewed = match update(root, first) {
         Ok(()) => {
             let change = Change { keys: Default::default(), update_env: false, around: start::surroundings()? };
+            reloaded = true;
             start::renew_gently(&processes, &chosen, &change).await
         }
         Err(fault) => Err(fault),
@@ -66,6 +74,10 @@ pub(super) async fn step(context: &Context<'_>, command: &str, words: &[String])
             &format!("{} is checked out again", short(&old)),
             Some("what post_update did is not undone: it may have to run again"),
         );
+        if reloaded && first.app.mode != Mode::Cluster {
+            // Its old worker had to stop first: what runs now, if anything does, is of the commit that was left.
+            act(&processes, Action::Restart, processes.targets(&chosen)).await?;
+        }
         return Err(Failure::told(1));
     }
     context.say(&format!("Process successfully updated {word}"));

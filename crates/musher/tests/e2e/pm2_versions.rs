@@ -102,6 +102,7 @@ fn commits_are_gone_through_and_one_that_fails_is_left_again() {
     assert_eq!(ground.state().0, "mine");
     ground.home.write("elsewhere.js", SERVER);
     ground.home.ok(["start", "elsewhere.js", "-i", "1", "-s"]);
+    ground.home.run(["pull", "all"]).failed(1, &["one app at a time"]);
     ground.home.run(["pull", "elsewhere"]).failed(1, &["No versioning system found"]);
 }
 
