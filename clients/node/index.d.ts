@@ -223,17 +223,21 @@ declare namespace musher {
     name?: string;
     host?: string;
     instances?: number | string;
+    /** Who may see it (HTTP basic authentication), with the password. */
+    basicAuthUsername?: string;
+    basicAuthPassword?: string;
     basic_auth_username?: string;
     basic_auth_password?: string;
-    [key: string]: unknown;
   }
 
   /** What programs use of pm2's inside. */
   interface Client {
     daemon_mode: boolean;
     pm2_home: string;
+    executeRemote(method: 'getMonitorData', callback: Callback<ProcessDescription[]>): void;
     executeRemote(method: 'getMonitorData', params?: object): Promise<ProcessDescription[]>;
     executeRemote(method: 'getMonitorData', params: object, callback: Callback<ProcessDescription[]>): void;
+    executeRemote(method: string, callback: Callback<any>): void;
     executeRemote(method: string, params?: object): Promise<any>;
     executeRemote(method: string, params: object, callback: Callback<any>): void;
   }
@@ -369,7 +373,7 @@ declare namespace musher {
     sendLineToStdin(id: number | string, line: string, separator?: string): Promise<{ success: true }>;
     sendLineToStdin(id: number | string, line: string, callback: Callback<{ success: true }>): void;
     sendLineToStdin(id: number | string, line: string, separator: string, callback: Callback<{ success: true }>): void;
-    /** Lines of this program's standard input go to a worker, and what it writes comes here, until that input ends. */
+    /** Lines of this program's standard input go to a worker, and what it writes comes here, until that input or the daemon ends. */
     attach(id: number | string, separator?: string): Promise<void>;
     attach(id: number | string, callback: Callback<void>): void;
     attach(id: number | string, separator: string, callback: Callback<void>): void;

@@ -10,6 +10,10 @@ class Bus extends EventEmitter {
 
   constructor(close) {
     super();
+    // For `attach`: its end, with an error if nobody wanted it. `close` is told only of those.
+    this.ended = new Promise((resolve) => {
+      this.end = resolve;
+    });
     this.#close = close;
   }
 

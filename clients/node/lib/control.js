@@ -54,12 +54,29 @@ const ownEnvironment = () => {
 
 const absent = (name, hint) => new MusherError('USAGE', `${name} is not here`, hint);
 
-// The flags of `serve` that options stand for.
+const SERVE_FLAGS = { spa: '--spa', ftp: '--ftp', name: '--name', host: '--host', instances: '--instances' };
+// A command line can be read by everybody on the machine: these are variables. pm2 has had both spellings.
+const SERVE_VARIABLES = {
+  basicAuthUsername: 'SERVE_USERNAME',
+  basic_auth_username: 'SERVE_USERNAME',
+  basicAuthPassword: 'SERVE_PASSWORD',
+  basic_auth_password: 'SERVE_PASSWORD',
+};
+
+// The flags and variables of `serve` that options stand for. One that is not known might have been meant to keep people out.
 const served = (options) => {
-  const flags = { spa: '--spa', ftp: '--ftp', name: '--name', host: '--host', instances: '--instances' };
-  const known = Object.entries(options).map(([key, value]) => [flags[key], value]);
-  const asked = known.filter(([flag, value]) => flag && value !== undefined && value !== false);
-  return asked.flatMap(([flag, value]) => (value === true ? [flag] : [flag, String(value)]));
+  const asked = Object.entries(options).filter(([, value]) => value !== undefined && value !== null && value !== false);
+  const flags = [];
+  const env = {};
+  for (const [key, value] of asked) {
+    if (Object.hasOwn(SERVE_VARIABLES, key)) env[SERVE_VARIABLES[key]] = String(value);
+    else if (Object.hasOwn(SERVE_FLAGS, key)) flags.push(SERVE_FLAGS[key], ...(value === true ? [] : [String(value)]));
+    else {
+      const known = [...Object.keys(SERVE_FLAGS), 'basicAuthUsername', 'basicAuthPassword'];
+      throw new MusherError('USAGE', `serve has no option ${key}`, `there are ${known.join(', ')}`);
+    }
+  }
+  return { flags, env };
 };
 
 const isOptions = (value) => typeof value === 'object' && value !== null;
@@ -105,7 +122,7 @@ class Control {
     const inside = { getMonitorData: this.list, getVersion: this.getVersion, ping: this.ping };
     const executeRemote = (method, params, callback) => {
       const call = Object.hasOwn(inside, method) ? inside[method]() : Promise.reject(absent(method, 'the calls of this package do what it did'));
-      return answered(call, callback);
+      return answered(call, typeof params === 'function' ? params : callback);
     };
     return { daemon_mode, pm2_home, executeRemote };
   }
@@ -124,6 +141,7 @@ class Control {
   disconnect(callback) {
     const connection = this.#connection;
     this.#connection = undefined;
+    this.#bus?.end();
     this.#bus = undefined;
     const ended = connection ? connection.ready.then(({ opened }) => opened.end(), () => {}) : Promise.resolve();
     return answered(ended, callback);
@@ -204,7 +222,8 @@ class Control {
     return this.#call('sendLineToStdin', params, callback);
   }
 
-  // (id[, separator]): lines of this program's standard input go to a worker, and what it writes comes here, until that input ends.
+  // (id[, separator]): lines of this program's standard input go to a worker, and what it writes comes here, until that input or
+  // the daemon ends.
   attach(id, separator, callback) {
     if (typeof separator === 'function') return this.attach(id, undefined, separator);
     return answered(attach(this, id, separator), callback);
@@ -228,6 +247,7 @@ class Control {
   }
 
   disconnectBus(callback) {
+    this.#bus?.end();
     this.#bus = undefined;
     return answered(this.#connection ? this.#call('closeBus', {}).then(() => {}) : Promise.resolve(), callback);
   }
@@ -274,12 +294,12 @@ class Control {
   serve(folder, port, options, commander, callback) {
     const last = [folder, port, options, commander, callback].find((one) => typeof one === 'function');
     const given = (value) => (typeof value === 'function' ? undefined : value);
-    const about = given(options) ?? {};
-    // A command line can be read by everybody on the machine.
-    const who = { SERVE_USERNAME: about.basic_auth_username, SERVE_PASSWORD: about.basic_auth_password };
-    const env = Object.fromEntries(Object.entries(who).filter(([, value]) => value !== undefined));
-    const all = ['serve', given(folder) ?? '.', String(given(port) ?? 8080), ...served(about)];
-    return answered(this.#run(all, env).then(() => this.list()), last);
+    const started = async () => {
+      const { flags, env } = served(given(options) ?? {});
+      await this.#run(['serve', given(folder) ?? '.', String(given(port) ?? 8080), ...flags], env);
+      return this.list();
+    };
+    return answered(started(), last);
   }
 
   // Brings the daemon back after a reboot, by systemd; gives what was said about it. The platform is pm2's.
@@ -373,8 +393,9 @@ class Control {
     return { cwd: this.cwd, env: ownEnvironment() };
   }
 
-  // A command of the executable called as pm2; what it printed.
-  #run(words_, env) {
+  // A command of the executable called as pm2; what it printed. One that finds no daemon starts one that stays.
+  async #run(words_, env) {
+    if (this.#noDaemon) await this.#link();
     return run({ ...this.#environment(), ...env }, ['pm2', ...words_], this.cwd);
   }
 
@@ -406,6 +427,7 @@ class Control {
     this.#connection = undefined;
     const bus = this.#bus;
     this.#bus = undefined;
+    bus?.end(error);
     bus?.emit('close', error);
   }
 
@@ -430,8 +452,8 @@ const METHODS = Object.entries(Object.getOwnPropertyDescriptors(Control.prototyp
 const ABSENT = {
   install: 'musher has no modules',
   uninstall: 'musher has no modules',
-  inspect: 'start the app with node_args: \'--inspect\'',
-  profile: 'start the app with node_args: \'--inspect\'',
+  inspect: '`musher pm2 inspect NAME` opens the inspector of its workers',
+  profile: '`musher pm2 inspect NAME` opens the inspector of its workers, which can profile',
 };
 for (const [name, hint] of Object.entries(ABSENT)) {
   Object.defineProperty(Control.prototype, name, {

@@ -7,6 +7,7 @@ async function outside(): Promise<void> {
   musher.connect(true, (_error, { pm2_home }) => pm2_home.length);
   const facts: [string, string, boolean] = [musher.cwd, musher.pm2_home, musher.daemon_mode];
   const list: musher.ProcessDescription[] = await musher.Client.executeRemote('getMonitorData');
+  musher.Client.executeRemote('getMonitorData', (_error, all) => all.length);
   void [connected, facts, list];
 
   const [first] = await musher.start({ script: 'a.js', name: 'a', instances: 'max', env: { A: 1 } });
@@ -67,7 +68,7 @@ async function outside(): Promise<void> {
   bus.off('log:out').close();
   await musher.disconnectBus();
 
-  await musher.serve('dist', 8080, { spa: true, name: 'site' });
+  await musher.serve('dist', 8080, { spa: true, name: 'site', basicAuthUsername: 'ann', basicAuthPassword: 'secret' });
   musher.serve('dist', 8080, (_error, all) => all.length);
   await musher.startup('systemd');
   await musher.uninstallStartup();

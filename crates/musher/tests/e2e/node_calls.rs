@@ -25,6 +25,7 @@ fn what_programs_of_pm2_call_besides_is_there() {
     let script = "
         const pm2 = require('musher');
         const path = require('path');
+        const util = require('util');
         const said = { warnings: [] };
         process.on('warning', ({ name, message }) => said.warnings.push(`${name}: ${message}`));
         const failed = (promise) => promise.then(() => null, ({ code }) => code);
@@ -56,6 +57,7 @@ fn what_programs_of_pm2_call_besides_is_there() {
           said.stopped = names(await pm2.stop('eco.json'));
           said.deleted = names(await pm2.delete('eco.json'));
           said.left = names(await pm2.Client.executeRemote('getMonitorData'));
+          said.called = names(await util.promisify(pm2.Client.executeRemote)('getMonitorData'));
 
           const bus = await pm2.launchBus();
           let heard;
@@ -90,6 +92,7 @@ fn what_programs_of_pm2_call_besides_is_there() {
         "stopped": [["filed", "stopped"]],
         "deleted": [["filed", "stopped"]],
         "left": [["one", "online"]],
+        "called": [["one", "online"]],
         "line": "got \"a!\"\n",
         "listeners": 0,
         "served": [true, "served"],
@@ -137,6 +140,103 @@ fn a_program_is_the_terminal_of_a_worker_until_its_input_ends() {
         })();",
     );
     assert_eq!(said, json!(["NO_SUCH_APP", "got \"one\\n\"\n", 0]));
+}
+
+#[test]
+fn a_terminal_ends_with_the_daemon_and_shows_what_is_answered_to_the_last_line() {
+    let home = home();
+    home.write("lines.js", LINES);
+    home.write(
+        "attach.js",
+        "const musher = require('musher');
+        musher.attach('lines').finally(() => musher.disconnect());",
+    );
+    // What was read to its end, before.
+    home.write(
+        "late.js",
+        "const musher = require('musher');
+        process.stdin.resume().on('end', () => musher.attach('lines').finally(() => musher.disconnect()));",
+    );
+    home.write(
+        "killed.js",
+        "const musher = require('musher');
+        (async () => {
+          const bus = await musher.launchBus();
+          const one = new Promise((resolve) => bus.on('log:out', resolve));
+          const attached = musher.attach('lines');
+          await one;
+          await musher.killDaemon();
+          await attached;
+          console.log('over');
+        })();",
+    );
+    let said = told(
+        &home,
+        "terminals.js",
+        "const musher = require('musher');
+        const { spawn } = require('child_process');
+        // A whole input, or one that does not end; what was shown.
+        const shown = async (file, text, end) => {
+          const child = spawn(process.execPath, [file], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 20000 });
+          let all = '';
+          child.stdout.on('data', (text) => { all += text; });
+          child.stdin.on('error', () => {}).write(text);
+          if (end) child.stdin.end();
+          const code = await new Promise((resolve) => child.on('close', resolve));
+          return [all, code];
+        };
+        (async () => {
+          const said = {};
+          await musher.start('lines.js', { name: 'lines' });
+          // It waits only for so long: a machine with much to do may be slower.
+          for (let n = 0; n < 10 && !said.last?.[0]; n += 1) said.last = await shown('attach.js', 'one\\n', true);
+          said.late = await shown('late.js', 'one\\n', true);
+          said.killed = await shown('killed.js', 'one\\n', false);
+          await musher.disconnect();
+          console.log(JSON.stringify(said));
+        })();",
+    );
+    let got = "got \"one\\n\"\n";
+    let expected = json!({ "last": [got, 0], "late": ["", 0], "killed": [format!("{got}over\n"), 0] });
+    assert_eq!(said, expected);
+    home.wait_gone();
+}
+
+#[test]
+fn a_served_folder_is_kept_shut_by_either_spelling_and_ends_with_its_program() {
+    let home = home();
+    fs::create_dir(home.app_directory().join("sub")).unwrap();
+    home.write("sub/index.html", "served");
+    let script = "
+        const { custom } = require('musher');
+        const own = new custom({ daemon_mode: false });
+        const failed = (promise) => promise.then(() => null, ({ code, message }) => [code, message]);
+        const asked = async (port) => {
+          const headers = { authorization: `Basic ${Buffer.from('ann:secret').toString('base64')}` };
+          const answers = [{}, { headers }].map((options) => fetch(`http://127.0.0.1:${port}/`, options));
+          return (await Promise.all(answers)).map(({ status }) => status);
+        };
+        (async () => {
+          const said = {};
+          await own.serve('sub', FIRST, { basicAuthUsername: 'ann', basicAuthPassword: 'secret' });
+          said.first = await asked(FIRST);
+          await own.serve('sub', SECOND, { basic_auth_username: 'ann', basic_auth_password: 'secret' });
+          said.second = await asked(SECOND);
+          said.half = await failed(own.serve('sub', SECOND, { name: 'half', basicAuthUsername: 'ann' }));
+          said.unknown = await failed(own.serve('sub', SECOND, { name: 'unknown', basicAuthName: 'ann' }));
+          said.names = (await own.list()).length;
+          await own.disconnect();
+          console.log(JSON.stringify(said));
+        })();";
+    let script = script.replace("FIRST", &free_port().to_string()).replace("SECOND", &free_port().to_string());
+    let said = told(&home, "shut.js", &script);
+    for (what, code, word) in [("half", "FAILED", "go together"), ("unknown", "USAGE", "basicAuthName")] {
+        assert_eq!(said[what][0], code, "{said}");
+        assert!(said[what][1].as_str().unwrap().contains(word), "{said}");
+    }
+    assert_eq!((&said["first"], &said["second"]), (&json!([401, 200]), &json!([401, 200])), "{said}");
+    assert_eq!(said["names"], 2, "{said}");
+    home.wait_gone();
 }
 
 #[test]
